@@ -1,0 +1,110 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What every layer of the flow is made of: the contract, Squeeze, the Gaussian, Conv2dZeros.
+
+Notation of this package: N batch, C channels, (H, W) the size of the map at hand.
+"""
+import math
+
+import mindspore.common.dtype as mstype
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+class FlowCell(nn.Cell):
+    """An invertible layer, conditioned on something that does not depend on its input.
+
+    construct(x, cond) -> (z, logdet)    image to latent
+    inverse(z, cond)   -> (x, logdet)    latent to image
+
+    x, z: float32 (N, C, H, W). logdet: float32 (N,), log|det ∂output/∂input| in nats, always that of the
+    direction called, so the two directions' log-dets of one layer sum to zero. cond: a tuple of tensors
+    that each layer documents, () where it needs none. A cond of batch 1 serves any N.
+    """
+
+    def construct(self, x, cond):
+        raise NotImplementedError
+
+    def inverse(self, z, cond):
+        raise NotImplementedError
+
+
+def per_image(value, n):
+    """A log-det that all images share, as float32 (N,)."""
+    return value * ops.Ones()((n,), mstype.float32)
+
+
+def sum_per_image(x):
+    """Sum over everything but the batch: (N, C, H, W) -> (N,)."""
+    return ops.ReduceSum()(x, (1, 2, 3))
+
+
+def gaussian_logp(x):
+    """log N(x; 0, 1) of each image: (N, C, H, W) -> float32 (N,), nats."""
+    dims = x.shape[1] * x.shape[2] * x.shape[3]
+    return -0.5 * (sum_per_image(x * x) + dims * LOG_2PI)
+
+
+def even_odd(h):
+    """Even and odd channels of (N, 2C, H, W), each (N, C, H, W).
+
+    Not h[:, 0::2]: the gradient of a strided slice fails on MindSpore 2.7-2.9's CPU backend.
+    """
+    n, c, height, width = h.shape
+    return ops.Unstack(2)(ops.Reshape()(h, (n, c // 2, 2, height, width)))
+
+
+def conv2d(x, weight):
+    """Convolution with zero padding that keeps the size; weight (C_out, C_in, k, k), k odd, no bias."""
+    c_out, _, kernel, _ = weight.shape
+    return ops.Conv2D(c_out, kernel, pad_mode="pad", pad=kernel // 2)(x, weight)
+
+
+def as_tensor(parameter):
+    """The parameter's value as an operator's output: inside a tuple, MindSpore 1.7's PyNative mode would lose the
+    gradient of a bare Parameter."""
+    return ops.Reshape()(parameter, parameter.shape)
+
+
+class Squeeze(FlowCell):
+    """Trades resolution for channels (RealNVP, section 3.6): z[c·4 + dy·2 + dx, i, j] = x[c, 2i + dy, 2j + dx].
+
+    (N, C, H, W) <-> (N, 4C, H/2, W/2), H and W even; a permutation, so both log-dets are 0.
+    """
+
+    def construct(self, x, cond=()):
+        n, c, h, w = x.shape
+        z = ops.Reshape()(x, (n, c, h // 2, 2, w // 2, 2))
+        z = ops.Transpose()(z, (0, 1, 3, 5, 2, 4))
+        return ops.Reshape()(z, (n, c * 4, h // 2, w // 2)), per_image(0.0, n)
+
+    def inverse(self, z, cond=()):
+        n, c, h, w = z.shape
+        x = ops.Reshape()(z, (n, c // 4, 2, 2, h, w))
+        x = ops.Transpose()(x, (0, 1, 4, 2, 5, 3))
+        return ops.Reshape()(x, (n, c // 4, h * 2, w * 2)), per_image(0.0, n)
+
+
+class Conv2dZeros(nn.Cell):
+    """3×3 convolution that starts as zero, its output scaled: y = (w ∗ x + b)·exp(3·logs) (Glow, section 3.3).
+
+    (N, in_channels, H, W) -> (N, out_channels, H, W). The factor 3 makes `logs` learn faster than `w`.
+    Parameters: weight (out, in, 3, 3), bias (out,), logs (out, 1, 1), all zero at first.
+    """
+
+    logscale_factor = 3.0
+
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+        self.weight = Parameter(Tensor(np.zeros((out_channels, in_channels, 3, 3), np.float32)), name="weight")
+        self.bias = Parameter(Tensor(np.zeros(out_channels, np.float32)), name="bias")
+        self.logs = Parameter(Tensor(np.zeros((out_channels, 1, 1), np.float32)), name="logs")
+
+    def construct(self, x):
+        # Scaling the weights instead of the output gives the same numbers over far fewer elements.
+        scale = ops.Exp()(self.logs * self.logscale_factor)
+        weight = self.weight * ops.Reshape()(scale, (-1, 1, 1, 1))
+        bias = self.bias * ops.Reshape()(scale, (-1,))
+        return ops.BiasAdd()(conv2d(x, weight), bias)

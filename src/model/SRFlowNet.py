@@ -1,0 +1,132 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The whole network, its likelihood, and the cells that are compiled: thin wrappers, one for each use."""
+import math
+
+from mindspore import nn, ops
+
+from src.model.Flow import gaussian_logp
+from src.model.FlowUpsamplerNet import FlowUpsamplerNet
+from src.model.RRDBNet import RRDBNet
+
+LOG_2 = math.log(2)
+
+
+class SRFlowNet(nn.Cell):
+    """RRDBNet and FlowUpsamplerNet; parameter names and shapes are those of the official state dict.
+
+    construct(hr, lr) -> (latents, logdet)       image to latents
+    inverse(latents, lr) -> (hr, logdet)         latents to image
+
+    hr float32 (N, 3, s·h, s·w), lr float32 (N, 3, h, w), both in [0, 1], h and w even; latents: a tuple as
+    `FlowUpsamplerNet` says; logdet float32 (N,), nats.
+    """
+
+    def __init__(self, scale, nf, nb, gc, blocks, K, n_transitions, split_levels, hidden, eps):
+        super().__init__()
+        levels = int(math.log2(scale)) + 1
+        self.scale = scale
+        self.RRDB = RRDBNet(scale, nf, nb, gc, blocks)
+        self.flowUpsamplerNet = FlowUpsamplerNet(levels, K, n_transitions, split_levels,
+                                                 nf * (1 + len(blocks)), hidden, eps)
+
+    def construct(self, hr, lr):
+        return self.flowUpsamplerNet(hr, self.conditions(lr))
+
+    def inverse(self, latents, lr):
+        return self.flowUpsamplerNet.inverse(latents, self.conditions(lr))
+
+    def conditions(self, lr):
+        """The cond of the flow for these low-resolution images."""
+        flow = self.flowUpsamplerNet
+        return flow.conditions(flow.couplings(self.RRDB(lr)), flow.mixers())
+
+
+def bits_per_pixel(latents, logdet, pixels):
+    """−(log-det + Σ log N(latent; 0, 1)) in bits per pixel of the high-resolution image: float32 (N,).
+
+    The change of variables (SRFlow, eq. 2-3), the three colour channels of a pixel summed.
+    """
+    log_likelihood = logdet
+    for latent in latents:
+        log_likelihood = log_likelihood + gaussian_logp(latent)
+    return -log_likelihood / (LOG_2 * pixels)
+
+
+class NegativeLogLikelihood(nn.Cell):
+    """(hr, lr) -> bits per pixel, float32 (N,): the loss of training before its mean over the batch."""
+
+    def __init__(self, net):
+        super().__init__(auto_prefix=False)
+        self.net = net
+
+    def construct(self, hr, lr):
+        latents, logdet = self.net(hr, lr)
+        return bits_per_pixel(latents, logdet, hr.shape[2] * hr.shape[3])
+
+
+class L1Loss(nn.Cell):
+    """(hr, lr) -> mean absolute error of the encoder's own image, float32 (N,): the loss of pre-training."""
+
+    def __init__(self, encoder):
+        super().__init__(auto_prefix=False)
+        self.encoder = encoder
+
+    def construct(self, hr, lr):
+        return ops.ReduceMean()(ops.Abs()(self.encoder.image(lr) - hr), (1, 2, 3))
+
+
+class Encoder(nn.Cell):
+    """(hr, lr) -> latents..., logdet: one flat tuple."""
+
+    def __init__(self, net):
+        super().__init__(auto_prefix=False)
+        self.net = net
+
+    def construct(self, hr, lr):
+        latents, logdet = self.net(hr, lr)
+        return latents + (logdet,)
+
+
+class Conditioner(nn.Cell):
+    """lr -> the couplings' conditions: all that decoding needs of the image, one flat tuple for `Decoder`."""
+
+    def __init__(self, net):
+        super().__init__(auto_prefix=False)
+        self.net = net
+
+    def construct(self, lr):
+        flat = ()
+        for level in self.net.flowUpsamplerNet.couplings(self.net.RRDB(lr)):
+            for cond in level:
+                flat = flat + cond
+        return flat
+
+
+class Decoder(nn.Cell):
+    """(latents..., inverses and log|det| of each level..., what `Conditioner` returned...) -> hr.
+
+    Flat arguments, because MindSpore 1.7 takes a tuple argument for a constant and would compile anew for each.
+    """
+
+    def __init__(self, net):
+        super().__init__(auto_prefix=False)
+        self.flow = net.flowUpsamplerNet
+        self.n_latents = self.flow.split_levels + 1
+
+    def construct(self, *tensors):
+        flow = self.flow
+        latents = tensors[:self.n_latents]
+        at = self.n_latents
+        mixers, couplings = (), ()
+        for _ in range(flow.n_levels):
+            mixers = mixers + (tensors[at:at + 2],)
+            at += 2
+        for _ in range(flow.n_levels):
+            level = ()
+            for _ in range(flow.K):
+                level = level + (tensors[at:at + 3],)
+                at += 3
+            couplings = couplings + (level,)
+        hr, _ = flow.inverse(latents, flow.conditions(couplings, mixers))
+        return hr
