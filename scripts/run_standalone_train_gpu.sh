@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# bash scripts/run_standalone_train_gpu.sh [CONFIG_PATH] [DEVICE_ID] [options of train.py ...]
+#
+# Runs train.py on one GPU in the foreground, with a log file under output/logs (or $LOG_DIR); its exit status is the
+# program's. Further options are passed on and win: --device_target CPU, for one.
+set -u
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+run_standalone train "$@"

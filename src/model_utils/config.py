@@ -1,0 +1,107 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Command lines of train.py, eval.py and train2test.py, laid over the YAML configuration."""
+import argparse
+import json
+
+from src.model_utils.device_adapter import get_adapter
+from src.model_utils.options import load_options, require
+
+# Flags that set an option: flag -> (dotted key, programs that have it; None: all, help).
+_OPTION_FLAGS = {
+    "--device_target": ("device_target", None, "GPU, CPU or Ascend"),
+    "--device_id": ("device_id", None, "number of the device"),
+    "--output_dir": ("output_dir", None, "folder for everything that is written"),
+    "--enable_modelarts": ("enable_modelarts", None, "true or false: run on ModelArts"),
+    "--data_url": ("data_url", None, "ModelArts: remote folder with the data"),
+    "--train_url": ("train_url", None, "ModelArts: remote folder for the results"),
+    "--checkpoint_url": ("checkpoint_url", None, "ModelArts: remote folder with checkpoints"),
+    "--ckpt": ("test_pretrained_model_path", ("eval",), "checkpoint to evaluate"),
+    "--heat": ("heat", ("eval",), "sampling temperature"),
+}
+
+_DESCRIPTIONS = {
+    "train": "Train SRFlow, or pre-train its RRDB encoder (model: RRDB).",
+    "eval": "Super-resolve and measure: the MindRecord of datasets.val, or a folder of LR images.",
+    "train2test": "Convert a checkpoint for inference: 1x1 convolutions inverted in float64.",
+}
+
+
+def get_config(kind, argv=None):
+    """Parse a command line and read the configuration that it names.
+
+    Args:
+        kind: "train", "eval" or "train2test".
+        argv: the arguments; None: those of the process.
+
+    Returns:
+        (args, opt): the argparse namespace, and the Options with the flags and ``--set`` laid over the YAML (a flag
+        wins over ``--set``). With enable_modelarts the paths in ``opt`` are those on the ModelArts machine. For "eval"
+        ``args.ckpt`` and ``args.seed`` are filled in from the options where the command line leaves them out.
+
+    Raises:
+        OptionsError: the configuration cannot be used (see :func:`src.model_utils.options.load_options`), or lacks
+            what this program needs.
+        SystemExit: status 2, argparse's own answer to a wrong command line.
+    """
+    parser = _make_parser(kind)
+    args = parser.parse_args(argv)
+    if kind == "eval" and args.hr_dir and not args.lr_dir:
+        parser.error("--hr_dir needs --lr_dir")
+
+    opt = load_options(args.opt, _overrides(args, kind))
+    opt = get_adapter(opt).localise_paths(opt)
+    if kind == "train":
+        require(opt, "datasets.train.dataroot")
+    elif kind == "eval":
+        if not args.lr_dir:
+            require(opt, "datasets.val.dataroot")
+        require(opt, "test_pretrained_model_path")
+        args.ckpt = opt.test_pretrained_model_path
+        args.seed = opt.train.manual_seed if args.seed is None else args.seed
+    return args, opt
+
+
+def _make_parser(kind):
+    parser = argparse.ArgumentParser(description=_DESCRIPTIONS[kind], allow_abbrev=False)
+    parser.add_argument("--opt", "--config_path", required=True, metavar="CFG", help="YAML configuration")
+    for flag, (key, kinds, text) in _OPTION_FLAGS.items():
+        if kinds is None or kind in kinds:
+            parser.add_argument(flag, help="{} (option {})".format(text, key))
+    parser.add_argument("--set", nargs="+", action="append", default=[], metavar="KEY=VALUE",
+                        help="set options, such as train.niter=100; may be repeated")
+    if kind == "eval":
+        parser.add_argument("--lr_dir", help="folder of LR images to super-resolve, instead of the MindRecord")
+        parser.add_argument("--hr_dir", help="folder of the HR images of the same names, to measure against")
+        parser.add_argument("--n_samples", type=_positive, default=1, help="samples per image (default 1)")
+        parser.add_argument("--seed", type=_seed, help="seed of the samples (default: option train.manual_seed)")
+    elif kind == "train2test":
+        parser.add_argument("--train_path", required=True, metavar="IN", help="checkpoint to convert")
+        parser.add_argument("--test_path", required=True, metavar="OUT", help="inference checkpoint to write")
+    return parser
+
+
+def _overrides(args, kind):
+    """The overrides of a command line: those of --set in order, then the flags."""
+    overrides = [override for group in args.set for override in group]
+    for flag, (key, kinds, _) in _OPTION_FLAGS.items():
+        text = getattr(args, flag.lstrip("-")) if kinds is None or kind in kinds else None
+        if text is not None:
+            # A flag's value is never YAML syntax beyond a plain number or word: quote whatever else it is.
+            plain = text.replace(".", "").replace("-", "").replace("+", "").isalnum()
+            overrides.append("{}={}".format(key, text if plain else json.dumps(text, ensure_ascii=False)))
+    return overrides
+
+
+def _positive(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("expected an integer >= 1, got {}".format(text))
+    return value
+
+
+def _seed(text):
+    value = int(text)
+    if not 0 <= value < 2 ** 31:
+        raise argparse.ArgumentTypeError("expected an integer from 0 to 2147483647, got {}".format(text))
+    return value

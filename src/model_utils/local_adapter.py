@@ -1,0 +1,63 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Adapter of a run on this machine: the launcher's environment variables, and nothing to copy."""
+import functools
+import os
+
+
+def get_device_id(default=0):
+    """Number of this process's device: DEVICE_ID, or ``default`` where no launcher sets it."""
+    return _from_environment("DEVICE_ID", default, minimum=0)
+
+
+def get_device_num():
+    """Number of processes of the run: RANK_SIZE, or 1."""
+    return _from_environment("RANK_SIZE", 1, minimum=1)
+
+
+def get_rank_id():
+    """Number of this process in the run: RANK_ID, or 0."""
+    return _from_environment("RANK_ID", 0, minimum=0)
+
+
+def get_job_id():
+    """Name of the job: JOB_ID, or "Local"."""
+    return os.environ.get("JOB_ID") or "Local"
+
+
+def sync_data(from_path, to_path, missing_ok=False, timeout=3600):
+    """Nothing: on this machine the data are where they are. Here so that both adapters have the same functions."""
+
+
+def moxing_wrapper(opt, pre_process=None, post_process=None):
+    """Decorator: call ``pre_process()``, the function, ``post_process()``; see moxing_adapter for the one that copies.
+
+    ``post_process`` is called only after a run that succeeded.
+    """
+    del opt
+
+    def decorate(run):
+        @functools.wraps(run)
+        def wrapped(*args, **kwargs):
+            if pre_process:
+                pre_process()
+            result = run(*args, **kwargs)
+            if post_process:
+                post_process()
+            return result
+        return wrapped
+    return decorate
+
+
+def localise_paths(opt):
+    """The options as they are: on this machine every path means what it says."""
+    return opt
+
+
+def _from_environment(name, default, minimum):
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return default
+    if not text.isdecimal() or int(text) < minimum:
+        raise ValueError("environment variable {}: expected an integer >= {}, got {!r}".format(name, minimum, text))
+    return int(text)

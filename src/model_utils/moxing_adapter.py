@@ -1,0 +1,185 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Adapter of a run on ModelArts: data are copied in and results out through the platform's ``moxing`` package.
+
+The processes of one node share its disk, so one of them copies (that of the node's first device) and the others wait.
+They meet at a small file per copy in the temporary folder, which says how the copy went.
+"""
+import functools
+import hashlib
+import itertools
+import os
+import sys
+import tempfile
+import time
+
+from src.model_utils.local_adapter import get_device_id, get_device_num, get_job_id, get_rank_id  # as on ModelArts
+from src.model_utils.options import OptionsError, options_from_dict
+from src.model_utils.util import atomic_write
+
+__all__ = ["get_device_id", "get_device_num", "get_rank_id", "get_job_id", "sync_data", "moxing_wrapper",
+           "localise_paths"]
+
+DEVICES_PER_NODE = 8
+_copy_numbers = itertools.count(1)  # of this process: all processes copy the same things in the same order
+
+
+def sync_data(from_path, to_path, missing_ok=False, timeout=3600):
+    """Copy a folder between the object store and this node, once per node.
+
+    Every process of the node must make the same calls in the same order. Returns when the copy is complete.
+
+    Args:
+        from_path, to_path: folder or URL; at least one is usually ``obs://`` or ``s3://``.
+        missing_ok: copy nothing, instead of failing, where there is no ``from_path``.
+        timeout: seconds that the other processes wait for the one that copies.
+
+    Raises:
+        OSError: the copy failed, in this process or in the one that made it, or was not made in time.
+        ValueError: there is no ``moxing`` here.
+    """
+    report = _report_path(from_path, to_path, next(_copy_numbers))
+    if _is_copier():
+        _copy_and_report(from_path, to_path, missing_ok, report)
+    else:
+        _await_report(from_path, to_path, report, timeout)
+
+
+def moxing_wrapper(opt, pre_process=None, post_process=None):
+    """Decorator: copy data in, run, copy the results out.
+
+    Before the run ``data_url`` is copied to ``data_path``, ``checkpoint_url`` to ``load_path``, and ``train_url``,
+    which may hold an earlier run's results to resume, to ``output_path``; an empty URL is passed over. ``output_path``
+    is copied back to ``train_url`` at the end, also when the run fails. ``pre_process()`` is called after the copying
+    in, ``post_process()`` before the copying out, if the run succeeded.
+
+    Args:
+        opt: Options.
+        pre_process, post_process: functions without arguments, or None.
+    """
+    def decorate(run):
+        @functools.wraps(run)
+        def wrapped(*args, **kwargs):
+            _copy_in(opt)
+            try:
+                if pre_process:
+                    pre_process()
+                result = run(*args, **kwargs)
+                if post_process:
+                    post_process()
+            except BaseException:
+                _rescue_results(opt)
+                raise
+            if opt.train_url:
+                sync_data(opt.output_path, opt.train_url)
+            return result
+        return wrapped
+    return decorate
+
+
+def _copy_in(opt):
+    if opt.data_url:
+        sync_data(opt.data_url, opt.data_path)
+    if opt.checkpoint_url:
+        sync_data(opt.checkpoint_url, opt.load_path)
+    if opt.train_url:
+        sync_data(opt.train_url, opt.output_path, missing_ok=True)  # not there before the first run
+    os.makedirs(opt.output_path, exist_ok=True)
+
+
+def _rescue_results(opt):
+    """Copy a failed run's results out; the run's own error matters more than a second one here, which is printed."""
+    if not opt.train_url or not _is_copier():  # the others need not wait: they may have failed because it hangs
+        return
+    try:
+        sync_data(opt.output_path, opt.train_url)
+    except (OSError, ValueError) as error:
+        print("warning: the results of the failed run were not copied: {}".format(error), file=sys.stderr, flush=True)
+
+
+def localise_paths(opt):
+    """Options whose paths are those on the ModelArts machine.
+
+    Relative paths move below the local copies: dataroots to ``data_path`` and checkpoints to ``load_path`` (by file
+    name, as the URL names the folder that holds them), ``output_dir`` to ``output_path``. Absolute paths stay.
+
+    Raises:
+        OptionsError: an absolute output_dir outside ``output_path``, from where nothing would be copied back.
+    """
+    values = opt.to_dict()
+    for section in values["datasets"].values():
+        section["dataroot"] = _below(opt.data_path, section["dataroot"])
+    values["test_pretrained_model_path"] = _below(opt.load_path, values["test_pretrained_model_path"])
+    values["path"]["train_pretrain_model_G"] = _below(opt.load_path, values["path"]["train_pretrain_model_G"])
+    if values["path"]["resume_state"] != "auto":
+        values["path"]["resume_state"] = _below(opt.load_path, values["path"]["resume_state"])
+
+    root = os.path.abspath(opt.output_path)
+    output_dir = os.path.abspath(os.path.join(root, opt.output_dir))
+    if os.path.commonpath([output_dir, root]) != root:
+        raise OptionsError("output_dir: expected a folder below output_path = {}, which ModelArts copies to train_url, "
+                           "got {}".format(opt.output_path, opt.output_dir))
+    values["output_dir"] = output_dir
+    return options_from_dict(values)
+
+
+def _below(folder, path):
+    if path is None or os.path.isabs(path):
+        return path
+    return os.path.join(folder, os.path.basename(path))
+
+
+def _is_copier():
+    """Whether this process copies for its node: the one of the node's first device."""
+    return get_device_id() % min(get_device_num(), DEVICES_PER_NODE) == 0
+
+
+def _report_path(from_path, to_path, count):
+    """File by which the processes of a node agree on one copy: the job's, this copy's, the n-th of the process."""
+    name = hashlib.sha256("\n".join([get_job_id(), str(count), from_path, to_path]).encode()).hexdigest()[:16]
+    return os.path.join(tempfile.gettempdir(), "srflow_copy_{}_{}".format(count, name))
+
+
+def _copy_and_report(from_path, to_path, missing_ok, report):
+    if os.path.exists(report):
+        os.remove(report)  # of an earlier job that had no JOB_ID
+    try:
+        moxing = _import_moxing()
+        if not missing_ok or moxing.file.exists(from_path):
+            print("copying {} to {}".format(from_path, to_path), flush=True)
+            moxing.file.copy_parallel(from_path, to_path)
+    except Exception as error:
+        _write_report(report, "{}: {}".format(type(error).__name__, error))
+        if isinstance(error, (OSError, ValueError)):
+            raise
+        raise OSError("copying {} to {} failed: {}".format(from_path, to_path, error)) from error
+    _write_report(report, "")
+
+
+def _write_report(report, problem):
+    with atomic_write(report) as temporary:
+        with open(temporary, "w") as file:
+            file.write(problem)
+
+
+def _await_report(from_path, to_path, report, timeout):
+    deadline = time.monotonic() + timeout
+    while not os.path.exists(report):
+        if time.monotonic() > deadline:
+            raise OSError("waited {} seconds for the process of this node's first device to copy {} to {}"
+                          .format(timeout, from_path, to_path))
+        time.sleep(0.1)
+    with open(report) as file:
+        problem = file.read()
+    if problem:
+        raise OSError("copying {} to {} failed in the process of this node's first device: {}"
+                      .format(from_path, to_path, problem))
+
+
+def _import_moxing():
+    try:
+        import moxing  # pylint: disable=import-outside-toplevel  # exists on ModelArts only
+    except ImportError as error:
+        raise ValueError("enable_modelarts: the moxing package, which ModelArts provides, is not here ({}); set "
+                         "enable_modelarts to false to run on this machine".format(error)) from None
+    return moxing

@@ -1,0 +1,564 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The options of a run: one schema, and the only way to read a configuration.
+
+A configuration is a YAML file laid over the defaults of :data:`SCHEMA`, with ``dotted.key=value`` overrides laid over
+both. Everything is checked on the way in, so that the code that reads an option never has to: an unknown key, a wrong
+type or an impossible value is an :class:`OptionsError` that names the key, what was expected and what came.
+
+``python -m src.model_utils.options`` prints the table of all keys as Markdown.
+"""
+import copy
+import difflib
+import math
+import re
+from typing import Any, NamedTuple, Optional, Tuple
+
+import yaml
+
+
+class OptionsError(ValueError):
+    """A configuration that cannot be used; the message names the dotted key, what was expected and what came."""
+
+
+REQUIRED = object()
+
+
+class Field(NamedTuple):
+    """One option: what it means and which values it takes.
+
+    ``type`` is bool, int, float or str; ``is_list`` makes it a list of those. ``minimum`` and ``maximum`` bound numbers
+    (every element, for lists), ``above`` and ``below`` do so exclusively. ``nullable`` admits null.
+    """
+
+    type: type
+    default: Any
+    help: str
+    choices: Optional[Tuple] = None
+    minimum: Optional[float] = None
+    maximum: Optional[float] = None
+    above: Optional[float] = None
+    below: Optional[float] = None
+    nullable: bool = False
+    is_list: bool = False
+
+
+SCHEMA = {
+    "model": Field(str, "SRFlow", "what is trained: SRFlow, or its encoder RRDB alone by L1 pre-training",
+                   choices=("SRFlow", "RRDB")),
+    "scale": Field(int, REQUIRED, "super-resolution factor", choices=(4, 8)),
+    "heat": Field(float, 0.9, "sampling temperature: the standard deviation of the latents", minimum=0),
+    "test_pretrained_model_path": Field(str, None, "checkpoint that eval.py reads when --ckpt is not given",
+                                        nullable=True),
+    "output_dir": Field(str, "output", "folder for checkpoints, logs, pictures and metrics"),
+    "device_target": Field(str, "GPU", "where MindSpore runs", choices=("GPU", "CPU", "Ascend")),
+    "device_id": Field(int, 0, "number of the device", minimum=0),
+    "enable_modelarts": Field(bool, False, "run on ModelArts: copy data in and results out through moxing"),
+    "data_url": Field(str, "", "ModelArts: remote folder with the data, copied to data_path"),
+    "train_url": Field(str, "", "ModelArts: remote folder for the results, copied from output_path"),
+    "checkpoint_url": Field(str, "", "ModelArts: remote folder with checkpoints, copied to load_path"),
+    "data_path": Field(str, "/cache/data", "ModelArts: local copy of data_url"),
+    "output_path": Field(str, "/cache/train", "ModelArts: local folder of the results"),
+    "load_path": Field(str, "/cache/checkpoint_path", "ModelArts: local copy of checkpoint_url"),
+    "datasets": {
+        "train": {
+            "dataroot": Field(str, None, "training MindRecord; train.py needs it", nullable=True),
+            "batch_size": Field(int, 12, "pairs per step", minimum=1),
+            "quant": Field(int, 32, "levels of the dequantisation noise: u / quant, u in [-0.5, 0.5)", minimum=1),
+            "HR_size": Field(int, 160, "side of the HR patches in pixels, a multiple of 2 * scale", minimum=1),
+            "use_flip": Field(bool, True, "flip HR and LR together, left to right, at random"),
+            "add_noise": Field(bool, False, "add the dequantisation noise in training (the published run did not)"),
+            "num_workers": Field(int, 2, "parallel workers of the data pipeline", minimum=1),
+        },
+        "val": {
+            "dataroot": Field(str, None, "validation MindRecord; eval.py needs it unless --lr_dir is given",
+                              nullable=True),
+            "limit": Field(int, None, "evaluate only the first so many images; null: all", minimum=1, nullable=True),
+        },
+    },
+    "network_G": {
+        "in_nc": Field(int, 3, "channels of the LR image", choices=(3,)),
+        "out_nc": Field(int, 3, "channels of the HR image", choices=(3,)),
+        "nf": Field(int, 64, "feature channels of the RRDB encoder", minimum=1),
+        "nb": Field(int, 23, "number of RRDB blocks", minimum=1),
+        "gc": Field(int, 32, "growth channels inside an RRDB block", minimum=1),
+        "train_RRDB": Field(bool, True, "train the encoder too; false: keep it frozen for the whole run"),
+        "train_RRDB_delay": Field(float, 0.0, "fraction of niter for which the encoder stays frozen; 0: never",
+                                  minimum=0, maximum=1),
+        "flow": {
+            "K": Field(int, 16, "flow steps with coupling per level", minimum=1),
+            "L": Field(int, 3, "levels: 3 for scale 4, 4 for scale 8", minimum=1),
+            "coupling": Field(str, "CondAffineSeparatedAndCond", "kind of coupling",
+                              choices=("CondAffineSeparatedAndCond",)),
+            "additionalFlowNoAffine": Field(int, 2, "flow steps without coupling at the start of each level",
+                                            minimum=0),
+            "split": {
+                "enable": Field(bool, True, "split off half of the channels after the earlier levels"),
+                "consume_ratio": Field(float, 0.5, "share of the channels that a split takes", choices=(0.5,)),
+                "correct_splits": Field(bool, False, "split after every level but the last; false: but the last two"),
+            },
+            "fea_up0": Field(bool, True, "half-resolution encoder features, which the last level reads",
+                             choices=(True,)),
+            "stackRRDB": {
+                "blocks": Field(int, [1, 8, 15, 22], "RRDB blocks whose outputs condition the flow, from 0",
+                                minimum=0, is_list=True),
+                "concat": Field(bool, True, "append them to each level's own features", choices=(True,)),
+            },
+            "CondAffineSeparatedAndCond": {
+                "hidden_channels": Field(int, 64, "hidden channels of the coupling's nets", minimum=1),
+                "eps": Field(float, 0.0001, "added to the coupling's scales", above=0),
+            },
+        },
+    },
+    "path": {
+        "train_pretrain_model_G": Field(str, None, "checkpoint of the pre-trained RRDB encoder; null: none",
+                                        nullable=True),
+        "strict_load": Field(bool, True, "a missing or surplus parameter in that checkpoint is an error"),
+        "resume_state": Field(str, None, "checkpoint to resume; auto: the newest one in output_dir, if any; null: none",
+                              nullable=True),
+    },
+    "train": {
+        "manual_seed": Field(int, 10, "seed of initialisation, shuffling and noise", minimum=0, maximum=2 ** 31 - 1),
+        "lr_G": Field(float, 2.5e-4, "learning rate of Adam", above=0),
+        "weight_decay_G": Field(float, 0.0, "weight decay of Adam", minimum=0),
+        "beta1": Field(float, 0.9, "Adam's first decay rate", minimum=0, below=1),
+        "beta2": Field(float, 0.999, "Adam's second decay rate (the published run's; its YAML says 0.99)",
+                       minimum=0, below=1),
+        "lr_scheme": Field(str, "MultiStepLR", "course of the learning rate",
+                           choices=("MultiStepLR", "CosineAnnealingLR_Restart")),
+        "lr_steps_rel": Field(float, [0.5, 0.75, 0.9, 0.95],
+                              "MultiStepLR: fractions of niter at which the rate is multiplied by lr_gamma",
+                              above=0, below=1, is_list=True),
+        "lr_gamma": Field(float, 0.5, "MultiStepLR: factor at each of lr_steps_rel", above=0, maximum=1),
+        "restart_period": Field(int, 50000, "CosineAnnealingLR_Restart: steps between restarts", minimum=1),
+        "eta_min": Field(float, 1e-7, "CosineAnnealingLR_Restart: lowest learning rate", minimum=0),
+        "warmup_iter": Field(int, 0, "steps in which the rate rises linearly from 0", minimum=0),
+        "niter": Field(int, 200000, "training steps", minimum=1),
+        "val_freq": Field(int, 40000, "steps between validations", minimum=1),
+        "val_heats": Field(float, [0.0, 0.5, 0.75, 1.0], "temperatures at which the validation samples",
+                           minimum=0, is_list=True),
+        "val_images": Field(int, 8, "images per validation", minimum=1),
+        "save_checkpoint_freq": Field(int, 1000, "steps between checkpoints", minimum=1),
+        "print_freq": Field(int, 100, "steps between rows of the CSV log", minimum=1),
+        "grad_clip_norm": Field(float, None, "largest norm of the whole gradient; null: no clipping",
+                                above=0, nullable=True),
+        "max_bad_steps": Field(int, 10, "so many non-finite steps in a row stop the run", minimum=1),
+    },
+}
+
+
+class Options:
+    """Immutable options with attribute access, ``opt.network_G.flow.K``; made by :func:`load_options`.
+
+    A section is an Options itself and a list is a tuple. ``network_G.flow`` is None where model RRDB does without it.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values):
+        object.__setattr__(self, "_values", {key: _freeze(value) for key, value in values.items()})
+
+    def __getattr__(self, name):
+        try:
+            return self._values[name]
+        except KeyError:
+            raise AttributeError("options have no {!r} here; there are {}".format(name, ", ".join(self._values))) \
+                from None
+
+    def __setattr__(self, name, value):
+        raise AttributeError("options are read-only; set {!r} in the YAML or by an override".format(name))
+
+    def __delattr__(self, name):
+        raise AttributeError("options are read-only; {!r} stays".format(name))
+
+    def __dir__(self):
+        return ["to_dict"] + list(self._values)
+
+    def __eq__(self, other):
+        return self._values == other._values if isinstance(other, Options) else NotImplemented
+
+    def __hash__(self):
+        return hash(tuple(self._values.items()))
+
+    def __repr__(self):
+        return "Options({!r})".format(self.to_dict())
+
+    def __reduce__(self):
+        return Options, (self.to_dict(),)
+
+    def to_dict(self):
+        """Plain nested dict with lists, fit for YAML, JSON and :func:`options_from_dict`."""
+        return {key: _thaw(value) for key, value in self._values.items()}
+
+
+def _freeze(value):
+    if isinstance(value, dict):
+        return Options(value)
+    return tuple(value) if isinstance(value, (list, tuple)) else value
+
+
+def _thaw(value):
+    if isinstance(value, Options):
+        return value.to_dict()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def load_options(path, overrides=()):
+    """Read a YAML file, lay it over the schema's defaults, lay the overrides over both, and check the whole.
+
+    Args:
+        path: the YAML file.
+        overrides: iterable of ``"dotted.key=value"``, the value written as in YAML; a later one wins.
+
+    Returns:
+        Options.
+
+    Raises:
+        OptionsError: the file is missing, no readable YAML or has a key twice; or a key is unknown, missing, of the
+            wrong type or impossible.
+    """
+    raw = _read_yaml(path)
+    for override in overrides:
+        _apply_override(raw, override)
+    return options_from_dict(raw, source=str(path))
+
+
+def options_from_dict(values, source="options"):
+    """Check a nested dict, such as the one stored in a checkpoint, as :func:`load_options` checks a file.
+
+    Args:
+        values: nested dict of options; what it leaves out takes the default. It is not changed.
+        source: where it came from, for the error message.
+
+    Raises:
+        OptionsError: as :func:`load_options`.
+    """
+    try:
+        if not isinstance(values, dict):
+            raise OptionsError("expected a mapping of options, got {}".format(_show(values)))
+        # The encoder can be pre-trained without a flow; the defaults of a flow that nobody reads would only mislead.
+        network = values.get("network_G")
+        without_flow = values.get("model") == "RRDB" and (not isinstance(network, dict) or network.get("flow") is None)
+        values = copy.deepcopy(values)
+        if without_flow and isinstance(network, dict):
+            values["network_G"].pop("flow", None)
+        checked = _check_section(values, SCHEMA, "")
+        if without_flow:
+            checked["network_G"]["flow"] = None
+        _check_together(checked)
+    except OptionsError as error:
+        raise OptionsError("{}: {}".format(source, error)) from None
+    return Options(checked)
+
+
+def require(opt, *keys):
+    """Check that options which may be null in general, but not for this purpose, are set.
+
+    Args:
+        opt: Options.
+        keys: dotted keys, such as ``"datasets.train.dataroot"``.
+
+    Raises:
+        OptionsError: naming the first key that is null or empty.
+    """
+    for key in keys:
+        value = opt
+        for name in key.split("."):
+            value = getattr(value, name)
+        if value is None or value == "":
+            raise OptionsError("{}: expected {}, got nothing; set it in the YAML or by --set {}=..."
+                               .format(key, _expected(_field(key)).replace(" or null", ""), key))
+
+
+def differences(first, second):
+    """Dotted keys, sorted, whose values differ between two Options (a key that only one of them has differs)."""
+    first, second = _flatten(first.to_dict()), _flatten(second.to_dict())
+    missing = object()
+    return sorted(key for key in set(first) | set(second) if first.get(key, missing) != second.get(key, missing))
+
+
+def all_keys():
+    """Every dotted key of the schema, in its order."""
+    return list(_flatten(SCHEMA))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Reading
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """The safe loader, but a key that stands twice in one mapping is an error instead of the last one winning."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue  # no key of ours; the safe loader or the schema refuses it
+            if key_node.value in seen:
+                raise OptionsError("line {}: the key {} is there twice".format(key_node.start_mark.line + 1,
+                                                                              _show(key_node.value)))
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _read_yaml(path):
+    try:
+        with open(str(path), "rb") as file:
+            values = yaml.load(file, Loader=_UniqueKeyLoader)  # a SafeLoader, see above
+    except FileNotFoundError:
+        raise OptionsError("configuration file {} does not exist".format(path)) from None
+    except OSError as error:
+        raise OptionsError("configuration file {} cannot be read: {}".format(path, error.strerror)) from None
+    except OptionsError as error:
+        raise OptionsError("{}: {}".format(path, error)) from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        # ValueError: a scalar that looks like a date but is none, such as 2020-13-45.
+        raise OptionsError("{}: not valid YAML: {}".format(path, _yaml_problem(error))) from None
+    if values is None:
+        raise OptionsError("{}: the file is empty".format(path))
+    if not isinstance(values, dict):
+        raise OptionsError("{}: expected a mapping of options, got {}".format(path, _show(values)))
+    return values
+
+
+def _yaml_problem(error):
+    mark = getattr(error, "problem_mark", None)
+    place = "line {}: ".format(mark.line + 1) if mark else ""
+    return place + " ".join(str(getattr(error, "problem", None) or error).split())
+
+
+def _apply_override(values, override):
+    """Set one ``dotted.key=value`` in a nested dict, in place."""
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise OptionsError("override {}: expected dotted.key=value".format(_show(override)))
+    field = _field(key)
+    if field is None:
+        raise OptionsError("override {}: {}".format(_show(override), _unknown(key)))
+    if isinstance(field, dict):
+        raise OptionsError("override {}: {} is a section; set one of its keys, such as {}.{}"
+                           .format(_show(override), key, key, next(iter(field))))
+    value = _parse_override(text, field, key)
+    try:
+        _check_value(value, field, key)
+    except OptionsError as error:
+        raise OptionsError("override {}: {}".format(_show(override), error)) from None
+    names = key.split(".")
+    for name in names[:-1]:
+        section = values.get(name)
+        if section is not None and not isinstance(section, dict):
+            return  # the file has no section here: the check of the whole reports it
+        values[name] = dict(section or {})  # a copy, as YAML anchors may share one mapping between sections
+        values = values[name]
+    values[names[-1]] = value
+
+
+def _parse_override(text, field, key):
+    try:
+        value = yaml.load(text, Loader=_UniqueKeyLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if field.type is not str:
+            raise OptionsError("override {}: not valid YAML: {}".format(_show(key + "=" + text),
+                                                                         _yaml_problem(error))) from None
+        value = text
+    if field.type is str and not isinstance(value, str) and value is not None:
+        value = text  # a path such as 2024 or a:b is text, whatever YAML would make of it
+    return value
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Checking
+
+
+def _check_section(values, schema, prefix):
+    """Checked copy of one section with every default filled in; consumes nothing of ``values``."""
+    if values is None:  # "train:" with nothing below it
+        values = {}
+    if not isinstance(values, dict):
+        raise OptionsError("{}: expected a section with keys such as {}, got {}"
+                           .format(prefix.rstrip("."), ", ".join(list(schema)[:3]), _show(values)))
+    for name in values:
+        if name not in schema:
+            raise OptionsError(_unknown(prefix + str(name)))
+    checked = {}
+    for name, entry in schema.items():
+        key = prefix + name
+        if isinstance(entry, dict):
+            checked[name] = _check_section(values.get(name), entry, key + ".")
+        elif name in values:
+            checked[name] = _check_value(values[name], entry, key)
+        elif entry.default is REQUIRED:
+            raise OptionsError("{}: missing; expected {} ({})".format(key, _expected(entry), entry.help))
+        else:
+            checked[name] = copy.copy(entry.default)
+    return checked
+
+
+def _check_value(value, field, key):
+    if value is None and field.nullable:
+        return None
+    if field.is_list:
+        if not isinstance(value, (list, tuple)):
+            raise OptionsError(_wrong(key, field, value))
+        return [_check_scalar(element, field, key, value) for element in value]
+    if value == "" and field.type is str and field.default != "":  # an empty path is none
+        if field.nullable:
+            return None
+        raise OptionsError("{}: expected a string that is not empty".format(key))
+    return _check_scalar(value, field, key, value)
+
+
+def _check_scalar(element, field, key, whole):
+    """One value, or one element of the list ``whole``, converted to the field's type."""
+    element = _convert(element, field.type)
+    if element is None or not _in_range(element, field):
+        raise OptionsError(_wrong(key, field, whole))
+    return element
+
+
+# PyYAML follows YAML 1.1, where 1e-4 has no dot and so is a string; everybody means the number.
+_EXPONENT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
+
+
+def _convert(value, wanted):
+    """The value as the wanted type, or None if it is of another; only int -> float and 1e-4 are converted."""
+    if wanted is float:
+        if isinstance(value, str) and _EXPONENT.fullmatch(value):
+            value = float(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            try:
+                value = float(value)
+            except OverflowError:
+                return None
+        return value if isinstance(value, float) and math.isfinite(value) else None
+    return value if type(value) is wanted else None  # exact: True is no int
+
+
+def _in_range(value, field):
+    if field.choices is not None:
+        return value in field.choices
+    return ((field.minimum is None or value >= field.minimum) and (field.maximum is None or value <= field.maximum)
+            and (field.above is None or value > field.above) and (field.below is None or value < field.below))
+
+
+def _check_together(values):
+    """Conditions between keys."""
+    network, train = values["network_G"], values["train"]
+    scale, flow, hr_size = values["scale"], network["flow"], values["datasets"]["train"]["HR_size"]
+    if hr_size % (2 * scale):
+        raise OptionsError("datasets.train.HR_size: expected a multiple of 2 * scale = {}, got {}"
+                           .format(2 * scale, hr_size))
+    if network["train_RRDB_delay"] and not network["train_RRDB"]:
+        raise OptionsError("network_G.train_RRDB_delay: expected 0 as network_G.train_RRDB is false (never trained), "
+                           "got {}; frozen first and trained then is train_RRDB: true with this delay"
+                           .format(network["train_RRDB_delay"]))
+    if flow is not None:
+        _check_flow(flow, scale, network["nb"])
+    steps = train["lr_steps_rel"]
+    if any(later <= earlier for earlier, later in zip(steps, steps[1:])):
+        raise OptionsError("train.lr_steps_rel: expected ascending fractions, got {}".format(_show(steps)))
+    if not train["val_heats"]:
+        raise OptionsError("train.val_heats: expected at least one temperature, got []")
+    if train["warmup_iter"] >= train["niter"]:
+        raise OptionsError("train.warmup_iter: expected less than train.niter = {}, got {}"
+                           .format(train["niter"], train["warmup_iter"]))
+    if train["lr_scheme"] == "CosineAnnealingLR_Restart" and train["eta_min"] > train["lr_G"]:
+        raise OptionsError("train.eta_min: expected at most train.lr_G = {}, got {}"
+                           .format(train["lr_G"], train["eta_min"]))
+
+
+def _check_flow(flow, scale, nb):
+    levels = {4: 3, 8: 4}[scale]  # 2 ** levels = 2 * scale: the last level works at half the LR resolution
+    if flow["L"] != levels:
+        raise OptionsError("network_G.flow.L: expected {} for scale {}, got {}".format(levels, scale, flow["L"]))
+    blocks = flow["stackRRDB"]["blocks"]
+    if not blocks or sorted(set(blocks)) != list(blocks) or max(blocks) >= nb:
+        raise OptionsError("network_G.flow.stackRRDB.blocks: expected ascending numbers from 0 to network_G.nb - 1 = "
+                           "{}, at least one, got {}".format(nb - 1, _show(blocks)))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Wording
+
+
+def _field(key):
+    """The schema's entry of a dotted key: a Field, a dict for a section, or None."""
+    entry = SCHEMA
+    for name in key.split("."):
+        entry = entry.get(name) if isinstance(entry, dict) else None
+    return entry
+
+
+def _flatten(values, prefix=""):
+    flat = {}
+    for name, value in values.items():
+        flat.update(_flatten(value, prefix + name + ".") if isinstance(value, dict) else {prefix + name: value})
+    return flat
+
+
+def _show(value):
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _wrong(key, field, value):
+    hint = ""
+    if field.choices is not None and isinstance(value, str):
+        same = [choice for choice in field.choices if str(choice).lower() == value.lower()]
+        close = same or difflib.get_close_matches(value, [str(choice) for choice in field.choices], n=1)
+        hint = "; did you mean {}?".format(close[0]) if close else ""
+    elif field.type is str and not field.is_list and isinstance(value, (int, float)):
+        hint = "; put it in quotes"
+    shown = "null" if value is None else _show(value)
+    return "{}: expected {}, got {}{}".format(key, _expected(field), shown, hint)
+
+
+def _unknown(key):
+    """Message for a key that the schema lacks, with the nearest one that it has."""
+    keys = all_keys()
+    leaf = key.rpartition(".")[2].lower()
+    same_leaf = [known for known in keys if known.rpartition(".")[2].lower() == leaf]
+    by_lower = {known.lower(): known for known in keys}
+    close = difflib.get_close_matches(key.lower(), by_lower, n=1, cutoff=0.6)
+    found = difflib.get_close_matches(key, same_leaf, n=1, cutoff=0.0) or [by_lower[name] for name in close]
+    return "{}: unknown key{}".format(key, "; did you mean {}?".format(found[0]) if found else "")
+
+
+def _expected(field):
+    """What a field takes, in words: ``a number >= 0``, ``one of GPU, CPU, Ascend``, ``a list of ...``."""
+    if field.choices is not None:
+        names = [_yaml_word(choice) for choice in field.choices]
+        text = names[0] if len(names) == 1 else "one of " + ", ".join(names)
+    else:
+        noun = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}[field.type]
+        bounds = [sign + " " + _yaml_word(bound) for sign, bound in
+                  ((">=", field.minimum), (">", field.above), ("<=", field.maximum), ("<", field.below))
+                  if bound is not None]
+        if field.is_list:
+            noun = {int: "a list of integers", float: "a list of numbers", str: "a list of strings"}[field.type]
+        text = (noun + " " + " and ".join(bounds)).strip()
+    return text + (" or null" if field.nullable else "")
+
+
+def _yaml_word(value):
+    if value is None or isinstance(value, bool):
+        return str(value).lower().replace("none", "null")
+    if isinstance(value, str):
+        return value or '""'
+    if isinstance(value, float):
+        return "{:g}".format(value)
+    return str(value)
+
+
+def markdown_table():
+    """The table of all options, for the README."""
+    lines = ["| key | default | value | meaning |", "|---|---|---|---|"]
+    for key, field in _flatten(SCHEMA).items():
+        default = "required" if field.default is REQUIRED else "`{}`".format(_yaml_word(field.default))
+        lines.append("| `{}` | {} | {} | {} |".format(key, default, _expected(field), field.help))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown_table())

@@ -1,0 +1,173 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Small helpers of the programs: errors in one line, the device, seeds, files that appear whole or not at all."""
+import contextlib
+import ctypes
+import glob
+import os
+import random
+import sys
+import traceback
+import uuid
+
+
+class DeviceError(ValueError):
+    """The device that was asked for cannot be used here."""
+
+
+def run_main(main):
+    """Run a program's ``main()`` and end the process.
+
+    Errors that a user can mend (ValueError, OSError and their subclasses) become one line ``error: ...`` on stderr and
+    exit status 2; SRFLOW_TRACEBACK=1 in the environment shows where they came from too. Ctrl-C is status 130. Any other
+    exception is a bug and keeps its traceback.
+
+    Args:
+        main: function without arguments; what it returns is the exit status, None being 0.
+    """
+    try:
+        status = main()
+    except (ValueError, OSError) as error:
+        if os.environ.get("SRFLOW_TRACEBACK", "0") not in ("", "0"):
+            traceback.print_exc()
+        message = " ".join(str(error).split()) or type(error).__name__
+        print("error: {}".format(message), file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = 130
+    sys.exit(status)
+
+
+@contextlib.contextmanager
+def atomic_write(path):
+    """Let a file appear whole or not at all.
+
+        with atomic_write("weights.ckpt") as temporary:
+            save(temporary)
+
+    Yields:
+        the path of a temporary file, not there yet, in the same folder and with the same suffix. It is flushed to disk
+        and renamed to ``path`` at the end, or removed if an exception leaves the block. The folder is made if missing.
+
+    Raises:
+        FileNotFoundError: the block wrote nothing to the temporary path.
+    """
+    path = os.path.abspath(str(path))
+    folder, name = os.path.split(path)
+    stem, suffix = os.path.splitext(name)
+    os.makedirs(folder, exist_ok=True)
+    temporary = os.path.join(folder, ".{}.{}{}".format(stem, uuid.uuid4().hex[:12], suffix))
+    try:
+        yield temporary
+        if not os.path.exists(temporary):
+            raise FileNotFoundError("{}: nothing was written".format(path))
+        _flush(temporary)
+        os.replace(temporary, path)
+    except BaseException:  # Ctrl-C leaves no litter either
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)
+        raise
+    _flush(folder)
+
+
+def _flush(path):
+    """Have the system write a file, or a folder's entries, to disk."""
+    if os.name != "posix" and os.path.isdir(path):
+        return  # only POSIX opens folders
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def set_seed(seed):
+    """Seed Python's, NumPy's and MindSpore's global generators.
+
+    Args:
+        seed: integer from 0 to 2 ** 31 - 1.
+    """
+    import mindspore
+    import numpy as np
+    random.seed(seed)
+    np.random.seed(seed)
+    mindspore.set_seed(seed)
+
+
+def set_device(target, device_id=0):
+    """Choose graph mode and the device, on MindSpore 1.7 and 2.x; the first thing that a program does with MindSpore.
+
+    Args:
+        target: "GPU", "CPU" or "Ascend".
+        device_id: number of the device, from 0; CPU has only one and takes any.
+
+    Raises:
+        DeviceError: the device is not here, or this MindSpore cannot use it.
+    """
+    problem = _device_problem(target, device_id)  # first: without a device MindSpore may abort the process later
+    import mindspore
+    if problem is None:
+        problem = _choose_device(mindspore, target, 0 if target == "CPU" else device_id)
+    if problem is not None:
+        advice = "" if target == "CPU" else "; use --device_target CPU, or see the README's set-up of {}s".format(
+            "GPU" if target == "GPU" else "Ascend device")
+        raise DeviceError("device_target {}: this MindSpore ({}) finds no usable device {} here ({}){}".format(
+            target, mindspore.__version__, device_id, problem, advice))
+
+
+def init_distributed(rank_size):
+    """Join the other processes of a data-parallel run; nothing to do for a single one. After :func:`set_device`.
+
+    Args:
+        rank_size: number of processes.
+    """
+    if rank_size == 1:
+        return
+    from mindspore import communication, context
+    communication.init()
+    context.set_auto_parallel_context(parallel_mode=context.ParallelMode.DATA_PARALLEL, gradients_mean=True)
+
+
+def _device_problem(target, device_id):
+    """Why the machine itself lacks the device, or None; asks the driver, not MindSpore."""
+    if target == "GPU":
+        count, problem = _count_gpus()
+        if problem is None and device_id >= count:
+            problem = "the machine has {} GPU{}, numbered from 0".format(count, "" if count == 1 else "s")
+        return problem
+    if target == "Ascend" and not glob.glob("/dev/davinci[0-9]*"):
+        return "the machine has no Ascend device: no /dev/davinci*"
+    return None
+
+
+def _count_gpus():
+    """(number of GPUs, None), or (0, why there is none), from NVIDIA's driver library."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+        initialise, get_count = driver.cuInit, driver.cuDeviceGetCount
+    except OSError:
+        return 0, "no NVIDIA driver: libcuda.so.1 not found"
+    except AttributeError:
+        return 0, "libcuda.so.1 is a stand-in without a driver behind it"
+    count = ctypes.c_int(0)
+    status = initialise(0) or get_count(ctypes.byref(count))
+    if status != 0:
+        return 0, "the NVIDIA driver answers with CUDA error {}".format(status)
+    return (count.value, None) if count.value else (0, "the NVIDIA driver sees no GPU")
+
+
+def _choose_device(mindspore, target, device_id):
+    """Tell MindSpore; returns what it objects to, or None."""
+    try:
+        if hasattr(mindspore, "set_device"):  # 2.x deprecates set_context(device_target=...)
+            mindspore.set_context(mode=mindspore.GRAPH_MODE)
+            mindspore.set_device(target, device_id)
+        else:
+            from mindspore import context
+            context.set_context(mode=context.GRAPH_MODE, device_target=target)
+            if context.get_context("device_id") != device_id:  # 1.7 lets it be set only once
+                context.set_context(device_id=device_id)
+    except (RuntimeError, ValueError, TypeError) as error:
+        return " ".join(str(error).split())[:300]
+    return None

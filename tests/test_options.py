@@ -1,0 +1,270 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration: what is read, and what is refused with which words."""
+import copy
+import glob
+import json
+import os
+import pickle
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from src.model_utils import options
+from src.model_utils.options import OptionsError, differences, load_options, options_from_dict, require
+
+MINIMAL = {"scale": 4}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Function that writes a YAML text and returns the file's path."""
+    def write_text(text):
+        path = tmp_path / "run.yml"
+        path.write_text(text)
+        return str(path)
+    return write_text
+
+
+def shipped(repo):
+    return [os.path.join(repo, "SRFlow_DF2K_4X.yml")] + sorted(glob.glob(os.path.join(repo, "configs", "*.yml")))
+
+
+def refuse(path, *overrides):
+    """The message of the OptionsError, which must be one line."""
+    with pytest.raises(OptionsError) as caught:
+        load_options(path, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_shipped_configurations_are_valid(repo):
+    assert len(shipped(repo)) >= 3
+    for path in shipped(repo):
+        load_options(path)
+
+
+def test_published_run(repo):
+    opt = load_options(os.path.join(repo, "SRFlow_DF2K_4X.yml"))
+    assert (opt.network_G.flow.K, opt.network_G.flow.L, opt.network_G.nb) == (16, 3, 23)
+    assert opt.network_G.flow.stackRRDB.blocks == (1, 8, 15, 22)
+    assert opt.network_G.flow.CondAffineSeparatedAndCond.eps == 1e-4
+    assert (opt.train.niter, opt.train.lr_G, opt.datasets.train.batch_size) == (200000, 2.5e-4, 12)
+    # the three places where the published code differs from its YAML or the paper
+    assert opt.datasets.train.add_noise is False
+    assert (opt.network_G.train_RRDB, opt.network_G.train_RRDB_delay) == (True, 0.0)
+    assert opt.train.beta2 == 0.999
+
+
+def test_published_run_is_the_schemas_default(repo):
+    own = {"datasets.train.dataroot", "datasets.val.dataroot", "path.resume_state"}
+    assert set(differences(load_options(os.path.join(repo, "SRFlow_DF2K_4X.yml")), options_from_dict(MINIMAL))) == own
+
+
+def test_defaults_pass_their_own_checks():
+    for key in options.all_keys():
+        field = options._field(key)
+        if field.default is not options.REQUIRED:
+            assert options._check_value(field.default, field, key) == field.default
+        assert field.help
+
+
+def test_overrides(write):
+    opt = load_options(write("scale: 4"), ["network_G.flow.K=2", "heat=0", "train.lr_steps_rel=[0.25, 5e-1]",
+                                           "output_dir=2024", "path.resume_state=null", "train.niter=3",
+                                           "train.niter=4"])
+    assert opt.network_G.flow.K == 2
+    assert opt.heat == 0.0 and isinstance(opt.heat, float)
+    assert opt.train.lr_steps_rel == (0.25, 0.5)
+    assert opt.output_dir == "2024"
+    assert opt.path.resume_state is None
+    assert opt.train.niter == 4
+
+
+def test_override_into_an_anchored_section_changes_that_section_only(write):
+    path = write("scale: 4\ndatasets:\n  train: &data {dataroot: a}\n  val: *data\n")
+    opt = load_options(path, ["datasets.val.dataroot=b"])
+    assert (opt.datasets.train.dataroot, opt.datasets.val.dataroot) == ("a", "b")
+
+
+@pytest.mark.parametrize("text", ["1e-4", "1E-4", "1.0e-4", "0.0001"])
+def test_floats_as_people_write_them(write, text):
+    assert load_options(write("scale: 4\ntrain: {lr_G: %s}" % text)).train.lr_G == 1e-4
+
+
+@pytest.mark.parametrize("override, expected", [
+    ("train.lrG=1", "train.lrG: unknown key; did you mean train.lr_G?"),
+    ("lr_G=1", "lr_G: unknown key; did you mean train.lr_G?"),
+    ("xyzzy=1", "xyzzy: unknown key"),
+    ("train.lr_G.x=1", "train.lr_G.x: unknown key"),
+    ("heat=-1", "heat: expected a number >= 0, got -1"),
+    ("heat=.nan", "heat: expected a number >= 0, got nan"),
+    ("heat=.inf", "heat: expected a number >= 0, got inf"),
+    ("heat=hot", "heat: expected a number >= 0, got 'hot'"),
+    ("heat=", "heat: expected a number >= 0, got null"),
+    ("scale=16", "scale: expected one of 4, 8, got 16"),
+    ("scale=4.0", "scale: expected one of 4, 8, got 4.0"),
+    ("device_target=gpu", "device_target: expected one of GPU, CPU, Ascend, got 'gpu'; did you mean GPU?"),
+    ("network_G.flow.K=true", "network_G.flow.K: expected an integer >= 1, got True"),
+    ("network_G.flow.K=0", "network_G.flow.K: expected an integer >= 1, got 0"),
+    ("network_G.flow.fea_up0=false", "network_G.flow.fea_up0: expected true, got False"),
+    ("network_G.in_nc=1", "network_G.in_nc: expected 3, got 1"),
+    ("enable_modelarts=1", "enable_modelarts: expected true or false, got 1"),
+    ("train.beta2=1", "train.beta2: expected a number >= 0 and < 1, got 1"),
+    ("train.lr_G=0", "train.lr_G: expected a number > 0, got 0"),
+    ("train.lr_G=[", "not valid YAML"),
+    ("train.lr_steps_rel=0.5", "train.lr_steps_rel: expected a list of numbers > 0 and < 1, got 0.5"),
+    ("train.lr_steps_rel=[0.5, 1]", "train.lr_steps_rel: expected a list of numbers > 0 and < 1, got [0.5, 1]"),
+    ("train.grad_clip_norm=0", "train.grad_clip_norm: expected a number > 0 or null, got 0"),
+    ("train=1", "train is a section; set one of its keys, such as train.manual_seed"),
+    ("train.niter", "expected dotted.key=value"),
+    ("=1", "expected dotted.key=value"),
+    ("output_dir=''", "output_dir: expected a string that is not empty"),
+    # conditions between keys
+    ("network_G.flow.L=4", "network_G.flow.L: expected 3 for scale 4, got 4"),
+    ("scale=8", "network_G.flow.L: expected 4 for scale 8, got 3"),
+    ("datasets.train.HR_size=100", "datasets.train.HR_size: expected a multiple of 2 * scale = 8, got 100"),
+    ("network_G.nb=22", "network_G.flow.stackRRDB.blocks: expected different numbers from 0 to network_G.nb - 1 = 21"),
+    ("network_G.flow.stackRRDB.blocks=[1, 1]", "expected different numbers"),
+    ("network_G.flow.stackRRDB.blocks=[]", "at least one, got []"),
+    ("train.lr_steps_rel=[0.5, 0.5]", "train.lr_steps_rel: expected ascending fractions, got [0.5, 0.5]"),
+    ("train.val_heats=[]", "train.val_heats: expected at least one temperature"),
+    ("train.warmup_iter=200000", "train.warmup_iter: expected less than train.niter = 200000, got 200000"),
+])
+def test_impossible_overrides(write, override, expected):
+    assert expected in refuse(write("scale: 4"), override)
+
+
+def test_delay_of_an_encoder_that_is_never_trained(write):
+    message = refuse(write("scale: 4"), "network_G.train_RRDB=false", "network_G.train_RRDB_delay=0.5")
+    assert "network_G.train_RRDB_delay: expected 0" in message and "train_RRDB: true" in message
+
+
+def test_lowest_rate_above_the_first(write):
+    overrides = ["train.lr_scheme=CosineAnnealingLR_Restart", "train.eta_min=1"]
+    assert "train.eta_min: expected at most train.lr_G" in refuse(write("scale: 4"), *overrides)
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("", "the file is empty"),
+    ("just text", "expected a mapping of options, got 'just text'"),
+    ("[1, 2]", "expected a mapping of options, got [1, 2]"),
+    ("model: SRFlow", "scale: missing; expected one of 4, 8"),
+    ("scale: 4\nheat: 0.9\nheat: 0.8", "line 3: the key 'heat' is there twice"),
+    ("scale: 4\ntrain:\n  niter: 5\n  niter: 6", "line 4: the key 'niter' is there twice"),
+    ("scale: 4\ntrain: {niter: 5", "not valid YAML: line 2"),
+    ("scale: 4\n\tx: 1", "not valid YAML: line 2"),
+    ("scale: 4\nheat: !!python/object/apply:os.system [echo]", "not valid YAML: line 2"),
+    ("scale: 4\nheat: 2020-13-45", "not valid YAML"),
+    ("scale: 4\n[a, b]: 1", "not valid YAML: line 2"),
+    ("scale: 4\n? [a, b]\n: 1", "not valid YAML"),
+    ("scale: 4\n1: 2", "1: unknown key"),
+    ("scale: 4\ntrain: 7", "train: expected a section with keys such as manual_seed, lr_G, weight_decay_G, got 7"),
+    ("scale: 4\noutput_dir: 2024", "output_dir: expected a string, got 2024; put it in quotes"),
+    ("scale: 4\nnetwork_G: {flow: {fea_up-1: true}}", "network_G.flow.fea_up-1: unknown key; did you mean "
+                                                      "network_G.flow.fea_up0?"),
+    ("scale: 4\ntrain: &a {niter: *a}", "train.niter: expected an integer"),
+])
+def test_impossible_files(write, text, expected):
+    message = refuse(write(text))
+    assert "run.yml: " in message
+    assert expected in message
+
+
+def test_override_below_a_section_that_is_none(write):
+    assert "train: expected a section" in refuse(write("scale: 4\ntrain: 7"), "train.niter=5")
+
+
+def test_unreadable_files(tmp_path):
+    assert "does not exist" in refuse(str(tmp_path / "none.yml"))
+    assert "cannot be read" in refuse(str(tmp_path))
+    binary = tmp_path / "binary.yml"
+    binary.write_bytes(bytes(range(256)))
+    assert "not valid YAML" in refuse(str(binary))
+    deep = tmp_path / "deep.yml"
+    deep.write_text("[" * 100000)
+    assert "not valid YAML" in refuse(str(deep))
+
+
+def test_sections_may_be_left_empty(write):
+    assert load_options(write("scale: 4\ntrain:\npath:\n")) == options_from_dict(MINIMAL)
+
+
+def test_scale_8():
+    flow = {"L": 4, "stackRRDB": {"blocks": [1, 3, 5, 7]}}
+    opt = options_from_dict({"scale": 8, "network_G": {"nb": 8, "flow": flow}})
+    assert opt.network_G.flow.L == 4
+
+
+def test_rrdb_needs_no_flow():
+    opt = options_from_dict({"model": "RRDB", "scale": 8, "network_G": {"nb": 4}})
+    assert opt.network_G.flow is None
+    assert options_from_dict(opt.to_dict()) == opt
+    assert options_from_dict({"model": "RRDB", "scale": 4, "network_G": {"flow": {"K": 2}}}).network_G.flow.K == 2
+    with pytest.raises(OptionsError, match="network_G.flow.L: expected 4 for scale 8, got 3"):
+        options_from_dict({"model": "RRDB", "scale": 8, "network_G": {"flow": {"K": 2}}})
+
+
+def test_options_are_immutable():
+    opt = options_from_dict(MINIMAL)
+    with pytest.raises(AttributeError, match="read-only"):
+        opt.heat = 1.0
+    with pytest.raises(AttributeError, match="read-only"):
+        del opt.heat
+    with pytest.raises(AttributeError, match="no 'lr' here; there are manual_seed"):
+        getattr(opt.train, "lr")
+    opt.to_dict()["train"]["lr_steps_rel"].append(2)
+    assert opt == options_from_dict(MINIMAL)
+    assert "network_G" in dir(opt)
+
+
+def test_round_trips(repo):
+    for path in shipped(repo):
+        opt = load_options(path)
+        assert options_from_dict(opt.to_dict()) == opt
+        assert options_from_dict(json.loads(json.dumps(opt.to_dict()))) == opt
+        assert options_from_dict(yaml.safe_load(yaml.safe_dump(opt.to_dict()))) == opt
+        assert pickle.loads(pickle.dumps(opt)) == opt == copy.deepcopy(opt)
+        assert hash(pickle.loads(pickle.dumps(opt))) == hash(opt)
+
+
+def test_options_from_dict_leaves_its_argument_alone():
+    values = {"scale": 4, "train": None, "network_G": {"flow": {"K": 2}}}
+    before = copy.deepcopy(values)
+    options_from_dict(values)
+    assert values == before
+
+
+def test_options_from_dict_names_its_source():
+    with pytest.raises(OptionsError, match="^a.ckpt: network_G.nB: unknown key; did you mean network_G.nb"):
+        options_from_dict({"scale": 4, "network_G": {"nB": 4}}, source="a.ckpt")
+    with pytest.raises(OptionsError, match="expected a mapping"):
+        options_from_dict(None)
+
+
+def test_differences():
+    first = options_from_dict(MINIMAL)
+    second = options_from_dict({"scale": 4, "heat": 0.5, "network_G": {"flow": {"K": 2}}})
+    assert differences(first, first) == []
+    assert differences(first, second) == ["heat", "network_G.flow.K"]
+    without_flow = options_from_dict({"scale": 4, "model": "RRDB"})
+    assert "network_G.flow.K" in differences(first, without_flow)
+
+
+def test_require():
+    opt = options_from_dict({"scale": 4, "datasets": {"train": {"dataroot": ""}, "val": {"dataroot": "x"}}})
+    require(opt, "datasets.val.dataroot", "scale")
+    with pytest.raises(OptionsError, match="^datasets.train.dataroot: expected a string, got nothing"):
+        require(opt, "datasets.val.dataroot", "datasets.train.dataroot")
+
+
+def test_table_of_all_keys(repo):
+    table = subprocess.run([sys.executable, "-m", "src.model_utils.options"], cwd=repo, check=True,
+                           stdout=subprocess.PIPE, universal_newlines=True).stdout
+    rows = table.splitlines()
+    assert len(rows) == 2 + len(options.all_keys())
+    assert all(row.count("|") == 5 for row in rows)
+    assert "| `scale` | required | one of 4, 8 |" in table
