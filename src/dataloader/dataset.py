@@ -1,0 +1,408 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Reading HR/LR pairs from MindRecord files with MindSpore's native data pipeline.
+
+A file has the columns ``HR`` and ``LR``, each either encoded images (``bytes``: PNG or JPEG) or arrays (H, W, 3) of any
+numeric type with values 0-255. ``src.dataloader.prepare`` writes such files.
+"""
+import collections
+import contextlib
+import json
+import os
+import pathlib
+import sqlite3
+import struct
+
+import mindspore.dataset as ds
+import numpy as np
+
+# MindSpore 2.0 merged the C++ and the Python transforms of 1.x into one module; nothing else depends on the version.
+try:
+    from mindspore.dataset.vision import c_transforms as vision
+except ImportError:
+    from mindspore.dataset import vision
+
+COLUMNS = ("HR", "LR")
+_PREPARE = "make it anew with `python -m src.dataloader.prepare`"
+_LARGEST_HEADER = 1 << 24  # MindRecord allows 16 MiB
+_CHECKED_BLOBS = 64  # images looked at for damage; all of them would mean reading all over a file of many GB
+
+MindRecordFile = collections.namedtuple("MindRecordFile", "path records encoded")
+MindRecordFile.__doc__ = """A MindRecord file that has passed the checks of :func:`open_mindrecord`.
+
+path: absolute path; records: number of records; encoded: column name -> True for encoded images, False for arrays.
+"""
+
+_EpochPlan = collections.namedtuple("_EpochPlan", "order flips crops")
+
+
+class DataError(ValueError):
+    """Data that cannot be used; the message is one line that names the file and what to do."""
+
+
+def open_mindrecord(path):
+    """Check a MindRecord file with HR/LR pairs, without MindSpore.
+
+    MindSpore 1.7 crashes the process on a truncated file, hence the look at the file's own page table here.
+
+    Args:
+        path: the ``.mindrecord`` file (of several shards, any one), its ``.db`` index beside it.
+
+    Returns:
+        MindRecordFile.
+
+    Raises:
+        DataError: the file or its index is missing, renamed, truncated or damaged, or has no columns HR and LR.
+    """
+    path = os.path.realpath(str(path))
+    header = _read_header(path)
+    shards = header["shard_addresses"]
+    if os.path.basename(path) not in shards:
+        raise DataError("%s: was renamed, which MindRecord does not allow; give it and its .db the name %s back"
+                        % (path, " or ".join(shards)))
+    records = 0
+    for shard in shards:
+        shard_path = os.path.join(os.path.dirname(path), shard)
+        shard_header = _read_header(shard_path)
+        _check_complete(shard_path, shard_header)
+        records += _count_records(shard_path, shard_header)
+    if records == 0:
+        raise DataError("%s: has no records; %s" % (path, _PREPARE))
+    schema = header["schema"][0]["schema"]
+    missing = [name for name in COLUMNS if name not in schema]
+    if missing:
+        raise DataError("%s: has no column %s (it has %s); %s"
+                        % (path, " and no column ".join(missing), ", ".join(sorted(schema)), _PREPARE))
+    return MindRecordFile(path, records, {name: schema[name]["type"] == "bytes" for name in COLUMNS})
+
+
+def _read_header(path):
+    """The header of one shard: an 8-byte little-endian length, then JSON."""
+    if not os.path.isfile(path):
+        raise DataError("%s: no such file; give the path of a MindRecord file or %s" % (path, _PREPARE))
+    with open(path, "rb") as file:
+        try:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > _LARGEST_HEADER:
+                raise ValueError("header of %d bytes" % length)
+            header = json.loads(file.read(length).decode("utf-8"))
+            header["schema"][0]["schema"].keys()
+            for key in ("header_size", "page_size", "page", "shard_addresses"):
+                header[key]  # pylint: disable=pointless-statement
+        except (struct.error, ValueError, KeyError, IndexError, TypeError, AttributeError):
+            raise DataError("%s: not a MindRecord file, or its beginning is damaged; copy it again or %s"
+                            % (path, _PREPARE)) from None
+    return header
+
+
+def _check_complete(path, header):
+    """Compare the size of a shard with the end of its last page."""
+    expected = max((header["header_size"] + page["page_id"] * header["page_size"] + page["page_size"]
+                    for page in header["page"]), default=header["header_size"])
+    actual = os.path.getsize(path)
+    if actual < expected:
+        raise DataError("%s: truncated, %d of %d bytes; copy it again or %s" % (path, actual, expected, _PREPARE))
+
+
+def _count_records(path, header):
+    """Number of records in one shard's index, which must agree with the shard."""
+    name, raw, blobs = _read_index(path + ".db", path)
+    stored = max((page["end_row_id"] for page in header["page"] if page["page_type"] == "BLOB_DATA"), default=0)
+    if name != os.path.basename(path) or len(raw) != stored:
+        raise DataError("%s.db: index of another file (%s, %d records) than %s (%d records); copy both again or %s"
+                        % (path, name, len(raw), path, stored, _PREPARE))
+    some_blobs = blobs[::len(blobs) // _CHECKED_BLOBS + 1] + blobs[-1:]
+    _check_chunks(path, header, raw + some_blobs)
+    return stored
+
+
+def _read_index(index, path):
+    """The file name in an index, and the (page, begin, end) of every record's scalar and encoded columns."""
+    if not os.path.isfile(index):
+        raise DataError("%s: no such file; it is the index that belongs beside %s, copy both" % (index, path))
+    try:
+        with contextlib.closing(sqlite3.connect(pathlib.Path(index).as_uri() + "?mode=ro", uri=True)) as database:
+            (name,) = database.execute("SELECT NAME FROM SHARD_NAME").fetchone()
+            raw, blobs = (
+                database.execute("SELECT PAGE_ID_{0}, PAGE_OFFSET_{0}, PAGE_OFFSET_{0}_END FROM INDEXES "
+                                 "ORDER BY ROW_ID".format(kind)).fetchall() for kind in ("RAW", "BLOB"))
+    except (sqlite3.Error, TypeError):
+        raise DataError("%s: damaged index; copy it again with its .mindrecord or %s" % (index, _PREPARE)) from None
+    return name, raw, blobs
+
+
+def _check_chunks(path, header, chunks):
+    """Every chunk begins with its length (8 bytes, little-endian): holes of an unfinished copy show here.
+
+    MindSpore believes these bytes: on wrong ones 1.7 crashes the process and 2.8 may hang.
+    """
+    with open(path, "rb") as file:
+        for page, begin, end in chunks:
+            file.seek(header["header_size"] + page * header["page_size"] + begin)
+            if file.read(8) != struct.pack("<Q", end - begin - 8):
+                raise DataError("%s: damaged at byte %d; copy it again or %s" % (path, file.tell() - 8, _PREPARE))
+
+
+class TrainData:
+    """Random HR/LR patches for training, the same for the same seed wherever they are read.
+
+    An epoch visits the records in a new random order. Order, crops, flips and noise are functions of the seed, the
+    epoch and the position in the epoch alone: not of the number of workers or ranks, nor of the batch at which reading
+    starts. Batch b of R ranks with B records each is batch b of one rank with R·B records, dealt out in order.
+
+    Args:
+        path: MindRecord file.
+        scale: HR size / LR size.
+        batch_size: records per batch and rank; the records left over at the end of an epoch are dropped.
+        hr_size: side of the HR patches, a multiple of ``scale``; smaller than the stored images: a random crop, aligned
+            in HR and LR; None: the size of the first stored image, which must be square.
+        seed: 0 to 2³² - 1.
+        use_flip: flip every other pair horizontally, HR and LR together, at random.
+        noise: also give uniform noise for dequantisation.
+        rank_id, rank_size: this process among those that train together; each gets other records.
+        workers: threads for reading, decoding and cropping.
+
+    Attributes:
+        len_batches: batches per epoch and rank.
+        hr_size: as above, never None.
+        records: records in the file.
+
+    Raises:
+        DataError: a file that :func:`open_mindrecord` refuses, too few records for a batch, images smaller than
+            ``hr_size``, or HR that is not ``scale`` times LR (for the first and the last record at once, for others
+            when they are read).
+        ValueError: an argument out of range.
+    """
+
+    def __init__(self, path, scale, batch_size, hr_size, seed, use_flip=True, noise=False, rank_id=0, rank_size=1,
+                 workers=2):
+        _require_positive(scale=scale, batch_size=batch_size, rank_size=rank_size, workers=workers)
+        if not 0 <= rank_id < rank_size:
+            raise ValueError("rank_id: expected 0 to %d, got %r" % (rank_size - 1, rank_id))
+        if not 0 <= seed < 2 ** 32:
+            raise ValueError("seed: expected 0 to %d, got %r" % (2 ** 32 - 1, seed))
+        if hr_size is not None and (hr_size < scale or hr_size % scale):
+            raise ValueError("hr_size: expected a multiple of the scale, %d, got %r" % (scale, hr_size))
+        self._file = open_mindrecord(path)
+        self._scale, self._batch_size, self._seed = scale, batch_size, seed
+        self._use_flip, self._noise = use_flip, noise
+        self._rank_id, self._rank_size = rank_id, rank_size
+        self._workers = workers
+        self.records = self._file.records
+        self.len_batches = self.records // (batch_size * rank_size)
+        if self.len_batches == 0:
+            raise DataError("%s: has %d records, fewer than one batch (batch_size %d, ranks %d); prepare more or lower "
+                            "the batch size" % (self._file.path, self.records, batch_size, rank_size))
+        self.hr_size = hr_size
+        self._probe()
+
+    def batches(self, epoch, start=0):
+        """Iterate over the batches of one epoch.
+
+        Args:
+            epoch: 0, 1, ...
+            start: the batch to begin with; continuing at ``start`` gives exactly the tail of the whole epoch.
+
+        Returns:
+            iterator over tuples (hr, lr, noise): float32 (B, 3, H, W) in [0, 1], float32 (B, 3, h, w) in [0, 1], and
+            float32 uniform in [0, 1) of hr's shape, or None without ``noise``.
+
+        Raises:
+            DataError: while iterating, a record that cannot be read or does not fit.
+            ValueError: ``epoch`` or ``start`` out of range.
+        """
+        if epoch < 0:
+            raise ValueError("epoch: expected 0 or more, got %r" % (epoch,))
+        if not 0 <= start <= self.len_batches:
+            raise ValueError("start: expected 0 to %d, got %r" % (self.len_batches, start))
+        return self._batches(epoch, start)
+
+    def _batches(self, epoch, start):
+        if start == self.len_batches:
+            return
+        failures = []
+        for batch in _iterate(self._pipeline(epoch, start, failures), self._file.path):
+            if failures:
+                raise failures[0]
+            yield batch["HR"], batch["LR"], batch["noise"] if self._noise else None
+
+    def _pipeline(self, epoch, start, failures):
+        """MindSpore dataset of the batches from ``start`` on, with columns HR, LR and noise."""
+        plan = self._plan(epoch)
+        shape = (self.len_batches, self._rank_size, self._batch_size)
+        positions = np.arange(np.prod(shape)).reshape(shape)[start:, self._rank_id].ravel()
+
+        def augment(hr, lr, position):
+            # An exception in here would make MindSpore print its whole stack, so failures travel beside the data.
+            try:
+                return self._augment(hr, lr, epoch, plan, int(position))
+            except DataError as error:
+                failures.append(error)
+                return self._blank()
+
+        rows = _read(self._file, [int(record) for record in plan.order[positions]], self._workers)
+        rows = ds.zip((rows, ds.NumpySlicesDataset({"position": positions}, shuffle=False)))
+        # As many columns out as in: otherwise MindSpore 1.7 demands an argument that 2.x does without.
+        rows = rows.map(augment, input_columns=["HR", "LR", "position"], output_columns=["HR", "LR", "noise"],
+                        num_parallel_workers=_threads(self._workers), python_multiprocessing=False)
+        return rows.batch(self._batch_size, drop_remainder=True)
+
+    def _plan(self, epoch):
+        """The random choices of an epoch, by position: record, flip or not, where to crop (fractions)."""
+        random = np.random.RandomState([self._seed, epoch])
+        return _EpochPlan(random.permutation(self.records), random.randint(0, 2, self.records).astype(bool),
+                          random.random_sample((self.records, 2)))
+
+    def _augment(self, hr, lr, epoch, plan, position):
+        """Stored pair -> cropped, flipped float32 CHW pair in [0, 1], and the noise."""
+        hr, lr = self._checked(hr, lr, plan.order[position])
+        size, scale = self.hr_size // self._scale, self._scale
+        top, left = (int(fraction * (side - size + 1)) for fraction, side in zip(plan.crops[position], lr.shape))
+        lr = lr[top:top + size, left:left + size]
+        hr = hr[top * scale:(top + size) * scale, left * scale:(left + size) * scale]
+        if self._use_flip and plan.flips[position]:
+            hr, lr = hr[:, ::-1], lr[:, ::-1]
+        hr, lr = _to_chw(hr), _to_chw(lr)
+        return hr, lr, self._noise_like(hr, epoch, position)
+
+    def _noise_like(self, hr, epoch, position):
+        if not self._noise:
+            return np.zeros(1, np.float32)  # a column that nobody reads
+        random = np.random.RandomState([self._seed, epoch, position])
+        # Multiples of 2^-24 are exact in float32; rounding a float64 below 1 could give 1.
+        return random.randint(0, 1 << 24, hr.shape, dtype=np.uint32).astype(np.float32) * np.float32(2 ** -24)
+
+    def _blank(self):
+        hr, lr = (np.zeros((3, size, size), np.float32) for size in (self.hr_size, self.hr_size // self._scale))
+        return hr, lr, hr if self._noise else np.zeros(1, np.float32)
+
+    def _probe(self):
+        """Read the first and the last record: settles ``hr_size`` and finds unusable data before training starts."""
+        ends = sorted({0, self.records - 1})
+        for record, row in zip(ends, _iterate(_read(self._file, ends, 1), self._file.path)):
+            if self.hr_size is None:
+                if row["HR"].shape[:1] != row["HR"].shape[1:2]:
+                    raise DataError("%s: record %d is %s, not square; set the size of the HR patches to crop"
+                                    % (self._file.path, record, _size(row["HR"])))
+                self.hr_size = row["HR"].shape[0]
+            self._checked(row["HR"], row["LR"], record)
+
+    def _checked(self, hr, lr, record):
+        """The pair as pixels, if it can give a patch."""
+        hr, lr = _checked_pair(hr, lr, self._file.path, record, self._scale)
+        if min(hr.shape[:2]) < self.hr_size:
+            raise DataError("%s: HR of record %d is %s, smaller than the HR patches of %d; lower their size or %s"
+                            % (self._file.path, record, _size(hr), self.hr_size, _PREPARE))
+        return hr, lr
+
+
+class EvalData:
+    """HR/LR pairs in the order of the file, for validation; images may differ in size.
+
+    Iterating (again and again, if wanted) gives tuples (index, hr, lr): int, uint8 (H, W, 3), uint8 (h, w, 3).
+
+    Args:
+        path: MindRecord file.
+        scale: HR size / LR size; None: whatever whole number the first record has.
+        limit: stop after so many records; None: all.
+        workers: threads for reading and decoding.
+
+    Raises:
+        DataError: a file that :func:`open_mindrecord` refuses; while iterating, a record that cannot be read or whose
+            HR is not ``scale`` times its LR.
+        ValueError: an argument out of range.
+    """
+
+    def __init__(self, path, scale=None, limit=None, workers=2):
+        _require_positive(workers=workers)
+        if scale is not None:
+            _require_positive(scale=scale)
+        if limit is not None:
+            _require_positive(limit=limit)
+        self._file = open_mindrecord(path)
+        self._scale, self._workers = scale, workers
+        self._length = self._file.records if limit is None else min(limit, self._file.records)
+
+    def __len__(self):
+        return self._length
+
+    def __iter__(self):
+        scale = self._scale
+        rows = _iterate(_read(self._file, list(range(self._length)), self._workers), self._file.path)
+        for index, row in enumerate(rows):
+            if scale is None:
+                scale = row["HR"].shape[0] // max(1, row["LR"].shape[0])
+            hr, lr = _checked_pair(row["HR"], row["LR"], self._file.path, index, scale)
+            yield index, np.rint(hr).astype(np.uint8), np.rint(lr).astype(np.uint8)
+
+
+def _read(file, records, workers):
+    """MindSpore dataset of the given records in the given order, columns HR and LR, decoded (H, W, 3)."""
+    rows = ds.MindDataset(file.path, columns_list=list(COLUMNS), sampler=ds.SubsetSampler(records),
+                          num_parallel_workers=_threads(workers))
+    for column in COLUMNS:
+        if file.encoded[column]:
+            rows = rows.map(vision.Decode(), input_columns=[column], num_parallel_workers=_threads(workers))
+    return rows
+
+
+def _iterate(pipeline, path):
+    """Rows of a MindSpore dataset as dicts of numpy arrays; its threads end with the iteration, finished or not."""
+    try:
+        iterator = pipeline.create_dict_iterator(num_epochs=1, output_numpy=True)
+        try:
+            for row in iterator:
+                yield row
+        finally:
+            iterator.stop()
+    except RuntimeError as error:
+        raise DataError("%s: MindSpore cannot read it (%s); copy it again or %s"
+                        % (path, _summary(error), _PREPARE)) from None
+
+
+def _summary(error):
+    """The one telling line of a MindSpore exception, which is a page long in 2.x."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    marked = [line[len("[ERROR]"):].strip() for line in lines if line.startswith("[ERROR]")]
+    return (marked or lines or [type(error).__name__])[0].rstrip(".")
+
+
+def _threads(workers):
+    """MindSpore refuses more threads than the machine has cores."""
+    return min(workers, os.cpu_count() or 1)
+
+
+def _checked_pair(hr, lr, path, record, scale):
+    """HR and LR as uint8 or float32 pixels (H, W, 3) with values 0-255, if HR is ``scale`` times LR."""
+    hr, lr = (_pixels(image, name, path, record) for name, image in (("HR", hr), ("LR", lr)))
+    if scale < 1 or hr.shape[0] != lr.shape[0] * scale or hr.shape[1] != lr.shape[1] * scale:
+        raise DataError("%s: in record %d HR (%s) is not %s times LR (%s); check the scale or %s"
+                        % (path, record, _size(hr), scale if scale else "any whole number of", _size(lr), _PREPARE))
+    return hr, lr
+
+
+def _pixels(image, name, path, record):
+    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype.kind not in "uif":
+        raise DataError("%s: %s of record %d is an array %s of %s, expected numbers (height, width, 3); %s"
+                        % (path, name, record, image.shape, image.dtype, _PREPARE))
+    if image.dtype == np.uint8:
+        return image
+    if not (image.min() >= 0 and image.max() <= 255):  # also catches NaN
+        raise DataError("%s: %s of record %d has values from %g to %g, expected 0 to 255; %s"
+                        % (path, name, record, image.min(), image.max(), _PREPARE))
+    return image.astype(np.float32)
+
+
+def _to_chw(image):
+    """Pixels (H, W, 3) 0-255 -> float32 (3, H, W) in [0, 1]."""
+    return np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32) / np.float32(255)
+
+
+def _size(image):
+    return "x".join(str(side) for side in image.shape[:2])
+
+
+def _require_positive(**arguments):
+    for name, value in arguments.items():
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise ValueError("%s: expected a positive whole number, got %r" % (name, value))

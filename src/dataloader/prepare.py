@@ -1,0 +1,287 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Make a MindRecord file of HR/LR pairs from a folder of photographs.
+
+    python -m src.dataloader.prepare --hr_dir DIV2K_train_HR --out DIV2K_X4_train.mindrecord
+    python -m src.dataloader.prepare --hr_dir DIV2K_valid_HR --out DIV2K_X4_valid.mindrecord --whole
+
+Each record holds an HR crop (or with --whole an HR image, cut at the right and bottom to a multiple of 2 x scale so
+that the LR sides are even) and its LR image, made from that very crop by MATLAB-like bicubic downscaling. Grey images
+become RGB, 16-bit images are scaled to 8 bits, an alpha channel is dropped, and orientation tags are not applied.
+Images that cannot be read or are too small are named and skipped. Only the folder's own image files are read, in
+order of their names. The crops of an image depend on the seed and its place in that order alone.
+"""
+import argparse
+import collections
+import os
+import shutil
+import sys
+import tempfile
+
+import cv2
+import numpy as np
+from mindspore.mindrecord import FileWriter
+from tqdm import tqdm
+
+from src.dataloader.dataset import DataError
+from src.dataloader.imresize import imresize
+from src.model_utils.util import run_main
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
+FORMS = ("bytes", "array")
+
+# MindRecord's own sizes make every file at least 48 MiB long, so header and pages are sized to the data, in bytes.
+_SMALLEST_HEADER, _LARGEST_HEADER = 1 << 18, 1 << 24
+_SMALLEST_PAGE, _LARGEST_PAGE = 1 << 20, 1 << 28
+_WHOLE_PAGE = 1 << 26
+_PATCHES_PER_PAGE = 8  # at least
+_HEADER_ENTRY = 256  # a page or a group of records takes less in the header's JSON
+_ROW_OVERHEAD = 1 << 10  # MindRecord's own bytes in a record are fewer
+
+PrepareResult = collections.namedtuple("PrepareResult", "records images skipped")
+PrepareResult.__doc__ = """What :func:`prepare` wrote: records, from how many images, and how many images it skipped."""
+
+
+class UnusableImage(Exception):
+    """An image that cannot be used; the message says why."""
+
+
+def prepare(hr_dir, out, scale=4, patch=160, per_image=47, seed=10, whole=False, form="bytes", overwrite=False,
+            progress=True):
+    """Write the image files of a folder as HR/LR pairs; see the module's docstring.
+
+    Args:
+        hr_dir: folder of HR images.
+        out, scale, patch, per_image, seed, whole, form, overwrite, progress: see :func:`prepare_images`.
+
+    Returns:
+        PrepareResult.
+
+    Raises:
+        DataError: no such folder, or no image in it; and as :func:`prepare_images`.
+        ValueError: as :func:`prepare_images`.
+    """
+    if not os.path.isdir(hr_dir):
+        raise DataError("%s: no such folder; give the folder of HR images" % hr_dir)
+    files = [os.path.join(hr_dir, name) for name in sorted(os.listdir(hr_dir))
+             if name.lower().endswith(IMAGE_SUFFIXES)]
+    if not files:
+        raise DataError("%s: has no image files (%s)" % (hr_dir, ", ".join(IMAGE_SUFFIXES)))
+    return prepare_images(files, out, scale, patch, per_image, seed, whole, form, overwrite, progress)
+
+
+def prepare_images(images, out, scale=4, patch=160, per_image=47, seed=10, whole=False, form="bytes", overwrite=False,
+                   progress=True):
+    """Write images as HR/LR pairs into a MindRecord file, which appears with its ``.db`` whole or not at all.
+
+    Args:
+        images: sequence of file paths or of pairs (name, uint8 or uint16 array (H, W), (H, W, 3) or (H, W, 4), RGB).
+        out: the MindRecord file to write.
+        scale: HR size / LR size, at least 2.
+        patch: side of the HR crops, a multiple of 2 * scale.
+        per_image: random crops of each image.
+        seed: of the crops, 0 to 2**32 - 1.
+        whole: one record per image instead of crops, for validation.
+        form: "bytes" for PNG images, "array" for int32 arrays (H, W, 3); whole images differ in size and must be bytes.
+        overwrite: replace an existing file.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        PrepareResult.
+
+    Raises:
+        DataError: ``out`` exists or cannot be written, no image is usable, or an image is too large for a record.
+        ValueError: an argument out of range.
+    """
+    _check_arguments(scale, patch, per_image, seed, whole, form)
+    out = os.path.abspath(str(out))
+    existing = [path for path in (out, out + ".db") if os.path.lexists(path)]
+    if existing and not overwrite:
+        raise DataError("%s: exists already; give another name or --overwrite" % existing[0])
+    if any(os.path.isdir(path) for path in existing):
+        raise DataError("%s: is a folder; give the name of a file" % existing[0])
+    encode = _encode_png if form == "bytes" else _encode_array
+    used = []
+
+    def rows():
+        for index, image in enumerate(tqdm(images, unit="image", disable=not progress)):
+            name = image if isinstance(image, str) else image[0]
+            try:
+                hr = read_image(image) if isinstance(image, str) else _as_rgb8(np.asarray(image[1]))
+                if whole:
+                    crops = [_cut_to_multiple(hr, 2 * scale)]
+                else:
+                    crops = _random_crops(hr, patch, per_image, np.random.RandomState([seed, index]))
+            except UnusableImage as error:
+                tqdm.write("skipped %s: %s" % (name, error), file=sys.stderr)
+                continue
+            used.append(name)
+            yield name, [{"HR": encode(crop), "LR": encode(imresize(crop, 1 / scale))} for crop in crops]
+
+    header_size = _header_size(len(images), len(images) * (1 if whole else per_image))
+    page_size = _WHOLE_PAGE if whole else _page_size(patch)
+    records = _write(out, rows(), _schema(form, patch, scale), header_size, page_size)
+    return PrepareResult(records, len(used), len(images) - len(used))
+
+
+def _check_arguments(scale, patch, per_image, seed, whole, form):
+    for name, value, least in (
+            ("scale", scale, 2), ("patch", patch, 1), ("per_image", per_image, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise ValueError("%s: expected a whole number of at least %d, got %r" % (name, least, value))
+    if seed >= 2 ** 32:
+        raise ValueError("seed: expected at most %d, got %d" % (2 ** 32 - 1, seed))
+    if form not in FORMS:
+        raise ValueError("form: expected %s, got %r" % (" or ".join(FORMS), form))
+    if whole and form == "array":
+        raise ValueError("form: whole images differ in size, which an array column cannot hold; use bytes")
+    if not whole and patch % (2 * scale):
+        raise ValueError("patch: expected a multiple of 2 x scale = %d, so that LR sides are even, got %d"
+                         % (2 * scale, patch))
+    if not whole and _page_size(patch) > _LARGEST_PAGE:
+        raise ValueError("patch: %d is too large for a MindRecord page; use --whole" % patch)
+
+
+def read_image(path):
+    """Image file -> uint8 RGB (H, W, 3). Raises UnusableImage."""
+    try:
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (OSError, cv2.error):  # cv2.error: an empty file, or more pixels than OpenCV's limit
+        image = None
+    if image is None:
+        raise UnusableImage("cannot be read as an image")
+    if image.ndim == 3 and image.shape[2] >= 3:
+        image = np.concatenate([image[:, :, 2::-1], image[:, :, 3:]], axis=2)  # OpenCV gives BGR or BGRA
+    return _as_rgb8(image)
+
+
+def _as_rgb8(image):
+    """Grey, RGB or RGBA of 8 or 16 bits -> uint8 RGB; alpha is dropped."""
+    if image.dtype == np.uint16:
+        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if image.dtype != np.uint8:
+        raise UnusableImage("has pixels of type %s, expected 8 or 16 bits" % image.dtype)
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
+        raise UnusableImage("has shape %s, expected grey, RGB or RGBA" % (image.shape,))
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[:, :, :3]
+
+
+def _random_crops(image, size, count, random):
+    height, width = image.shape[:2]
+    if min(height, width) < size:
+        raise UnusableImage("is %dx%d, smaller than the patch size %d" % (height, width, size))
+    tops, lefts = random.randint(0, height - size + 1, count), random.randint(0, width - size + 1, count)
+    return [np.ascontiguousarray(image[top:top + size, left:left + size]) for top, left in zip(tops, lefts)]
+
+
+def _cut_to_multiple(image, multiple):
+    height, width = (side - side % multiple for side in image.shape[:2])
+    if min(height, width) == 0:
+        raise UnusableImage("is %dx%d, smaller than 2 x scale = %d" % (image.shape[:2] + (multiple,)))
+    return np.ascontiguousarray(image[:height, :width])
+
+
+def _encode_png(image):
+    return cv2.imencode(".png", image[:, :, ::-1])[1].tobytes()
+
+
+def _encode_array(image):
+    return image.astype(np.int32)  # MindRecord has no uint8 arrays
+
+
+def _schema(form, patch, scale):
+    if form == "bytes":
+        return {"HR": {"type": "bytes"}, "LR": {"type": "bytes"}}
+    return {name: {"type": "int32", "shape": [side, side, 3]} for name, side in (("HR", patch), ("LR", patch // scale))}
+
+
+def _page_size(patch):
+    """A power of two that holds several pairs even as int32 arrays; a record must fit into a page."""
+    largest_pair = 2 * patch * patch * 3 * np.dtype(np.int32).itemsize
+    return _power_of_two(_PATCHES_PER_PAGE * largest_pair, _SMALLEST_PAGE)
+
+
+def _header_size(images, records):
+    """A power of two that holds the table of pages and of groups of records; one group is written per image."""
+    entries = images + max(images, records // _PATCHES_PER_PAGE)
+    return min(_LARGEST_HEADER, _power_of_two(_HEADER_ENTRY * entries, _SMALLEST_HEADER))
+
+
+def _power_of_two(least, smallest):
+    size = smallest
+    while size < least:
+        size *= 2
+    return size
+
+
+def _write(out, rows, schema, header_size, page_size):
+    """Write rows, an iterator of (name, records), and return the number of records.
+
+    A MindRecord index knows the file by its name, so the pair is written under its final name in a temporary folder
+    beside ``out`` and then moved.
+    """
+    folder, name = os.path.split(out)
+    os.makedirs(folder, exist_ok=True)
+    temporary = tempfile.mkdtemp(prefix=".prepare-", dir=folder)
+    try:
+        unfinished = os.path.join(temporary, name)
+        writer = None
+        records = 0
+        for image_name, image_rows in rows:
+            if writer is None:
+                writer = FileWriter(unfinished)
+                writer.set_header_size(header_size)
+                writer.set_page_size(page_size)
+                writer.add_schema(schema, "HR/LR pairs")
+            _check_fits(image_name, image_rows, page_size)
+            writer.write_raw_data(image_rows)
+            records += len(image_rows)
+        if writer is None:
+            raise DataError("%s: not written, no usable image" % out)
+        writer.commit()
+        os.replace(unfinished + ".db", out + ".db")
+        os.replace(unfinished, out)
+    except RuntimeError as error:  # MindRecord's, for example when the disk is full
+        raise DataError("%s: cannot be written: %s" % (out, " ".join(str(error).split())[:300])) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return records
+
+
+def _check_fits(name, rows, page_size):
+    for row in rows:
+        size = sum(len(value) if isinstance(value, bytes) else value.nbytes for value in row.values())
+        if size + _ROW_OVERHEAD > page_size:
+            raise DataError("%s: its record of %d bytes exceeds a MindRecord page of %d; split the image or remove it"
+                            % (name, size, page_size))
+
+
+def _parse(arguments=None):
+    description, notes = __doc__.split("\n\n", 1)
+    parser = argparse.ArgumentParser(prog="python -m src.dataloader.prepare", description=description, epilog=notes,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hr_dir", required=True, help="folder of HR images")
+    parser.add_argument("--out", required=True, help="MindRecord file to write")
+    parser.add_argument("--scale", type=int, default=4, help="HR size / LR size (default %(default)s)")
+    parser.add_argument("--patch", type=int, default=160, help="side of the HR crops (default %(default)s)")
+    parser.add_argument("--per_image", type=int, default=47, help="random crops per image (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=10, help="seed of the crops (default %(default)s)")
+    parser.add_argument("--whole", action="store_true", help="whole images instead of crops, for validation")
+    parser.add_argument("--format", choices=FORMS, default="bytes", dest="form",
+                        help="PNG images or int32 arrays (default %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    return parser.parse_args(arguments)
+
+
+def main(arguments=None):
+    """Command line; ``arguments`` default to those of the process."""
+    options = _parse(arguments)
+    result = prepare(**vars(options))
+    print("wrote %d records from %d images (%d skipped) to %s"
+          % (result.records, result.images, result.skipped, options.out))
+
+
+if __name__ == "__main__":
+    run_main(main)

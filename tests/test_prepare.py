@@ -1,0 +1,209 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Making MindRecord files from photographs."""
+import os
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from skimage.data import astronaut, chelsea
+
+from src.dataloader import prepare as prepare_module
+from src.dataloader.dataset import DataError, EvalData
+from src.dataloader.imresize import imresize
+from src.dataloader.prepare import prepare, prepare_images
+
+
+def write_image(path, rgb):
+    """An image file with the pixels of an RGB, RGBA or grey array."""
+    image = np.asarray(rgb)
+    if image.ndim == 3:
+        image = np.concatenate([image[:, :, 2::-1], image[:, :, 3:]], axis=2)
+    assert cv2.imwrite(str(path), image)
+
+
+@pytest.fixture(name="photographs")
+def fixture_photographs(tmp_path):
+    """A folder with two photographs, 100x120 and 93x85."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    write_image(folder / "a.png", astronaut()[50:150, 150:270])
+    write_image(folder / "b.png", chelsea()[100:193, 100:185])
+    return folder
+
+
+def records_of(path):
+    return [(hr, lr) for _, hr, lr in EvalData(path)]
+
+
+def is_crop_of(crop, image):
+    found = cv2.matchTemplate(image, crop, cv2.TM_SQDIFF)
+    y, x = np.unravel_index(found.argmin(), found.shape)
+    return np.array_equal(image[y:y + crop.shape[0], x:x + crop.shape[1]], crop)
+
+
+@pytest.mark.parametrize("form", ["bytes", "array"])
+def test_crops_come_from_the_images_and_lr_from_the_crops(photographs, tmp_path, form):
+    out = tmp_path / "train.mindrecord"
+    result = prepare(str(photographs), out, scale=4, patch=32, per_image=3, form=form, progress=False)
+    assert result == (6, 2, 0)
+    records = records_of(out)
+    assert len(records) == 6
+    sources = [astronaut()[50:150, 150:270]] * 3 + [chelsea()[100:193, 100:185]] * 3
+    for (hr, lr), source in zip(records, sources):
+        assert hr.shape == (32, 32, 3) and hr.dtype == np.uint8
+        assert is_crop_of(hr, np.ascontiguousarray(source))
+        np.testing.assert_array_equal(lr, imresize(hr, 1 / 4))
+    assert len({hr.tobytes() for hr, _ in records}) == 6
+    assert sorted(os.listdir(str(tmp_path))) == ["photographs", "train.mindrecord", "train.mindrecord.db"]
+
+
+def test_the_seed_alone_decides_the_crops(photographs, tmp_path):
+    crops = {}
+    for name, seed, form in (("x", 1, "bytes"), ("y", 1, "array"), ("z", 2, "bytes")):
+        out = tmp_path / (name + ".mindrecord")
+        prepare(str(photographs), out, patch=32, per_image=2, seed=seed, form=form, progress=False)
+        crops[name] = np.stack([hr for hr, _ in records_of(out)])
+    np.testing.assert_array_equal(crops["x"], crops["y"])
+    assert not np.array_equal(crops["x"], crops["z"])
+
+
+def test_whole_images_are_cut_to_even_lr_sides(photographs, tmp_path):
+    out = tmp_path / "valid.mindrecord"
+    assert prepare(str(photographs), out, scale=4, whole=True, progress=False) == (2, 2, 0)
+    (first_hr, first_lr), (second_hr, second_lr) = records_of(out)
+    np.testing.assert_array_equal(first_hr, astronaut()[50:146, 150:270])
+    np.testing.assert_array_equal(second_hr, chelsea()[100:188, 100:180])
+    assert first_lr.shape == (24, 30, 3) and second_lr.shape == (22, 20, 3)
+    np.testing.assert_array_equal(second_lr, imresize(second_hr, 1 / 4))
+
+
+def test_other_kinds_of_image_become_8_bit_rgb(tmp_path):
+    folder = tmp_path / "kinds"
+    folder.mkdir()
+    rgb = np.ascontiguousarray(astronaut()[:32, 200:232])
+    write_image(folder / "1_grey.png", rgb[:, :, 0])
+    write_image(folder / "2_alpha.png", np.dstack([rgb, np.full((32, 32), 100, np.uint8)]))
+    write_image(folder / "3_sixteen.png", rgb.astype(np.uint16) * 257)
+    write_image(folder / "4_grey16.tif", rgb[:, :, 1].astype(np.uint16) * 257)
+    write_image(folder / "5_BIG.PPM", rgb)
+    prepare(str(folder), tmp_path / "o.mindrecord", whole=True, progress=False)
+    grey, alpha, sixteen, grey16, ppm = (hr for hr, _ in records_of(tmp_path / "o.mindrecord"))
+    np.testing.assert_array_equal(grey, np.repeat(rgb[:, :, :1], 3, axis=2))
+    np.testing.assert_array_equal(grey16, np.repeat(rgb[:, :, 1:2], 3, axis=2))
+    for image in (alpha, sixteen, ppm):
+        np.testing.assert_array_equal(image, rgb)
+
+
+def test_sixteen_bits_round_to_the_nearest(tmp_path):
+    image = np.zeros((8, 8, 3), np.uint16)
+    image[0, :4, 0] = [128, 129, 65535, 65406]
+    prepare_images([("ramp", image)], tmp_path / "o.mindrecord", whole=True, progress=False)
+    hr = records_of(tmp_path / "o.mindrecord")[0][0]
+    assert hr[0, :4, 0].tolist() == [0, 1, 255, 254]
+
+
+def test_arrays_can_be_given_instead_of_files(tmp_path):
+    result = prepare_images([("astronaut", astronaut()[:64, :64]), ("chelsea", chelsea()[:64, :64])],
+                            tmp_path / "o.mindrecord", patch=64, per_image=1, progress=False)
+    assert result == (2, 2, 0)
+    np.testing.assert_array_equal(records_of(tmp_path / "o.mindrecord")[1][0], chelsea()[:64, :64])
+
+
+def test_unusable_images_are_named_and_skipped(photographs, tmp_path, capsys):
+    (photographs / "broken.png").write_bytes((photographs / "a.png").read_bytes()[:40])
+    (photographs / "empty.jpg").write_bytes(b"")
+    write_image(photographs / "small.png", np.zeros((31, 200, 3), np.uint8))
+    cv2.imwrite(str(photographs / "real.tif"), np.zeros((40, 40), np.float32))
+    (photographs / "notes.txt").write_text("not an image")
+    result = prepare(str(photographs), tmp_path / "o.mindrecord", patch=32, per_image=1, progress=False)
+    assert result == (2, 2, 4)
+    skipped = [line for line in capsys.readouterr().err.splitlines() if line.startswith("skipped")]
+    assert [os.path.basename(line.split(": ")[0]) for line in skipped] == [
+        "broken.png", "empty.jpg", "real.tif", "small.png"]
+    assert "cannot be read" in skipped[0] and "float32" in skipped[2] and "31x200" in skipped[3]
+
+
+def test_an_existing_file_is_kept_unless_overwriting(photographs, tmp_path):
+    out = tmp_path / "o.mindrecord"
+    prepare(str(photographs), out, patch=32, per_image=1, progress=False)
+    before = out.read_bytes()
+    with pytest.raises(DataError, match="exists already"):
+        prepare(str(photographs), out, patch=32, per_image=2, progress=False)
+    assert out.read_bytes() == before
+    prepare(str(photographs), out, patch=32, per_image=2, overwrite=True, progress=False)
+    assert len(records_of(out)) == 4
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, MemoryError])
+def test_an_interrupted_run_leaves_nothing(photographs, tmp_path, monkeypatch, interruption):
+    calls = []
+
+    def interrupted(image, scale):
+        calls.append(image)
+        if len(calls) == 3:
+            raise interruption
+        return imresize(image, scale)
+
+    monkeypatch.setattr(prepare_module, "imresize", interrupted)
+    with pytest.raises(interruption):
+        prepare(str(photographs), tmp_path / "o.mindrecord", patch=32, per_image=2, progress=False)
+    assert os.listdir(str(tmp_path)) == ["photographs"]
+
+
+@pytest.mark.parametrize("arguments, named", [
+    ({"scale": 1}, "scale"), ({"patch": 36}, "patch"), ({"per_image": 0}, "per_image"), ({"seed": -1}, "seed"),
+    ({"seed": 2 ** 32}, "seed"), ({"form": "jpeg"}, "form"), ({"form": "array", "whole": True}, "form"),
+    ({"patch": 8000}, "patch"),
+])
+def test_bad_arguments_are_named(photographs, tmp_path, arguments, named):
+    with pytest.raises(ValueError, match="^%s: " % named):
+        prepare(str(photographs), tmp_path / "o.mindrecord", progress=False, **arguments)
+    assert not (tmp_path / "o.mindrecord").exists()
+
+
+def test_a_record_larger_than_a_page_is_an_error_that_names_the_image(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare_module, "_WHOLE_PAGE", 1 << 15)
+    noise = np.random.RandomState(0).randint(0, 256, (160, 160, 3)).astype(np.uint8)
+    with pytest.raises(DataError, match="^noise: its record of .* exceeds"):
+        prepare_images([("noise", noise)], tmp_path / "o.mindrecord", whole=True, progress=False)
+    assert os.listdir(str(tmp_path)) == []
+
+
+def run_cli(repo, *arguments):
+    """The command line in a process of its own, without the test suite's quietening of MindSpore."""
+    environment = {name: value for name, value in os.environ.items() if name != "GLOG_v"}
+    return subprocess.run([sys.executable, "-m", "src.dataloader.prepare"] + [str(argument) for argument in arguments],
+                          cwd=repo, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          universal_newlines=True, timeout=120, check=False)
+
+
+def test_command_line(repo, photographs, tmp_path):
+    out = tmp_path / "o.mindrecord"
+    write_image(photographs / "small.png", np.zeros((8, 8, 3), np.uint8))
+    done = run_cli(repo, "--hr_dir", photographs, "--out", out, "--patch", 32, "--per_image", 2, "--seed", 3)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "wrote 4 records from 2 images (1 skipped) to %s" % out
+    assert "skipped %s" % (photographs / "small.png") in done.stderr
+    assert len(records_of(out)) == 4
+
+
+def test_command_line_errors_are_one_line(repo, tmp_path):
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"no image")
+    done = run_cli(repo, "--hr_dir", folder, "--out", tmp_path / "o.mindrecord")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "error: %s: not written, no usable image" % (tmp_path / "o.mindrecord")
+    assert "Traceback" not in done.stderr
+    assert os.listdir(str(tmp_path)) == ["broken"]
+
+
+@pytest.mark.parametrize("folder", ["missing", "empty"])
+def test_a_folder_without_images_is_an_error(tmp_path, folder):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=folder):
+        prepare(str(tmp_path / folder), tmp_path / "o.mindrecord", progress=False)
+    assert os.listdir(str(tmp_path)) == ["empty"]
