@@ -121,13 +121,13 @@ class RRDBNet(nn.Cell):
         own: one (N, nf, ·, ·) per level, level 1 (s/2·h, s/2·w) first, level L (h/2, w/2) last.
         stacked: (N, len(blocks)·nf, h, w), the same for all levels. `level_features` joins the two.
         """
-        last, stacked = self._trunk(lr)
+        last, block_outputs = self._trunk(lr)
         own = (last, mean_down2(last))
         fea = last
         for upconv in self._upconvs[:self.flow_upconvs]:
             fea = _lrelu(upconv(nearest_up2(fea)))
             own = (fea,) + own
-        return own, stacked
+        return own, ops.Concat(1)(block_outputs)
 
     def image(self, lr):
         """The super-resolved image that L1 pre-training compares: (N, 3, h, w) -> (N, 3, s·h, s·w)."""
@@ -143,13 +143,13 @@ class RRDBNet(nn.Cell):
 
     def _trunk(self, lr):
         fea = self.conv_first(lr)
-        stacked = ()
+        block_outputs = ()
         for i, block in enumerate(self.RRDB_trunk):
             fea = block(fea)
             if i in self.blocks:
-                stacked = stacked + (fea,)
+                block_outputs = block_outputs + (fea,)
         # SRFlow adds the last block's output here, ESRGAN the first convolution's.
-        return fea + self.trunk_conv(fea), ops.Concat(1)(stacked)
+        return fea + self.trunk_conv(fea), block_outputs
 
 
 def level_features(own, stacked):

@@ -3,7 +3,7 @@
 """The whole network, its likelihood, and the cells that are compiled: thin wrappers, one for each use."""
 import math
 
-from mindspore import nn, ops
+from mindspore import Tensor, context, nn, ops
 
 from src.model.Flow import gaussian_logp
 from src.model.FlowUpsamplerNet import FlowUpsamplerNet
@@ -42,6 +42,19 @@ class SRFlowNet(nn.Cell):
         return flow.conditions(flow.couplings(self.RRDB(lr)), flow.mixers())
 
 
+def initialise_actnorms(net, hr, lr):
+    """Host side: sets every ActNorm of an SRFlowNet by one real batch, in layer order; once, before training starts.
+
+    hr float32 (N, 3, s·h, s·w), dequantised if training is; lr float32 (N, 3, h, w).
+    """
+    mode = context.get_context("mode")
+    context.set_context(mode=context.PYNATIVE_MODE)
+    try:
+        net.flowUpsamplerNet.initialise(Tensor(hr), net.RRDB(Tensor(lr)))
+    finally:
+        context.set_context(mode=mode)
+
+
 def bits_per_pixel(latents, logdet, pixels):
     """−(log-det + Σ log N(latent; 0, 1)) in bits per pixel of the high-resolution image: float32 (N,).
 
@@ -54,15 +67,19 @@ def bits_per_pixel(latents, logdet, pixels):
 
 
 class NegativeLogLikelihood(nn.Cell):
-    """(hr, lr) -> bits per pixel, float32 (N,): the loss of training before its mean over the batch."""
+    """(hr, lr) -> bits per pixel, float32 (N,): the loss of training before its mean over the batch.
 
-    def __init__(self, net):
+    quant: set where hr carries dequantisation noise of 1/quant, whose density adds log2(quant) bits per pixel.
+    """
+
+    def __init__(self, net, quant=None):
         super().__init__(auto_prefix=False)
         self.net = net
+        self.dequantisation_bits = math.log2(quant) if quant else 0.0
 
     def construct(self, hr, lr):
         latents, logdet = self.net(hr, lr)
-        return bits_per_pixel(latents, logdet, hr.shape[2] * hr.shape[3])
+        return bits_per_pixel(latents, logdet, hr.shape[2] * hr.shape[3]) + self.dequantisation_bits
 
 
 class L1Loss(nn.Cell):
@@ -74,6 +91,17 @@ class L1Loss(nn.Cell):
 
     def construct(self, hr, lr):
         return ops.ReduceMean()(ops.Abs()(self.encoder.image(lr) - hr), (1, 2, 3))
+
+
+class EncoderImage(nn.Cell):
+    """lr -> the encoder's own super-resolved image, (N, 3, s·h, s·w)."""
+
+    def __init__(self, encoder):
+        super().__init__(auto_prefix=False)
+        self.encoder = encoder
+
+    def construct(self, lr):
+        return self.encoder.image(lr)
 
 
 class Encoder(nn.Cell):

@@ -39,6 +39,11 @@ def run_main(main):
     sys.exit(status)
 
 
+def bar_interval():
+    """Seconds between updates of a progress bar: few in a log file, where each is another line."""
+    return 0.1 if sys.stderr.isatty() else 10
+
+
 @contextlib.contextmanager
 def atomic_write(path):
     """Let a file appear whole or not at all.

@@ -1,0 +1,101 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluates a checkpoint on the MindRecord of datasets.val, or super-resolves a folder of images.
+
+    python eval.py --opt SRFlow_DF2K_4X.yml --ckpt SRFlow_4X.ckpt
+    python eval.py --opt SRFlow_DF2K_4X.yml --ckpt SRFlow_4X.ckpt --lr_dir my_images --output_dir results
+"""
+import csv
+import json
+import os
+
+import numpy as np
+from tqdm import tqdm
+
+from src.dataloader.dataset import EvalData
+from src.dataloader.imresize import imresize
+from src.dataloader.image_folder import ImageFolder
+from src.model.SRFlow import SRFlow
+from src.model_utils.config import get_config
+from src.model_utils.device_adapter import get_adapter
+from src.model_utils.evaluation import evaluate_image, mean_figures
+from src.model_utils.picture import sheet, write_png
+from src.model_utils.util import atomic_write, bar_interval, run_main
+
+SHEET_ROWS = 4
+SHEET_HEATS = (0.0, 0.5, 0.9)
+
+
+def main(argv=None):
+    args, opt = get_config("eval", argv)
+    get_adapter(opt).moxing_wrapper(opt)(evaluate)(args, opt)
+
+
+def evaluate(args, opt):
+    """Every image in turn; then metrics.csv, metrics.json and pictures in `output_dir`."""
+    images = open_images(args, opt)
+    model = SRFlow.from_checkpoint(args.ckpt, opt, opt.device_target, get_adapter(opt).get_device_id(opt.device_id))
+    rows, sheet_rows = [], []
+    for number, (name, hr, lr) in enumerate(tqdm(images, unit="image", mininterval=bar_interval()), start=1):
+        samples, figures = evaluate_image(model, lr, hr, opt.heat, args.n_samples, args.seed + number)
+        rows.append({"name": name, **figures})
+        if hr is not None:
+            tqdm.write(f"Get the number {number} data psnrloss: {_as_array(figures['psnr'])}, "
+                       f"ssim_loss: {_as_array(figures['ssim_gaussian'])}")
+        if args.lr_dir:
+            save_samples(opt.output_dir, name, samples)
+        elif len(sheet_rows) < SHEET_ROWS:
+            sheet_rows.append(sheet_row(model, lr, hr, args.seed))
+            write_png(os.path.join(opt.output_dir, "pictures", f"{name}_lr.png"), lr)
+            save_samples(os.path.join(opt.output_dir, "pictures"), f"{name}_sr", samples)
+    report(rows, sheet_rows, args, opt)
+
+
+def open_images(args, opt):
+    """(name, hr or None, lr) of every image to evaluate."""
+    if args.lr_dir:
+        return ImageFolder(args.lr_dir, args.hr_dir, opt.scale)
+    return EvalData(opt.datasets.val.dataroot, opt.scale, opt.datasets.val.limit)
+
+
+def sheet_row(model, lr, hr, seed):
+    """The pictures of one row of the sheet."""
+    samples = [model.sample(lr, heat, seed=seed)[0] for heat in SHEET_HEATS]
+    return [lr, imresize(lr, model.scale)] + samples + [hr]
+
+
+def save_samples(folder, name, samples):
+    """One PNG per sample: NAME.png, or NAME_0.png, NAME_1.png and so on."""
+    for k, sample in enumerate(samples):
+        write_png(os.path.join(folder, f"{name}.png" if len(samples) == 1 else f"{name}_{k}.png"), sample)
+
+
+def report(rows, sheet_rows, args, opt):
+    """Prints the means and writes the files."""
+    means = mean_figures([{name: value for name, value in row.items() if name != "name"} for row in rows])
+    if "psnr" in means:
+        print(f"The mean of psnr is: {_as_array(means['psnr'])}")
+        print(f"The mean of ssim is: {_as_array(means['ssim_gaussian'])}")
+    print(f"{len(rows)} images, heat {opt.heat:g}: " + ", ".join(f"{name} {value:.4f}" for name, value in means.items()))
+    settings = {"heat": opt.heat, "n_samples": args.n_samples, "seed": args.seed, "checkpoint": args.ckpt}
+    with atomic_write(os.path.join(opt.output_dir, "metrics.json")) as temporary:
+        with open(temporary, "w") as file:
+            json.dump({"n": len(rows), **means, **settings}, file, indent=2)
+    with atomic_write(os.path.join(opt.output_dir, "metrics.csv")) as temporary:
+        with open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    if sheet_rows:
+        path = os.path.join(opt.output_dir, "sheet.png")
+        write_png(path, sheet(sheet_rows, ["LR", "bicubic"] + [f"heat {heat:g}" for heat in SHEET_HEATS] + ["HR"]))
+        print(f"picture sheet: {path}")
+
+
+def _as_array(value):
+    """The way in which the earlier port printed its numbers: [34.00094]."""
+    return np.array([value], np.float32)
+
+
+if __name__ == "__main__":
+    run_main(main)

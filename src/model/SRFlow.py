@@ -1,0 +1,203 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""SRFlow as people use it: NumPy in, NumPy out."""
+import math
+
+import numpy as np
+from mindspore import Tensor
+
+from src.model.SRFlowNet import Conditioner, Decoder, Encoder, SRFlowNet
+from src.model_utils.checkpoint import INFERENCE, CheckpointError, load_parameters, read_checkpoint
+from src.model_utils.options import load_options
+from src.model_utils.util import set_device
+
+
+class SRFlow:
+    """Samples super-resolved images, encodes images to latents, decodes latents.
+
+        model = SRFlow.from_checkpoint("SRFlow.ckpt", device_target="CPU")
+        images = model.sample(lr, heat=0.9, n=4, seed=0)
+
+    Every new size of image is compiled once. The weights are read when the object is made and again by `refresh`.
+    """
+
+    def __init__(self, net, quant=32):
+        """net: SRFlowNet with weights; quant: levels of the dequantisation noise that `encode` adds."""
+        self.net = net
+        self.scale = net.scale
+        self.quant = quant
+        self._encoder, self._conditioner, self._decoder = Encoder(net), Conditioner(net), Decoder(net)
+        self.refresh()
+
+    @classmethod
+    def from_checkpoint(cls, path, opt=None, device_target="CPU", device_id=0):
+        """The network with the weights of a checkpoint that train.py or train2test.py wrote.
+
+        opt: Options or the path of a YAML whose network to build; None: the one that the checkpoint describes.
+        Raises CheckpointError (a ValueError) for a file that cannot be used and DeviceError for the device.
+        """
+        set_device(device_target, device_id)
+        checkpoint = read_checkpoint(path)
+        if checkpoint.options.model != "SRFlow":
+            raise CheckpointError(f"{path}: an {checkpoint.options.model} checkpoint, expected one of SRFlow")
+        if opt is None:
+            opt = checkpoint.options
+        elif isinstance(opt, str):
+            opt = load_options(opt)
+        net = build_network(opt)
+        arrays = checkpoint.parameters()
+        if checkpoint.kind == INFERENCE:
+            arrays = invert_mixing_weights(arrays)
+        load_parameters(net, arrays, path)
+        return cls(net, opt.datasets.train.quant)
+
+    def refresh(self):
+        """Takes the inverses of the 1×1 weights anew, in float64; needed after the network's weights have changed."""
+        flow = self.net.flowUpsamplerNet
+        self._mixers = []
+        for level in range(flow.n_levels):
+            weights = np.stack([step.invconv.weight.asnumpy() for step in flow.steps(level)]).astype(np.float64)
+            self._mixers.append(Tensor(np.linalg.inv(weights).astype(np.float32)))
+            self._mixers.append(Tensor(np.linalg.slogdet(weights)[1].astype(np.float32)))
+
+    def sample(self, lr, heat=0.9, n=1, seed=None):
+        """n super-resolved images of each low-resolution image.
+
+        lr uint8 (h, w, 3) -> uint8 (n, s·h, s·w, 3), clipped and truncated as the official evaluation does; or
+        lr float32 (N, 3, h, w) in [0, 1] -> float32 (n, N, 3, s·h, s·w), not clipped. Odd sizes are padded by
+        reflection and cropped back. heat: the latents' standard deviation. seed: the same seed gives the same images;
+        sample i does not depend on n. None: another draw each time.
+        """
+        if not heat >= 0:
+            raise ValueError(f"heat: expected a number >= 0, got {heat!r}")
+        if n < 1:
+            raise ValueError(f"n: expected at least 1, got {n!r}")
+        batch, is_picture = _as_batch(lr)
+        samples = np.stack(list(self._samples(batch, heat, n, seed)))
+        return to_uint8(samples[:, 0]) if is_picture else samples
+
+    def _samples(self, lr, heat, n, seed):
+        """One float32 (N, 3, H, W) after the other; what does not depend on the latents is computed once."""
+        height, width = lr.shape[2:]
+        conditions, shapes = self._condition(pad_to_even(lr))
+        generator = np.random.RandomState(seed)
+        seeds = generator.randint(0, 2 ** 31 - 1, n)
+        for sample_seed in seeds:
+            noise = np.random.RandomState(sample_seed)
+            latents = [(heat * noise.standard_normal(shape)).astype(np.float32) for shape in shapes]
+            yield self._decode(conditions, latents)[:, :, :height * self.scale, :width * self.scale]
+
+    def encode(self, hr, lr, noise=None):
+        """(latents, nll, logdet) of high-resolution images.
+
+        hr float32 (N, 3, s·h, s·w), lr float32 (N, 3, h, w), h and w even, in [0, 1]; noise: uniform [0, 1) of hr's
+        shape or None. latents: tuple of float32 (N, C, H, W), those of the splits first, z last.
+        nll: float32 (N,), bits per pixel. logdet: float32 (N,), nats, as the official code counts it: log|det| with
+        the splits' log-likelihood, and −log(quant) per pixel if there is noise; so
+        nll = −(logdet + log N(z; 0, 1))/(ln 2·s·h·s·w).
+        """
+        lr, hr = _checked(lr, "lr"), _checked(hr, "hr")
+        expected = (lr.shape[0], 3, lr.shape[2] * self.scale, lr.shape[3] * self.scale)
+        if hr.shape != expected:
+            raise ValueError(f"hr: expected shape {expected} for lr {lr.shape} at scale {self.scale}, got {hr.shape}")
+        _require_even(lr)
+        pixels = hr.shape[2] * hr.shape[3]
+        constant = 0.0
+        if noise is not None:
+            if np.shape(noise) != hr.shape:
+                raise ValueError(f"noise: expected hr's shape {hr.shape}, got {np.shape(noise)}")
+            hr = dequantise(hr, np.asarray(noise, np.float32), self.quant)
+            constant = -math.log(self.quant) * pixels
+        outputs = [output.asnumpy() for output in self._encoder(Tensor(hr), Tensor(lr))]
+        latents, logdet = tuple(outputs[:-1]), outputs[-1].astype(np.float64) + constant
+        for latent in latents[:-1]:
+            logdet = logdet + _log_normal(latent)
+        nll = -(logdet + _log_normal(latents[-1])) / (math.log(2) * pixels)
+        return latents, nll.astype(np.float32), logdet.astype(np.float32)
+
+    def decode(self, lr, latents):
+        """The images of given latents: lr float32 (N, 3, h, w), h and w even -> float32 (N, 3, s·h, s·w), not clipped."""
+        lr = _checked(lr, "lr")
+        _require_even(lr)
+        conditions, shapes = self._condition(lr)
+        came = [np.shape(latent) for latent in latents]
+        if came != shapes:
+            raise ValueError(f"latents: expected shapes {shapes}, got {came}")
+        return self._decode(conditions, latents)
+
+    def _condition(self, lr):
+        """What decoding needs of the images, and the shapes of their latents."""
+        height, width = lr.shape[2] * self.scale, lr.shape[3] * self.scale
+        shapes = [(lr.shape[0],) + shape for shape in self.net.flowUpsamplerNet.latent_shapes(height, width)]
+        return self._conditioner(Tensor(lr)), shapes
+
+    def _decode(self, conditions, latents):
+        latents = [Tensor(np.ascontiguousarray(latent, np.float32)) for latent in latents]
+        return self._decoder(*latents, *self._mixers, *conditions).asnumpy()
+
+
+def build_network(opt):
+    """The SRFlowNet that the options describe, freshly initialised from NumPy's global generator."""
+    network, flow = opt.network_G, opt.network_G.flow
+    split_levels = 0
+    if flow.split.enable:
+        split_levels = flow.L - 1 if flow.split.correct_splits else flow.L - 2
+    coupling = flow.CondAffineSeparatedAndCond
+    return SRFlowNet(opt.scale, network.nf, network.nb, network.gc, flow.stackRRDB.blocks, flow.K,
+                     flow.additionalFlowNoAffine, split_levels, coupling.hidden_channels, coupling.eps)
+
+
+def invert_mixing_weights(arrays):
+    """The parameters with every 1×1 weight replaced by its inverse, computed in float64."""
+    inverted = dict(arrays)
+    for name, value in arrays.items():
+        if name.endswith(".invconv.weight"):
+            try:
+                inverted[name] = np.linalg.inv(value.astype(np.float64)).astype(np.float32)
+            except np.linalg.LinAlgError:
+                raise CheckpointError(f"{name}: a singular matrix, it cannot be inverted") from None
+    return inverted
+
+
+def dequantise(hr, noise, quant):
+    """hr + (u − ½)/quant: uniform noise that fills the gaps between quantised values (SRFlow, section 3.5)."""
+    return hr + (noise - np.float32(0.5)) / np.float32(quant)
+
+
+def to_uint8(images):
+    """float32 (..., 3, H, W) in [0, 1] -> uint8 (..., H, W, 3): clipped, times 255, truncated."""
+    return np.moveaxis((np.clip(images, 0, 1) * 255).astype(np.uint8), -3, -1)
+
+
+def pad_to_even(lr):
+    """Pads (N, 3, h, w) by reflection at the bottom and right until h and w are even."""
+    height, width = lr.shape[2:]
+    return np.pad(lr, ((0, 0), (0, 0), (0, height % 2), (0, width % 2)), mode="reflect")
+
+
+def _as_batch(lr):
+    """lr as float32 (N, 3, h, w), and whether it came as a picture, uint8 (h, w, 3)."""
+    lr = np.asarray(lr)
+    if lr.dtype == np.uint8 and lr.ndim == 3 and lr.shape[2] == 3:
+        return _checked(lr.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255), "lr"), True
+    return _checked(lr, "lr"), False
+
+
+def _checked(images, name):
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[1] != 3 or images.dtype.kind != "f" or 0 in images.shape:
+        raise ValueError(f"{name}: expected float32 (N, 3, h, w), got {images.dtype} {images.shape}")
+    if min(images.shape[2:]) < 2:
+        raise ValueError(f"{name}: expected sides of at least 2 pixels, got {images.shape}")
+    return np.ascontiguousarray(images, np.float32)
+
+
+def _require_even(lr):
+    if lr.shape[2] % 2 or lr.shape[3] % 2:
+        raise ValueError(f"lr: expected even height and width, got {lr.shape[2:]}; see pad_to_even")
+
+
+def _log_normal(latent):
+    """log N(latent; 0, 1) of each image, float64 (N,), nats."""
+    latent = latent.astype(np.float64)
+    return -0.5 * (latent ** 2 + math.log(2 * math.pi)).sum(axis=(1, 2, 3))

@@ -1,0 +1,143 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Our checkpoint files: named arrays and a description, in MindSpore's own format, never pickled.
+
+A file is a MindSpore checkpoint with one more entry, `__srflow__`: a JSON text that says what the file is, for which
+options, at which step, and the hash of everything else. The file appears whole or not at all, and a damaged one is
+recognised when it is read.
+"""
+import contextlib
+import hashlib
+import json
+import logging
+import os
+from typing import Any, Dict, NamedTuple
+
+import mindspore
+import numpy as np
+from mindspore import Tensor
+
+from src.model_utils.options import options_from_dict
+from src.model_utils.util import atomic_write
+
+FORMAT_VERSION = 1
+DESCRIPTION = "__srflow__"
+TRAINING, INFERENCE = "training", "inference"
+
+
+class CheckpointError(ValueError):
+    """A file that is no checkpoint, a damaged one, or one of another network."""
+
+
+class Checkpoint(NamedTuple):
+    """kind: TRAINING (weights as trained) or INFERENCE (1×1 weights inverted); options: of the run it comes from.
+
+    arrays: float32 NumPy arrays by name: the parameters, and in a training checkpoint what `optimizer.` begins.
+    state: small JSON values: `step` (updates done) and `actnorm_initialised`, among others.
+    """
+
+    kind: str
+    options: Any
+    arrays: Dict[str, np.ndarray]
+    state: Dict[str, Any]
+
+    def parameters(self):
+        """The network's parameters alone."""
+        return {name: value for name, value in self.arrays.items() if not name.startswith("optimizer.")}
+
+
+def write_checkpoint(path, checkpoint):
+    """Writes a Checkpoint to `path`, whole or not at all. Raises OSError where the disk does not take it."""
+    description = {"format_version": FORMAT_VERSION, "kind": checkpoint.kind, "state": checkpoint.state,
+                   "options": checkpoint.options.to_dict(), "sha256": _hash(checkpoint.arrays)}
+    entries = [{"name": name, "data": Tensor(value)} for name, value in checkpoint.arrays.items()]
+    text = np.frombuffer(json.dumps(description).encode(), np.uint8)
+    entries.append({"name": DESCRIPTION, "data": Tensor(text)})
+    with atomic_write(path) as temporary:
+        try:
+            mindspore.save_checkpoint(entries, temporary)
+        except RuntimeError as error:
+            raise OSError(f"{path}: could not be written: {' '.join(str(error).split())[:200]}") from None
+        os.chmod(temporary, 0o644)  # MindSpore leaves it read-only
+
+
+def read_checkpoint(path):
+    """Reads a file of `write_checkpoint`. Raises CheckpointError, with one line that says what is wrong with it."""
+    path = str(path)
+    if not os.path.isfile(path):
+        raise CheckpointError(f"{path}: no such checkpoint file")
+    arrays = _read_arrays(path)
+    if DESCRIPTION not in arrays:
+        raise CheckpointError(f"{path}: a MindSpore checkpoint, but not one that train.py or train2test.py wrote whole")
+    try:
+        description = json.loads(arrays.pop(DESCRIPTION).tobytes().decode())
+        version, digest = description["format_version"], description["sha256"]
+        kind, state, options = description["kind"], description["state"], description["options"]
+    except (ValueError, KeyError, TypeError):
+        raise CheckpointError(f"{path}: damaged, its description cannot be read; use another checkpoint") from None
+    if version != FORMAT_VERSION:
+        raise CheckpointError(f"{path}: checkpoint format {version}, this code reads {FORMAT_VERSION}")
+    if digest != _hash(arrays):
+        raise CheckpointError(f"{path}: damaged, its contents do not match their hash; use another checkpoint")
+    return Checkpoint(kind, options_from_dict(options, source=f"{path}: stored options"), arrays, state)
+
+
+def load_parameters(cell, arrays, source, strict=True):
+    """Gives a cell's parameters the values in `arrays`, comparing names and shapes both ways.
+
+    cell: its parameters bear official names; source: for the error message. Not strict: loads what fits and returns
+    the list of what did not, one text each; strict: raises CheckpointError with the first of them.
+    """
+    parameters = {parameter.name: parameter for parameter in cell.get_parameters()}
+    problems = [f"missing {name}" for name in parameters if name not in arrays]
+    problems += [f"unexpected {name}" for name in arrays if name not in parameters]
+    for name in parameters:
+        if name not in arrays:
+            continue
+        expected, came = tuple(parameters[name].shape), arrays[name].shape
+        if expected != came:
+            problems.append(f"{name} of shape {came}, expected {expected}")
+    if problems and strict:
+        more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise CheckpointError(f"{source}: weights of another network: {'; '.join(problems[:3])}{more}; "
+                              "check scale, K, nb and blocks of the configuration")
+    for name, parameter in parameters.items():
+        if name in arrays and tuple(parameter.shape) == arrays[name].shape:
+            parameter.set_data(Tensor(np.ascontiguousarray(arrays[name], np.float32)))
+    return problems
+
+
+def parameter_arrays(cell):
+    """The values of a cell's parameters by name."""
+    return {parameter.name: parameter.asnumpy() for parameter in cell.get_parameters()}
+
+
+def _read_arrays(path):
+    try:
+        with _quiet():
+            loaded = mindspore.load_checkpoint(path)
+    except (ValueError, TypeError, RuntimeError, KeyError, EOFError, OSError):
+        loaded = None
+    if not loaded:
+        raise CheckpointError(f"{path}: not a MindSpore checkpoint, or a truncated one; copy it again or use another")
+    return {name: parameter.asnumpy() for name, parameter in loaded.items()}
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keeps MindSpore from logging a page about a file that we describe in one line."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(previous)
+
+
+def _hash(arrays):
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        value = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {value.dtype} {value.shape};".encode())
+        digest.update(value)
+    return digest.hexdigest()

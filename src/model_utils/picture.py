@@ -1,0 +1,52 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures to look at: sheets of images side by side, and PNG files."""
+import cv2
+import numpy as np
+
+from src.model_utils.util import atomic_write
+
+MARGIN, CAPTION = 4, 18
+
+
+def write_png(path, image):
+    """uint8 RGB (H, W, 3) -> PNG file, which appears whole or not at all. Raises OSError if it cannot be written."""
+    with atomic_write(path) as temporary:
+        if not cv2.imwrite(temporary, np.ascontiguousarray(image[:, :, ::-1])):
+            raise OSError(f"{path}: the picture could not be written")
+
+
+def sheet(rows, titles):
+    """A sheet of pictures with a caption above each column.
+
+    rows: list of lists of uint8 RGB (h, w, 3), one per title; pictures smaller than the largest of their row are
+    enlarged by a whole factor, pixels repeated, which shows a low-resolution image as it is. Returns uint8 RGB.
+    """
+    rows = [_same_size(row) for row in rows]
+    widths = [max(row[i].shape[1] for row in rows) for i in range(len(titles))]
+    parts = [_captions(titles, widths)]
+    for row in rows:
+        line = np.full((row[0].shape[0] + MARGIN, sum(widths) + MARGIN * len(widths), 3), 255, np.uint8)
+        left = 0
+        for picture, width in zip(row, widths):
+            line[:picture.shape[0], left:left + picture.shape[1]] = picture
+            left += width + MARGIN
+        parts.append(line)
+    return np.concatenate(parts)
+
+
+def _same_size(row):
+    height = max(picture.shape[0] for picture in row)
+    return [picture.repeat(height // picture.shape[0], 0).repeat(height // picture.shape[0], 1) for picture in row]
+
+
+def _captions(titles, widths):
+    line = np.full((CAPTION, sum(widths) + MARGIN * len(widths), 3), 255, np.uint8)
+    left = 0
+    for title, width in zip(titles, widths):
+        size = 0.4
+        while cv2.getTextSize(title, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0] > width and size > 0.2:
+            size -= 0.02
+        cv2.putText(line, title, (left, CAPTION - 6), cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 1, cv2.LINE_AA)
+        left += width + MARGIN
+    return line

@@ -1,0 +1,118 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Adam, and the training step: loss, gradients, clipping, update, in one compiled cell."""
+import math
+
+import mindspore.common.dtype as mstype
+import numpy as np
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+
+
+class Adam(nn.Cell):
+    """Adam (Kingma and Ba, algorithm 1), with ε where PyTorch has it:
+
+        m ← β1·m + (1 − β1)·g      v ← β2·v + (1 − β2)·g²      p ← p − rate·m̂/(√v̂ + ε)
+
+    with m̂ = m/(1 − β1^t), v̂ = v/(1 − β2^t), t the number of updates of this optimizer. MindSpore's own nn.Adam adds
+    ε to √v instead, which is another step size wherever gradients are small at the start. Weight decay adds
+    weight_decay·p to g.
+
+    params: list of parameters; their state is named `optimizer.{name}.{m,v}.{parameter}` and `optimizer.{name}.steps`.
+    """
+
+    def __init__(self, params, name, beta1, beta2, weight_decay=0.0, eps=1e-8):
+        super().__init__(auto_prefix=False)
+        self.params = ParameterTuple(params)
+        self.beta1, self.beta2, self.eps, self.weight_decay = beta1, beta2, eps, weight_decay
+        self.m = _zeros_like(params, f"optimizer.{name}.m")
+        self.v = _zeros_like(params, f"optimizer.{name}.v")
+        self.steps = Parameter(Tensor(0.0, mstype.float32), name=f"optimizer.{name}.steps", requires_grad=False)
+        self.log_beta1, self.log_beta2 = math.log(max(beta1, 1e-38)), math.log(max(beta2, 1e-38))
+        self.update = ops.Adam()
+        self.hyper_map = ops.HyperMap()
+
+    def state(self):
+        """All parameters of the optimizer itself."""
+        return list(self.m) + list(self.v) + [self.steps]
+
+    def construct(self, grads, rate):
+        """One update of `params`; grads: in their order; rate: float32 scalar."""
+        steps = self.steps + 1.0
+        power1 = ops.Exp()(steps * self.log_beta1)
+        power2 = ops.Exp()(steps * self.log_beta2)
+        # MindSpore's operator takes β^t itself, but adds ε to √v: scaled by √(1 − β2^t) it means ε on √v̂.
+        eps = self.eps * ops.Sqrt()(1.0 - power2)
+        done = self.hyper_map(ops.partial(_update, self.update, power1, power2, rate, self.beta1, self.beta2, eps,
+                                          self.weight_decay), self.params, self.m, self.v, grads)
+        return ops.depend(ops.assign(self.steps, steps), done)
+
+
+_update = ops.MultitypeFuncGraph("adam_update")
+
+
+@_update.register("Function", "Tensor", "Tensor", "Tensor", "Number", "Number", "Tensor", "Number",
+                  "Tensor", "Tensor", "Tensor", "Tensor")
+def _update_parameter(update, power1, power2, rate, beta1, beta2, eps, weight_decay, param, m, v, grad):
+    if weight_decay > 0.0:
+        grad = grad + weight_decay * param
+    return ops.depend(True, update(param, m, v, power1, power2, rate, beta1, beta2, eps, grad))
+
+
+def _zeros_like(params, prefix):
+    return ParameterTuple([Parameter(Tensor(np.zeros(param.shape, np.float32)), name=f"{prefix}.{param.name}",
+                                     requires_grad=False) for param in params])
+
+
+class TrainStep(nn.Cell):
+    """(hr, lr, rate) -> (loss, gradient norm, finite), having updated the parameters if finite.
+
+    loss_cell: (hr, lr) -> float32 (N,), whose mean is minimised; optimizers: each updates its own parameters.
+    A step whose loss or gradient is not finite leaves parameters and optimizers as they were. clip_norm: the largest
+    2-norm of the whole gradient, None for no clipping; the norm returned is that before clipping.
+    """
+
+    def __init__(self, loss_cell, optimizers, clip_norm=None, rank_size=1):
+        super().__init__(auto_prefix=False)
+        self.loss_cell = loss_cell
+        self.optimizers = nn.CellList(optimizers, auto_prefix=False)
+        self.params = ParameterTuple([param for optimizer in optimizers for param in optimizer.params])
+        self.ends = [len(optimizer.params) for optimizer in optimizers]
+        self.clip_norm = clip_norm
+        self.grad = ops.GradOperation(get_by_list=True)
+        self.mean_over_ranks = nn.DistributedGradReducer(self.params, True, rank_size) if rank_size > 1 else None
+
+    def mean_loss(self, hr, lr):
+        return ops.ReduceMean()(self.loss_cell(hr, lr))
+
+    def construct(self, hr, lr, rate):
+        loss = self.mean_loss(hr, lr)
+        grads = self.grad(self.mean_loss, self.params)(hr, lr)
+        if self.mean_over_ranks is not None:
+            grads = self.mean_over_ranks(grads)
+        norm = global_norm(grads)
+        finite = ops.IsFinite()(loss + norm)
+        if self.clip_norm is not None:
+            scale = ops.Minimum()(self.clip_norm / (norm + 1e-6), Tensor(1.0, mstype.float32))
+            grads = ops.HyperMap()(ops.partial(_scale, scale), grads)
+        if finite:
+            start = 0
+            for i, optimizer in enumerate(self.optimizers):
+                loss = ops.depend(loss, optimizer(grads[start:start + self.ends[i]], rate))
+                start += self.ends[i]
+        return loss, norm, finite
+
+
+_scale = ops.MultitypeFuncGraph("scale_gradient")
+
+
+@_scale.register("Tensor", "Tensor")
+def _scale_gradient(scale, grad):
+    return grad * scale
+
+
+def global_norm(grads):
+    """2-norm of all gradients together, float32."""
+    total = 0.0
+    for grad in grads:
+        total = total + ops.ReduceSum()(grad * grad)
+    return ops.Sqrt()(total)

@@ -1,0 +1,233 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Trains SRFlow, or pre-trains its encoder (model: RRDB).
+
+    python train.py --opt SRFlow_DF2K_4X.yml --device_target CPU --set train.niter=1000
+"""
+import csv
+import os
+import time
+
+import numpy as np
+from mindspore import Tensor
+from tqdm import tqdm
+
+from src.dataloader.dataset import TrainData
+from src.model.RRDBNet import RRDBNet
+from src.model.SRFlow import build_network, dequantise
+from src.model.SRFlowNet import L1Loss, NegativeLogLikelihood, initialise_actnorms
+from src.model_utils.checkpoint import TRAINING, Checkpoint, CheckpointError, load_parameters, parameter_arrays, \
+    read_checkpoint, write_checkpoint
+from src.model_utils.config import get_config
+from src.model_utils.device_adapter import get_adapter
+from src.model_utils.options import differences
+from src.model_utils.picture import write_png
+from src.model_utils.train_step import Adam, TrainStep
+from src.model_utils.util import bar_interval, init_distributed, run_main, set_device, set_seed
+from src.model_utils.validation import make_validation
+from src.scheduler.scheduler import make_schedule
+
+LATEST = "latest.ckpt"
+
+
+class TrainingStopped(ValueError):
+    """Training cannot go on; the message says why and which checkpoint is good."""
+
+
+def main(argv=None):
+    _, opt = get_config("train", argv)
+    adapter = get_adapter(opt)
+    adapter.moxing_wrapper(opt)(train)(opt, adapter.get_rank_id(), adapter.get_device_num())
+
+
+def train(opt, rank_id=0, rank_size=1):
+    """One run, from its beginning or from its last checkpoint to `train.niter` steps."""
+    settings = opt.train
+    resume_path = find_resume(opt)
+    set_device(opt.device_target, get_adapter(opt).get_device_id(opt.device_id))
+    init_distributed(rank_size)
+    set_seed(settings.manual_seed)
+
+    data = make_data(opt, rank_id, rank_size)
+    net, loss = build(opt)
+    optimizers = make_optimizers(opt, net)
+    step = 0
+    if resume_path:
+        step = resume(resume_path, opt, net, optimizers)
+    else:
+        if opt.path.train_pretrain_model_G:
+            load_encoder(opt.path.train_pretrain_model_G, net.RRDB, opt.path.strict_load)
+        if opt.model == "SRFlow":
+            hr, lr = next(pairs(opt, make_data(opt, 0, rank_size), 0))  # the same batch on every rank
+            initialise_actnorms(net, hr, lr)
+
+    schedule = make_schedule(settings)
+    validation = make_validation(opt, net) if rank_id == 0 else None
+    log = CsvLog(os.path.join(opt.output_dir, "train.csv")) if rank_id == 0 else None
+    if step == 0 and validation:
+        validate(validation, opt, step)
+
+    train_step = None
+    bad_in_row = skipped = 0
+    window, started = [], time.time()
+    bar = tqdm(total=settings.niter, initial=step, unit="it", disable=rank_id != 0, mininterval=bar_interval())
+    for hr, lr in pairs(opt, data, step):
+        if step >= settings.niter:
+            break
+        if train_step is None or step == encoder_start(opt):
+            train_step = TrainStep(loss, trained_at(step, opt, optimizers), settings.grad_clip_norm, rank_size)
+        rate = schedule(step)
+        nll, norm, finite = (float(x.asnumpy()) for x in train_step(Tensor(hr), Tensor(lr), Tensor(np.float32(rate))))
+        step += 1
+
+        bad_in_row = 0 if finite else bad_in_row + 1
+        skipped += not finite
+        window.append(nll if finite else np.nan)
+        bar.set_postfix({"nll" if opt.model == "SRFlow" else "l1": f"{nll:.3f}", "lr": f"{rate:.2e}",
+                         **({"skipped": skipped} if skipped else {})}, refresh=False)
+        bar.update()
+        if bad_in_row >= settings.max_bad_steps:
+            raise TrainingStopped(f"step {step}: loss or gradient was not finite in {bad_in_row} steps in a row; stopped. "
+                                  f"The parameters of the last good step are in {last_good(opt)}; resume from it with a "
+                                  "smaller train.lr_G or with train.grad_clip_norm")
+        if rank_id != 0:
+            continue
+        done = step == settings.niter
+        if step % settings.print_freq == 0 or done or step == 1:
+            log.row(step=step, loss=np.nanmean(window) if np.isfinite(window).any() else np.nan, lr=rate, grad_norm=norm,
+                    skipped=skipped, seconds=time.time() - started)
+            window = []
+        if (step % settings.save_checkpoint_freq == 0 or done) and not bad_in_row:
+            save(opt, net, optimizers, step)
+        if validation and (step % settings.val_freq == 0 or done):
+            validate(validation, opt, step)
+    bar.close()
+
+
+def make_data(opt, rank_id, rank_size):
+    train_set = opt.datasets.train
+    return TrainData(train_set.dataroot, opt.scale, train_set.batch_size, train_set.HR_size, opt.train.manual_seed,
+                     train_set.use_flip, train_set.add_noise, rank_id, rank_size, train_set.num_workers)
+
+
+def build(opt):
+    """(network, loss cell) of the options' model; the network has its encoder as `RRDB`."""
+    if opt.model == "RRDB":
+        network = opt.network_G
+        net = RRDBNet(opt.scale, network.nf, network.nb, network.gc, blocks=())
+        return net, L1Loss(net)
+    net = build_network(opt)
+    return net, NegativeLogLikelihood(net, opt.datasets.train.quant if opt.datasets.train.add_noise else None)
+
+
+def make_optimizers(opt, net):
+    """{"flow": Adam, "encoder": Adam}: apart, because the encoder's may start later, from a fresh state."""
+    settings = opt.train
+
+    def adam(name, params):
+        return Adam(params, name, settings.beta1, settings.beta2, settings.weight_decay_G)
+
+    if opt.model == "RRDB":
+        return {"encoder": adam("encoder", list(net.get_parameters()))}
+    optimizers = {"flow": adam("flow", list(net.flowUpsamplerNet.get_parameters()))}
+    if opt.network_G.train_RRDB:
+        unused = {param.name for param in net.RRDB.image_only_parameters()}
+        optimizers["encoder"] = adam("encoder", [p for p in net.RRDB.get_parameters() if p.name not in unused])
+    return optimizers
+
+
+def encoder_start(opt):
+    """The step from which the encoder is trained too."""
+    return 0 if opt.model == "RRDB" else int(round(opt.network_G.train_RRDB_delay * opt.train.niter))
+
+
+def trained_at(step, opt, optimizers):
+    return [optimizer for name, optimizer in optimizers.items() if name != "encoder" or step >= encoder_start(opt)]
+
+
+def pairs(opt, data, step):
+    """(hr, lr) batches from a step on, without end; float32 NCHW, hr dequantised if configured."""
+    while True:
+        epoch, start = divmod(step, data.len_batches)
+        for hr, lr, noise in data.batches(epoch, start):
+            yield (hr if noise is None else dequantise(hr, noise, opt.datasets.train.quant)), lr
+            step += 1
+
+
+def load_encoder(path, encoder, strict):
+    """Loads a pre-trained RRDB: a checkpoint of model RRDB, or the encoder of one of SRFlow."""
+    arrays = read_checkpoint(path).parameters()
+    arrays = {name[len("RRDB."):] if name.startswith("RRDB.") else name: value for name, value in arrays.items()
+              if not name.startswith("flowUpsamplerNet.")}
+    arrays = {f"RRDB.{name}": value for name, value in arrays.items()}
+    for problem in load_parameters(encoder, arrays, path, strict):
+        tqdm.write(f"{path}: {problem}; left as it was")
+
+
+def find_resume(opt):
+    """The checkpoint that `path.resume_state` means, or None for a new run."""
+    if opt.path.resume_state != "auto":
+        return opt.path.resume_state
+    latest = os.path.join(opt.output_dir, LATEST)
+    return latest if os.path.exists(latest) else None
+
+
+def resume(path, opt, net, optimizers):
+    """Restores parameters and optimizer states; returns the number of steps done."""
+    checkpoint = read_checkpoint(path)
+    if checkpoint.kind != TRAINING:
+        raise CheckpointError(f"{path}: an {checkpoint.kind} checkpoint; training resumes from a training checkpoint")
+    changed = [key for key in differences(checkpoint.options, opt) if key.split(".")[0] in ("model", "scale", "network_G")
+               and not key.startswith("network_G.train_RRDB")]
+    if changed:
+        raise CheckpointError(f"{path}: its run had another network ({', '.join(changed)}); set path.resume_state to null "
+                              "or use another output_dir")
+    load_parameters(net, checkpoint.parameters(), path)
+    for optimizer in optimizers.values():
+        for parameter in optimizer.state():
+            if parameter.name in checkpoint.arrays:
+                parameter.set_data(Tensor(checkpoint.arrays[parameter.name]))
+    print(f"resumed from {path} at step {checkpoint.state['step']}")
+    return checkpoint.state["step"]
+
+
+def save(opt, net, optimizers, step):
+    """Everything that resuming needs, in one file: parameters, optimizer states, step, options."""
+    arrays = parameter_arrays(net)
+    for optimizer in optimizers.values():
+        arrays.update({parameter.name: parameter.asnumpy() for parameter in optimizer.state()})
+    state = {"step": step, "actnorm_initialised": True}
+    write_checkpoint(os.path.join(opt.output_dir, LATEST), Checkpoint(TRAINING, opt, arrays, state))
+
+
+def last_good(opt):
+    path = os.path.join(opt.output_dir, LATEST)
+    return path if os.path.exists(path) else "no checkpoint yet"
+
+
+def validate(validation, opt, step):
+    """Runs a validation; appends its figures to validation.csv and writes its picture sheet."""
+    figures, picture = validation()
+    CsvLog(os.path.join(opt.output_dir, "validation.csv")).row(step=step, **figures)
+    write_png(os.path.join(opt.output_dir, "pictures", f"step_{step:07d}.png"), picture)
+    tqdm.write(f"validation at step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in figures.items()))
+
+
+class CsvLog:
+    """Appends rows to a CSV file; the first row of a new file gives it its header."""
+
+    def __init__(self, path):
+        self.path = path
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+
+    def row(self, **values):
+        new = not os.path.exists(self.path)
+        with open(self.path, "a", newline="") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(values)
+            writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in values.values()])
+
+
+if __name__ == "__main__":
+    run_main(main)

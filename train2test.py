@@ -1,0 +1,40 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Converts a training checkpoint for inference: every 1×1 weight inverted, in float64; no optimizer states.
+
+    python train2test.py --opt SRFlow_DF2K_4X.yml --train_path output/latest.ckpt --test_path SRFlow_4X.ckpt
+"""
+import numpy as np
+
+from src.model.SRFlow import build_network, invert_mixing_weights
+from src.model_utils.checkpoint import INFERENCE, TRAINING, Checkpoint, CheckpointError, load_parameters, \
+    read_checkpoint, write_checkpoint
+from src.model_utils.config import get_config
+from src.model_utils.util import run_main, set_device
+
+
+def main(argv=None):
+    args, opt = get_config("train2test", argv)
+    set_device("CPU")
+    checkpoint = convert(args.train_path, opt)
+    write_checkpoint(args.test_path, checkpoint)
+    megabytes = sum(value.nbytes for value in checkpoint.arrays.values()) / 1e6
+    print(f"wrote {args.test_path}: {len(checkpoint.arrays)} parameters, {megabytes:.1f} MB, "
+          f"trained for {checkpoint.state['step']} steps")
+
+
+def convert(path, opt):
+    """The inference Checkpoint of the training checkpoint at `path`, whose network must be the options'."""
+    trained = read_checkpoint(path)
+    if trained.kind != TRAINING or trained.options.model != "SRFlow":
+        raise CheckpointError(f"{path}: an {trained.kind} checkpoint of model {trained.options.model}; "
+                              "expected a training checkpoint of SRFlow")
+    arrays = trained.parameters()
+    if not all(np.isfinite(value).all() for value in arrays.values()):
+        raise CheckpointError(f"{path}: has values that are not finite; use an earlier checkpoint")
+    load_parameters(build_network(opt), arrays, path)  # only to compare names and shapes with the configuration
+    return Checkpoint(INFERENCE, trained.options, invert_mixing_weights(arrays), trained.state)
+
+
+if __name__ == "__main__":
+    run_main(main)
