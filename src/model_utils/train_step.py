@@ -79,21 +79,26 @@ class TrainStep(nn.Cell):
         self.ends = [len(optimizer.params) for optimizer in optimizers]
         self.clip_norm = clip_norm
         self.grad = ops.GradOperation(get_by_list=True)
+        self.hyper_map = ops.HyperMap()
         self.mean_over_ranks = nn.DistributedGradReducer(self.params, True, rank_size) if rank_size > 1 else None
 
     def mean_loss(self, hr, lr):
         return ops.ReduceMean()(self.loss_cell(hr, lr))
+
+    def global_norm(self, grads):
+        """2-norm of all gradients together; no loop: one over a thousand gradients is too deep for the compiler."""
+        return ops.Sqrt()(ops.AddN()(self.hyper_map(_sum_of_squares, grads)))
 
     def construct(self, hr, lr, rate):
         loss = self.mean_loss(hr, lr)
         grads = self.grad(self.mean_loss, self.params)(hr, lr)
         if self.mean_over_ranks is not None:
             grads = self.mean_over_ranks(grads)
-        norm = global_norm(grads)
+        norm = self.global_norm(grads)
         finite = ops.IsFinite()(loss + norm)
         if self.clip_norm is not None:
             scale = ops.Minimum()(self.clip_norm / (norm + 1e-6), Tensor(1.0, mstype.float32))
-            grads = ops.HyperMap()(ops.partial(_scale, scale), grads)
+            grads = self.hyper_map(ops.partial(_scale, scale), grads)
         if finite:
             start = 0
             for i, optimizer in enumerate(self.optimizers):
@@ -110,9 +115,9 @@ def _scale_gradient(scale, grad):
     return grad * scale
 
 
-def global_norm(grads):
-    """2-norm of all gradients together, float32."""
-    total = 0.0
-    for grad in grads:
-        total = total + ops.ReduceSum()(grad * grad)
-    return ops.Sqrt()(total)
+_sum_of_squares = ops.MultitypeFuncGraph("sum_of_squares")
+
+
+@_sum_of_squares.register("Tensor")
+def _sum_of_squares_of_gradient(grad):
+    return ops.ReduceSum()(grad * grad)
