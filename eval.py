@@ -33,22 +33,32 @@ def main(argv=None):
 
 def evaluate(args, opt):
     """Every image in turn; then metrics.csv, metrics.json and pictures in `output_dir`."""
+    refuse_to_overwrite(args, opt)
     images = open_images(args, opt)
     model = SRFlow.from_checkpoint(args.ckpt, opt, opt.device_target, get_adapter(opt).get_device_id(opt.device_id))
     rows, sheet_rows = [], []
-    for number, (name, hr, lr) in enumerate(tqdm(images, unit="image", mininterval=bar_interval()), start=1):
-        samples, figures = evaluate_image(model, lr, hr, opt.heat, args.n_samples, args.seed + number)
-        rows.append({"name": name, **figures})
-        if hr is not None:
-            tqdm.write(f"Get the number {number} data psnrloss: {_as_array(figures['psnr'])}, "
-                       f"ssim_loss: {_as_array(figures['ssim_gaussian'])}")
-        if args.lr_dir:
-            save_samples(opt.output_dir, name, samples)
-        elif len(sheet_rows) < SHEET_ROWS:
-            sheet_rows.append(sheet_row(model, lr, hr, args.seed))
-            write_png(os.path.join(opt.output_dir, "pictures", f"{name}_lr.png"), lr)
-            save_samples(os.path.join(opt.output_dir, "pictures"), f"{name}_sr", samples)
+    with tqdm(images, unit="image", mininterval=bar_interval()) as bar:
+        for number, (name, hr, lr) in enumerate(bar, start=1):
+            samples, figures = evaluate_image(model, lr, hr, opt.heat, args.n_samples, args.seed + number)
+            rows.append({"name": name, **figures})
+            if hr is not None:
+                tqdm.write(f"Get the number {number} data psnrloss: {_as_array(figures['psnr'])}, "
+                           f"ssim_loss: {_as_array(figures['ssim_gaussian'])}")
+            if args.lr_dir:
+                save_samples(opt.output_dir, name, samples)
+            elif len(sheet_rows) < SHEET_ROWS:
+                sheet_rows.append(sheet_row(model, lr, hr, args.seed))
+                write_png(os.path.join(opt.output_dir, "pictures", f"{name}_lr.png"), lr)
+                save_samples(os.path.join(opt.output_dir, "pictures"), f"{name}_sr", samples)
     report(rows, sheet_rows, args, opt)
+
+
+def refuse_to_overwrite(args, opt):
+    """The pictures are named after the images that they come from: never write them into the same folder."""
+    for flag, folder in (("--lr_dir", args.lr_dir), ("--hr_dir", args.hr_dir)):
+        if folder and os.path.realpath(folder) == os.path.realpath(opt.output_dir):
+            raise ValueError(f"output_dir: {opt.output_dir} is the folder of {flag}, whose images would be "
+                             "overwritten; give another folder")
 
 
 def open_images(args, opt):
@@ -76,7 +86,8 @@ def report(rows, sheet_rows, args, opt):
     if "psnr" in means:
         print(f"The mean of psnr is: {_as_array(means['psnr'])}")
         print(f"The mean of ssim is: {_as_array(means['ssim_gaussian'])}")
-    print(f"{len(rows)} images, heat {opt.heat:g}: " + ", ".join(f"{name} {value:.4f}" for name, value in means.items()))
+    listed = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
+    print(f"{len(rows)} images, heat {opt.heat:g}: {listed}")
     settings = {"heat": opt.heat, "n_samples": args.n_samples, "seed": args.seed, "checkpoint": args.ckpt}
     with atomic_write(os.path.join(opt.output_dir, "metrics.json")) as temporary:
         with open(temporary, "w") as file:

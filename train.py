@@ -70,38 +70,37 @@ def train(opt, rank_id=0, rank_size=1):
     train_step = None
     bad_in_row = skipped = 0
     window, started = [], time.time()
-    bar = tqdm(total=settings.niter, initial=step, unit="it", disable=rank_id != 0, mininterval=bar_interval())
-    for hr, lr in pairs(opt, data, step):
-        if step >= settings.niter:
-            break
-        if train_step is None or step == encoder_start(opt):
-            train_step = TrainStep(loss, trained_at(step, opt, optimizers), settings.grad_clip_norm, rank_size)
-        rate = schedule(step)
-        nll, norm, finite = (float(x.asnumpy()) for x in train_step(Tensor(hr), Tensor(lr), Tensor(np.float32(rate))))
-        step += 1
+    with tqdm(total=settings.niter, initial=step, unit="it", disable=rank_id != 0, mininterval=bar_interval()) as bar:
+        for hr, lr in pairs(opt, data, step):
+            if step >= settings.niter:
+                break
+            if train_step is None or step == encoder_start(opt):
+                train_step = TrainStep(loss, trained_at(step, opt, optimizers), settings.grad_clip_norm, rank_size)
+            rate = schedule(step)
+            outputs = train_step(Tensor(hr), Tensor(lr), Tensor(np.float32(rate)))
+            nll, norm, finite = (float(output.asnumpy()) for output in outputs)
+            step += 1
 
-        bad_in_row = 0 if finite else bad_in_row + 1
-        skipped += not finite
-        window.append(nll if finite else np.nan)
-        bar.set_postfix({"nll" if opt.model == "SRFlow" else "l1": f"{nll:.3f}", "lr": f"{rate:.2e}",
-                         **({"skipped": skipped} if skipped else {})}, refresh=False)
-        bar.update()
-        if bad_in_row >= settings.max_bad_steps:
-            raise TrainingStopped(f"step {step}: loss or gradient was not finite in {bad_in_row} steps in a row; stopped. "
-                                  f"The parameters of the last good step are in {last_good(opt)}; resume from it with a "
-                                  "smaller train.lr_G or with train.grad_clip_norm")
-        if rank_id != 0:
-            continue
-        done = step == settings.niter
-        if step % settings.print_freq == 0 or done or step == 1:
-            log.row(step=step, loss=np.nanmean(window) if np.isfinite(window).any() else np.nan, lr=rate, grad_norm=norm,
-                    skipped=skipped, seconds=time.time() - started)
-            window = []
-        if (step % settings.save_checkpoint_freq == 0 or done) and not bad_in_row:
-            save(opt, net, optimizers, step)
-        if validation and (step % settings.val_freq == 0 or done):
-            validate(validation, opt, step)
-    bar.close()
+            bad_in_row = 0 if finite else bad_in_row + 1
+            skipped += not finite
+            window.append(nll if finite else np.nan)
+            bar.set_postfix({"nll" if opt.model == "SRFlow" else "l1": f"{nll:.3f}", "lr": f"{rate:.2e}",
+                             **({"skipped": skipped} if skipped else {})}, refresh=False)
+            bar.update()
+            if bad_in_row >= settings.max_bad_steps:
+                raise TrainingStopped(f"step {step}: loss or gradient was not finite in {bad_in_row} steps in a row; "
+                                      f"stopped. {advice_after_stop(opt)}")
+            if rank_id != 0:
+                continue
+            done = step == settings.niter
+            if step % settings.print_freq == 0 or done or step == 1:
+                log.row(step=step, loss=np.nanmean(window) if np.isfinite(window).any() else np.nan, lr=rate,
+                        grad_norm=norm, skipped=skipped, seconds=time.time() - started)
+                window = []
+            if step % settings.save_checkpoint_freq == 0 or done:
+                save(opt, net, optimizers, step)
+            if validation and (step % settings.val_freq == 0 or done):
+                validate(validation, opt, step)
 
 
 def make_data(opt, rank_id, rank_size):
@@ -177,11 +176,11 @@ def resume(path, opt, net, optimizers):
     checkpoint = read_checkpoint(path)
     if checkpoint.kind != TRAINING:
         raise CheckpointError(f"{path}: an {checkpoint.kind} checkpoint; training resumes from a training checkpoint")
-    changed = [key for key in differences(checkpoint.options, opt) if key.split(".")[0] in ("model", "scale", "network_G")
-               and not key.startswith("network_G.train_RRDB")]
+    changed = [key for key in differences(checkpoint.options, opt)
+               if key.split(".")[0] in ("model", "scale", "network_G") and not key.startswith("network_G.train_RRDB")]
     if changed:
-        raise CheckpointError(f"{path}: its run had another network ({', '.join(changed)}); set path.resume_state to null "
-                              "or use another output_dir")
+        raise CheckpointError(f"{path}: its run had another network ({', '.join(changed)}); set path.resume_state to "
+                              "null or use another output_dir")
     load_parameters(net, checkpoint.parameters(), path)
     for optimizer in optimizers.values():
         for parameter in optimizer.state():
@@ -200,9 +199,13 @@ def save(opt, net, optimizers, step):
     write_checkpoint(os.path.join(opt.output_dir, LATEST), Checkpoint(TRAINING, opt, arrays, state))
 
 
-def last_good(opt):
-    path = os.path.join(opt.output_dir, LATEST)
-    return path if os.path.exists(path) else "no checkpoint yet"
+def advice_after_stop(opt):
+    """Which checkpoint is good, and what to change."""
+    changes = "a smaller train.lr_G or with train.grad_clip_norm"
+    latest = os.path.join(opt.output_dir, LATEST)
+    if os.path.exists(latest):
+        return f"The last good checkpoint is {latest}; resume from it with {changes}"
+    return f"This run has written no checkpoint yet; start it again with {changes}"
 
 
 def validate(validation, opt, step):

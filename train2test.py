@@ -4,6 +4,8 @@
 
     python train2test.py --opt SRFlow_DF2K_4X.yml --train_path output/latest.ckpt --test_path SRFlow_4X.ckpt
 """
+import os
+
 import numpy as np
 
 from src.model.SRFlow import build_network, invert_mixing_weights
@@ -15,6 +17,9 @@ from src.model_utils.util import run_main, set_device
 
 def main(argv=None):
     args, opt = get_config("train2test", argv)
+    if os.path.realpath(args.test_path) == os.path.realpath(args.train_path):
+        raise CheckpointError(f"{args.test_path}: --test_path names the training checkpoint itself, which it would "
+                              "replace; give another name")
     set_device("CPU")
     checkpoint = convert(args.train_path, opt)
     write_checkpoint(args.test_path, checkpoint)
@@ -27,8 +32,8 @@ def convert(path, opt):
     """The inference Checkpoint of the training checkpoint at `path`, whose network must be the options'."""
     trained = read_checkpoint(path)
     if trained.kind != TRAINING or trained.options.model != "SRFlow":
-        raise CheckpointError(f"{path}: an {trained.kind} checkpoint of model {trained.options.model}; "
-                              "expected a training checkpoint of SRFlow")
+        raise CheckpointError(f"{path}: expected a training checkpoint of model SRFlow, got {trained.kind} checkpoint "
+                              f"of model {trained.options.model}")
     arrays = trained.parameters()
     if not all(np.isfinite(value).all() for value in arrays.values()):
         raise CheckpointError(f"{path}: has values that are not finite; use an earlier checkpoint")

@@ -4,7 +4,7 @@
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from src.model.Flow import Conv2dZeros, FlowCell, as_tensor, conv2d, even_odd, sum_per_image
+from src.model.Flow import Conv2dZeros, FlowCell, conv2d, even_odd, sum_per_image
 from src.model.FlowActNorms import ActNorm
 
 
@@ -17,12 +17,18 @@ class NormalisedConv2d(nn.Cell):
         self.weight = Parameter(Tensor(weight.astype(np.float32)), name="weight")
         self.actnorm = ActNorm(out_channels)
 
-    def construct(self, x):
-        return self.actnorm.normalise(conv2d(x, self.weight))
+    def folded(self):
+        """The two as one convolution: its weight (out_channels, in_channels, k, k) and bias (out_channels,).
 
-    def raw_weight(self):
-        """The convolution's weight (out_channels, in_channels, k, k), without the ActNorm."""
-        return as_tensor(self.weight)
+        (w ∗ x + b)·exp(logs) = (w·exp(logs)) ∗ x + b·exp(logs), over far fewer elements than x has.
+        """
+        scale = ops.Exp()(self.actnorm.logs)
+        weight = self.weight * ops.Reshape()(scale, (-1, 1, 1, 1))
+        return weight, ops.Reshape()(self.actnorm.bias * scale, (-1,))
+
+    def construct(self, x):
+        weight, bias = self.folded()
+        return ops.BiasAdd()(conv2d(x, weight), bias)
 
 
 class CouplingNet(nn.SequentialCell):
@@ -30,23 +36,23 @@ class CouplingNet(nn.SequentialCell):
 
     The first convolution is not called here: it is linear, and its part over the conditional features is the
     same kind of work for all steps of a level, so `FlowUpsamplerNet` does it for all of them at once. What
-    enters `construct` is its sum, before its ActNorm: (N, hidden, H, W) -> (N, out_channels, H, W).
+    enters `construct` is its result after its ActNorm: (N, hidden, H, W) -> (N, out_channels, H, W).
     """
 
     def __init__(self, in_channels, hidden, out_channels):
         first = NormalisedConv2d(in_channels, hidden, 3)
         super().__init__(first, nn.ReLU(), NormalisedConv2d(hidden, hidden, 1), nn.ReLU(),
                          Conv2dZeros(hidden, out_channels))
-        # Bound methods, because graph mode in MindSpore 1.7 cannot look up a member of a cell in a sequence.
-        self.first_weight = first.raw_weight
-        self.normalise_first = first.actnorm.normalise
+        # A bound method, because graph mode in MindSpore 1.7 cannot look up a member of a cell in a sequence.
+        self.first = first.folded
 
     def construct(self, first):
         _, relu, second, _, last = self.cell_list
-        return last(relu(second(relu(self.normalise_first(first)))))
+        return last(relu(second(relu(first))))
 
     def initialise(self, first):
-        """Host side, with `first` of a real batch: sets both ActNorms in their order, returns the output."""
+        """Host side, with the first convolution of a real batch, before its ActNorm: sets both ActNorms in their
+        order, returns the output."""
         first_conv, relu, second_conv, _, last_conv = self.cell_list
         h = relu(first_conv.actnorm.initialise(first))
         h = relu(second_conv.actnorm.initialise(conv2d(h, second_conv.weight)))
@@ -67,7 +73,7 @@ class CondAffineSeparatedAndCond(FlowCell):
     A network's output h means shift = h[even channels], scale = sigmoid(h[odd channels] + 2) + eps.
 
     cond = (shift_ft (N, C, H, W), scale_ft (N, C, H, W), hidden_ft (N, hidden, H, W)), by `condition`; hidden_ft is
-    the features' part of fAffine's first convolution, which is linear: w ∗ (z1, ft) = w_z ∗ z1 + w_ft ∗ ft.
+    the features' part of fAffine's first layer, which is affine: w ∗ (z1, ft) + b = w_z ∗ z1 + (w_ft ∗ ft + b).
     None of them depends on z, so for one low-resolution image they are computed once.
     """
 
@@ -78,12 +84,17 @@ class CondAffineSeparatedAndCond(FlowCell):
         self.fAffine = CouplingNet(self.kept + feature_channels, hidden, 2 * (channels - self.kept))
         self.fFeatures = CouplingNet(feature_channels, hidden, 2 * channels)
 
-    def feature_weights(self):
-        """The two weights that meet ft: fFeatures' and fAffine's first, each (hidden, F, 3, 3)."""
-        return self.fFeatures.first_weight(), self.fAffine.first_weight()[:, self.kept:]
+    def feature_layers(self):
+        """The two layers that meet ft, fFeatures' first and the features' part of fAffine's first.
+
+        Returns (weight, weight, bias, bias), weights (hidden, F, 3, 3), biases (hidden,).
+        """
+        weight_features, bias_features = self.fFeatures.first()
+        weight_affine, bias_affine = self.fAffine.first()
+        return weight_features, weight_affine[:, self.kept:], bias_features, bias_affine
 
     def condition(self, first_features, first_affine):
-        """cond, from ft convolved with each of `feature_weights`, both (N, hidden, H, W)."""
+        """cond, from the results of `feature_layers`, both (N, hidden, H, W)."""
         shift, scale = self._shift_scale(self.fFeatures(first_features))
         return shift, scale, first_affine
 
@@ -103,15 +114,18 @@ class CondAffineSeparatedAndCond(FlowCell):
         x = ops.Concat(1)((z1, z2)) / scale_ft - shift_ft
         return x, -self._logdet(scale_ft, scale)
 
-    def initialise(self, x, first_features, first_affine):
+    def initialise(self, x, features):
         """Host side: sets the ActNorms inside for this batch, fFeatures' first; returns the coupling's output."""
-        shift_ft, scale_ft = self._shift_scale(self.fFeatures.initialise(first_features))
+        features_net, affine_net = self.fFeatures.cell_list[0], self.fAffine.cell_list[0]
+        shift_ft, scale_ft = self._shift_scale(self.fFeatures.initialise(conv2d(features, features_net.weight)))
         z1, z2 = self._halves((x + shift_ft) * scale_ft)
-        shift, scale = self._shift_scale(self.fAffine.initialise(self._first(z1, first_affine)))
+        first = conv2d(ops.Concat(1)((z1, features)), affine_net.weight)
+        shift, scale = self._shift_scale(self.fAffine.initialise(first))
         return ops.Concat(1)((z1, (z2 + shift) * scale))
 
     def _first(self, z1, hidden_ft):
-        return conv2d(z1, self.fAffine.first_weight()[:, :self.kept]) + hidden_ft
+        weight, _ = self.fAffine.first()
+        return conv2d(z1, weight[:, :self.kept]) + hidden_ft
 
     def _halves(self, z):
         return z[:, :self.kept], z[:, self.kept:]

@@ -1,7 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """One step of the flow: ActNorm, invertible 1×1 convolution, and a coupling where the step has one."""
-from src.model.Flow import FlowCell, as_tensor, conv2d
+from src.model.Flow import FlowCell, as_tensor
 from src.model.FlowActNorms import ActNorm
 from src.model.InvertibleConv1x1 import InvertibleConv1x1, mix_channels
 
@@ -50,7 +50,4 @@ class FlowStep(FlowCell):
         x (N, C, H, W); features (N, F, H, W), the level's conditional features.
         """
         z = mix_channels(self.actnorm.initialise(x), self.invconv.weight)
-        if self.affine is None:
-            return z
-        first = [conv2d(features, weight) for weight in self.affine.feature_weights()]
-        return self.affine.initialise(z, *first)
+        return z if self.affine is None else self.affine.initialise(z, features)

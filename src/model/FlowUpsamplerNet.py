@@ -53,7 +53,7 @@ class FlowUpsamplerNet(FlowCell):
         steps = [self.steps(level) for level in range(self.n_levels)]
         self._mixing_weights = tuple(tuple(step.mixing_weight for step in level) for level in steps)
         couplings = [[step.affine for step in level[self.n_transitions:]] for level in steps]
-        self._feature_weights = tuple(tuple(affine.feature_weights for affine in level) for level in couplings)
+        self._feature_layers = tuple(tuple(affine.feature_layers for affine in level) for level in couplings)
         self._coupling_conditions = tuple(tuple(affine.condition for affine in level) for level in couplings)
 
     def steps(self, level):
@@ -85,8 +85,8 @@ class FlowUpsamplerNet(FlowCell):
         """
         own, stacked = features
         couplings = ()
-        for own_features, weights, conditions in zip(own, self._feature_weights, self._coupling_conditions):
-            first = _first_convolutions(level_features(own_features, stacked), weights)
+        for own_features, layers, conditions in zip(own, self._feature_layers, self._coupling_conditions):
+            first = _first_layers(level_features(own_features, stacked), layers)
             level = ()
             for k, condition in enumerate(conditions):
                 level = level + (condition(first[2 * k], first[2 * k + 1]),)
@@ -145,9 +145,11 @@ class FlowUpsamplerNet(FlowCell):
                 x = x[:, :self.kept[level]]
 
 
-def _first_convolutions(ft, feature_weights):
-    """ft (N, F, H, W) convolved with both weights (hidden, F, 3, 3) of every step, as one convolution; in order."""
-    weights = ()
-    for pair in feature_weights:
-        weights = weights + pair()
-    return ops.Split(1, len(weights))(conv2d(ft, ops.Concat(0)(weights)))
+def _first_layers(ft, feature_layers):
+    """Both feature layers of every step over ft (N, F, H, W), as one convolution: two (N, hidden, H, W) per step."""
+    weights, biases = (), ()
+    for layers in feature_layers:
+        layer = layers()
+        weights = weights + layer[:2]
+        biases = biases + layer[2:]
+    return ops.Split(1, len(weights))(ops.BiasAdd()(conv2d(ft, ops.Concat(0)(weights)), ops.Concat(0)(biases)))

@@ -8,7 +8,7 @@ from mindspore import Tensor
 
 from src.model.SRFlowNet import Conditioner, Decoder, Encoder, SRFlowNet
 from src.model_utils.checkpoint import INFERENCE, CheckpointError, load_parameters, read_checkpoint
-from src.model_utils.options import load_options
+from src.model_utils.options import OptionsError, load_options
 from src.model_utils.util import set_device
 
 
@@ -139,6 +139,9 @@ class SRFlow:
 def build_network(opt):
     """The SRFlowNet that the options describe, freshly initialised from NumPy's global generator."""
     network, flow = opt.network_G, opt.network_G.flow
+    if flow is None:
+        raise OptionsError("network_G.flow: missing, as the configuration is one of the encoder alone (model: RRDB); "
+                           "expected one of model SRFlow")
     split_levels = 0
     if flow.split.enable:
         split_levels = flow.L - 1 if flow.split.correct_splits else flow.L - 2

@@ -45,6 +45,7 @@ class SLogDet(nn.Cell):
         flat = ops.Reshape()(w, (-1,) + w.shape[-2:])
         if self.method == DETERMINANT:
             sign, log_abs_det = self.determinant(flat)
+            sign = ops.Sign()(sign)  # the kernel's is off by rounding
         else:
             sign, log_abs_det = self._from_factors(flat)
         return ops.Reshape()(sign, w.shape[:-2]), ops.Reshape()(log_abs_det, w.shape[:-2])

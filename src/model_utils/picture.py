@@ -26,7 +26,8 @@ def sheet(rows, titles):
     widths = [max(row[i].shape[1] for row in rows) for i in range(len(titles))]
     parts = [_captions(titles, widths)]
     for row in rows:
-        line = np.full((row[0].shape[0] + MARGIN, sum(widths) + MARGIN * len(widths), 3), 255, np.uint8)
+        height = max(picture.shape[0] for picture in row)
+        line = np.full((height + MARGIN, sum(widths) + MARGIN * len(widths), 3), 255, np.uint8)
         left = 0
         for picture, width in zip(row, widths):
             line[:picture.shape[0], left:left + picture.shape[1]] = picture

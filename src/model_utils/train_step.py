@@ -63,6 +63,17 @@ def _zeros_like(params, prefix):
                                      requires_grad=False) for param in params])
 
 
+class MeanLoss(nn.Cell):
+    """(hr, lr) -> the mean of loss_cell's losses. A cell, since PyNative mode in 1.7 differentiates no method."""
+
+    def __init__(self, loss_cell):
+        super().__init__(auto_prefix=False)
+        self.loss_cell = loss_cell
+
+    def construct(self, hr, lr):
+        return ops.ReduceMean()(self.loss_cell(hr, lr))
+
+
 class TrainStep(nn.Cell):
     """(hr, lr, rate) -> (loss, gradient norm, finite), having updated the parameters if finite.
 
@@ -73,7 +84,7 @@ class TrainStep(nn.Cell):
 
     def __init__(self, loss_cell, optimizers, clip_norm=None, rank_size=1):
         super().__init__(auto_prefix=False)
-        self.loss_cell = loss_cell
+        self.mean_loss = MeanLoss(loss_cell)
         self.optimizers = nn.CellList(optimizers, auto_prefix=False)
         self.params = ParameterTuple([param for optimizer in optimizers for param in optimizer.params])
         self.ends = [len(optimizer.params) for optimizer in optimizers]
@@ -81,9 +92,6 @@ class TrainStep(nn.Cell):
         self.grad = ops.GradOperation(get_by_list=True)
         self.hyper_map = ops.HyperMap()
         self.mean_over_ranks = nn.DistributedGradReducer(self.params, True, rank_size) if rank_size > 1 else None
-
-    def mean_loss(self, hr, lr):
-        return ops.ReduceMean()(self.loss_cell(hr, lr))
 
     def global_norm(self, grads):
         """2-norm of all gradients together; no loop: one over a thousand gradients is too deep for the compiler."""
@@ -97,7 +105,8 @@ class TrainStep(nn.Cell):
         norm = self.global_norm(grads)
         finite = ops.IsFinite()(loss + norm)
         if self.clip_norm is not None:
-            scale = ops.Minimum()(self.clip_norm / (norm + 1e-6), Tensor(1.0, mstype.float32))
+            # Of one dimension, as 1.7's Minimum takes no two scalars.
+            scale = ops.Minimum()(self.clip_norm / (ops.Reshape()(norm, (1,)) + 1e-6), 1.0)
             grads = self.hyper_map(ops.partial(_scale, scale), grads)
         if finite:
             start = 0
