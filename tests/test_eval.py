@@ -1,0 +1,270 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluation through eval.py's own main, by a tiny network that is hardly trained: its pictures show nothing."""
+import json
+import os
+import re
+import shutil
+import tempfile
+
+import numpy as np
+import pytest
+
+import eval as eval_program
+from programs import HR_SIZE, SCALE, VALIDATION_RECORDS, read_csv, read_image, run, tiny_options, write_config, \
+    write_image
+from programs import fixture_base, fixture_compiled, fixture_converted, fixture_evaluated  # noqa: F401
+from src.dataloader.dataset import EvalData
+from src.dataloader.imresize import imresize
+from src.model.SRFlow import SRFlow
+from src.model_utils.evaluation import evaluate_image, likelihood, mean_figures
+from src.model_utils.metrics import lr_psnr, psnr, ssim, ssim_gaussian
+
+STAND_INS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stand_ins")
+LR_SIZE = HR_SIZE // SCALE
+FIGURES = ["lr_psnr", "psnr", "ssim", "ssim_gaussian", "nll", "psnr_bicubic", "ssim_bicubic"]
+PAIR_LINE = re.compile(r"Get the number (\d+) data psnrloss: (\[[-+.\de]+\]), ssim_loss: (\[[-+.\de]+\])")
+
+
+def evaluate(base, out, *arguments):
+    """eval.py's exit status."""
+    return run("eval", "--opt", os.path.join(base, "SRFlow.yml"), "--ckpt", "any.ckpt", "--output_dir", out, *arguments)
+
+
+def metrics_of(folder):
+    """(metrics.json, rows of metrics.csv with their numbers as such)."""
+    with open(os.path.join(str(folder), "metrics.json")) as file:
+        summary = json.load(file)
+    rows = [{key: value if key == "name" else float(value) for key, value in row.items()}
+            for row in read_csv(os.path.join(str(folder), "metrics.csv"))]
+    return summary, rows
+
+
+def old_form(value):
+    """A number as the earlier port printed its arrays: [34.00094]."""
+    return str(np.array([value], np.float32))
+
+
+@pytest.fixture(name="folders")
+def fixture_folders(base, tmp_path):
+    """Folders lr and hr: two validation images, `even` as it is and `odd` with one LR row less."""
+    for name, (_, hr, lr) in zip(("even", "odd"), EvalData(os.path.join(base, "valid.mindrecord"))):
+        rows = LR_SIZE - (name == "odd")
+        for folder, image in (("lr", lr[:rows]), ("hr", hr[:rows * SCALE])):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            write_image(tmp_path / folder / (name + ".png"), image)
+    return str(tmp_path / "lr"), str(tmp_path / "hr")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The MindRecord of datasets.val
+
+
+def test_metrics_of_the_mindrecord(evaluated, converted):
+    summary, rows = metrics_of(evaluated)
+    assert list(rows[0]) == ["name"] + FIGURES
+    assert [row["name"] for row in rows] == ["0", "1"] and summary["n"] == VALIDATION_RECORDS
+    for name in FIGURES:
+        assert summary[name] == pytest.approx(np.mean([row[name] for row in rows]), rel=1e-12)
+        assert np.isfinite(summary[name])
+    assert {key: summary[key] for key in ("heat", "n_samples", "seed", "checkpoint")} == \
+        {"heat": 0.9, "n_samples": 1, "seed": 10, "checkpoint": converted}
+
+
+def test_figures_belong_to_the_pictures(evaluated, base):
+    _, rows = metrics_of(evaluated)
+    for (index, hr, lr), row in zip(EvalData(os.path.join(base, "valid.mindrecord")), rows):
+        pictures = os.path.join(evaluated, "pictures")
+        sr, bicubic = read_image(os.path.join(pictures, "{}_sr.png".format(index))), imresize(lr, SCALE)
+        np.testing.assert_array_equal(read_image(os.path.join(pictures, "{}_lr.png".format(index))), lr)
+        assert sr.shape == hr.shape
+        assert row["psnr"] == pytest.approx(psnr(sr, hr)) and row["ssim"] == pytest.approx(ssim(sr, hr))
+        assert row["ssim_gaussian"] == pytest.approx(ssim_gaussian(sr / 255, hr / 255))
+        assert row["lr_psnr"] == pytest.approx(lr_psnr(sr, lr, SCALE))
+        assert row["psnr_bicubic"] == pytest.approx(psnr(bicubic, hr)) and row["psnr_bicubic"] > 15
+        assert row["ssim_bicubic"] == pytest.approx(ssim(bicubic, hr))
+    sheet = read_image(os.path.join(evaluated, "sheet.png"))
+    assert sheet.shape[0] > VALIDATION_RECORDS * HR_SIZE and sheet.shape[1] > 6 * HR_SIZE
+    assert sorted(os.listdir(evaluated)) == ["metrics.csv", "metrics.json", "pictures", "sheet.png"]
+
+
+def test_lines_of_the_earlier_port(compiled, base, tmp_path, capfd):
+    assert evaluate(base, tmp_path) == 0
+    summary, rows = metrics_of(tmp_path)
+    lines = capfd.readouterr().out.splitlines()
+    found = [PAIR_LINE.fullmatch(line) for line in lines[:2]]
+    for number, (match, row) in enumerate(zip(found, rows), start=1):
+        assert match.groups() == (str(number), old_form(row["psnr"]), old_form(row["ssim_gaussian"]))
+    assert lines[2] == "The mean of psnr is: " + old_form(summary["psnr"])
+    assert lines[3] == "The mean of ssim is: " + old_form(summary["ssim_gaussian"])
+    assert lines[4].startswith("2 images, heat 0.9: lr_psnr ")
+    assert lines[5] == "picture sheet: {}".format(tmp_path / "sheet.png")
+    assert len(lines) == 6
+
+
+def test_the_seed_decides(evaluated, compiled, base, tmp_path):
+    for name, seed in (("same", 10), ("other", 11)):
+        assert evaluate(base, tmp_path / name, "--seed", seed) == 0
+    (first, first_rows), (same, same_rows), (other, _) = (metrics_of(folder) for folder in (
+        evaluated, tmp_path / "same", tmp_path / "other"))
+    assert same_rows == first_rows
+    assert {**same, "checkpoint": ""} == {**first, "checkpoint": ""}
+    assert other["seed"] == 11
+    for name in ("psnr", "ssim", "ssim_gaussian", "lr_psnr", "nll"):
+        assert other[name] != first[name]
+    assert other["psnr_bicubic"] == first["psnr_bicubic"]
+    np.testing.assert_array_equal(read_image(os.path.join(evaluated, "sheet.png")),
+                                  read_image(tmp_path / "same" / "sheet.png"))
+
+
+def test_limit_heat_and_samples(compiled, base, tmp_path):
+    """At heat 0 all samples are one; at another they differ, and the figures are the samples' means."""
+    for name, heat in (("cold", 0), ("warm", 0.8)):
+        assert evaluate(base, tmp_path / name, "--heat", heat, "--n_samples", 2, "--set", "datasets.val.limit=1") == 0
+        summary, rows = metrics_of(tmp_path / name)
+        assert (summary["n"], summary["heat"], summary["n_samples"], len(rows)) == (1, heat, 2, 1)
+        samples = [read_image(tmp_path / name / "pictures" / "0_sr_{}.png".format(k)) for k in range(2)]
+        assert np.array_equal(*samples) == (heat == 0)
+        (_, hr, lr), = EvalData(os.path.join(base, "valid.mindrecord"), limit=1)
+        assert rows[0]["psnr"] == pytest.approx(np.mean([psnr(sample, hr) for sample in samples]))
+        assert rows[0]["lr_psnr"] == pytest.approx(np.mean([lr_psnr(sample, lr, SCALE) for sample in samples]))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Folders
+
+
+def test_folder_with_hr(compiled, folders, base, tmp_path, capfd):
+    assert evaluate(base, tmp_path / "out", "--lr_dir", folders[0], "--hr_dir", folders[1]) == 0
+    summary, rows = metrics_of(tmp_path / "out")
+    assert list(rows[0]) == ["name"] + FIGURES and [row["name"] for row in rows] == ["even", "odd"]
+    assert summary["n"] == 2 and np.isfinite([summary[name] for name in FIGURES]).all()
+    assert len([line for line in capfd.readouterr().out.splitlines() if PAIR_LINE.fullmatch(line)]) == 2
+    assert sorted(os.listdir(str(tmp_path / "out"))) == ["even.png", "metrics.csv", "metrics.json", "odd.png"]
+    for row in rows:
+        sr, hr = (read_image(os.path.join(str(folder), row["name"] + ".png")) for folder in (tmp_path / "out",
+                                                                                           folders[1]))
+        assert sr.shape == hr.shape and row["psnr"] == pytest.approx(psnr(sr, hr))
+
+
+def test_folder_without_hr(compiled, folders, base, tmp_path, capfd):
+    assert evaluate(base, tmp_path / "out", "--lr_dir", folders[0], "--n_samples", 2) == 0
+    out = capfd.readouterr().out
+    assert "psnrloss" not in out and "The mean of" not in out
+    assert out.startswith("2 images, heat 0.9: lr_psnr ") and out.count("\n") == 1
+    summary, rows = metrics_of(tmp_path / "out")
+    assert list(rows[0]) == ["name", "lr_psnr"]
+    assert set(summary) == {"n", "lr_psnr", "heat", "n_samples", "seed", "checkpoint"}
+    assert sorted(os.listdir(str(tmp_path / "out"))) == ["even_0.png", "even_1.png", "metrics.csv", "metrics.json",
+                                                         "odd_0.png", "odd_1.png"]
+    for k in range(2):
+        assert read_image(tmp_path / "out" / "even_{}.png".format(k)).shape == (HR_SIZE, HR_SIZE, 3)
+        assert read_image(tmp_path / "out" / "odd_{}.png".format(k)).shape == (HR_SIZE - SCALE, HR_SIZE, 3)
+
+
+def test_folder_needs_no_mindrecord(compiled, folders, base, tmp_path):
+    assert evaluate(base, tmp_path / "out", "--lr_dir", folders[0], "--set", "datasets.val.dataroot=null") == 0
+    assert evaluate(base, tmp_path / "out2", "--set", "datasets.val.dataroot=null") == 2
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_images_are_not_overwritten(compiled, folders, base, capfd, index):
+    arguments = ["--lr_dir", folders[0], "--hr_dir", folders[1]]
+    before = {name: read_image(os.path.join(folders[index], name)) for name in os.listdir(folders[index])}
+    assert evaluate(base, os.path.join(folders[index], "..", os.path.basename(folders[index])), *arguments) == 2
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1 and "--{}_dir, whose images would be overwritten".format(("lr", "hr")[index]) in err
+    assert sorted(os.listdir(folders[index])) == sorted(before)
+    for name, image in before.items():
+        np.testing.assert_array_equal(read_image(os.path.join(folders[index], name)), image)
+
+
+def test_modelarts_copies_in_and_out(compiled, base, tmp_path, monkeypatch):
+    for name in ("DEVICE_ID", "RANK_SIZE", "RANK_ID", "JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "reports").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "reports"))
+    monkeypatch.syspath_prepend(STAND_INS)
+    monkeypatch.setenv("MOXING_LOG", str(tmp_path / "moxing.log"))
+    (tmp_path / "remote").mkdir()
+    for name in ("valid.mindrecord", "valid.mindrecord.db"):
+        shutil.copy(os.path.join(base, name), str(tmp_path / "remote"))
+    settings = tiny_options(base)
+    settings.update(enable_modelarts=True, output_dir=".", data_url=str(tmp_path / "remote"),
+                    data_path=str(tmp_path / "cache" / "data"), train_url=str(tmp_path / "results"),
+                    output_path=str(tmp_path / "cache" / "out"), test_pretrained_model_path="SRFlow.ckpt")
+    settings["datasets"]["val"]["dataroot"] = "valid.mindrecord"
+    assert run("eval", "--opt", write_config(tmp_path / "c.yml", settings)) == 0
+    assert metrics_of(tmp_path / "results")[0]["n"] == VALIDATION_RECORDS
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One image
+
+
+class RecordingModel(SRFlow):
+    """An SRFlow without a network: bicubic samples, each a little brighter than the one before."""
+
+    scale, quant = SCALE, 32
+
+    def __init__(self):
+        self.arguments = []
+
+    def sample(self, lr, heat=0.9, n=1, seed=None):
+        self.arguments.append((heat, n, seed))
+        return np.stack([np.clip(imresize(lr, SCALE).astype(int) + 5 * k, 0, 255).astype(np.uint8) for k in range(n)])
+
+    def encode(self, hr, lr, noise=None):
+        self.encoded = hr, lr, noise
+        return (), np.array([noise.sum()]), None
+
+
+def test_figures_are_means_over_samples(base):
+    (_, hr, lr), = EvalData(os.path.join(base, "valid.mindrecord"), limit=1)
+    model = RecordingModel()
+    samples, figures = evaluate_image(model, lr, hr, heat=0.7, n_samples=3, seed=4)
+    assert model.arguments == [(0.7, 3, 4)] and samples.shape == (3,) + hr.shape
+    assert sorted(figures) == sorted(FIGURES)
+    assert figures["psnr"] == pytest.approx(np.mean([psnr(sample, hr) for sample in samples]))
+    assert figures["ssim_gaussian"] == pytest.approx(
+        np.mean([ssim_gaussian(sample / 255, hr / 255) for sample in samples]))
+    assert figures["psnr_bicubic"] == psnr(samples[0], hr) and figures["psnr_bicubic"] != figures["psnr"]
+    assert set(evaluate_image(model, lr, None, 0.7, 3, 4)[1]) == {"lr_psnr"}
+
+
+@pytest.mark.parametrize("height, width", [(8, 8), (7, 8), (7, 5)])
+def test_likelihood_pads_odd_sizes_by_reflection(height, width):
+    random = np.random.RandomState(0)
+    lr = random.randint(0, 256, (height, width, 3)).astype(np.uint8)
+    hr = random.randint(0, 256, (height * SCALE, width * SCALE, 3)).astype(np.uint8)
+    model = RecordingModel()
+    first = likelihood(model, lr, hr, seed=1)
+    padded_hr, padded_lr, noise = model.encoded
+    even = height + height % 2, width + width % 2
+    assert padded_lr.shape == (1, 3) + even and padded_lr.dtype == np.float32
+    assert padded_hr.shape == noise.shape == (1, 3, even[0] * SCALE, even[1] * SCALE)
+    assert 0 <= noise.min() and noise.max() < 1 and noise.std() > 0.25
+    np.testing.assert_array_equal(padded_hr[0, :, :height * SCALE, :width * SCALE],
+                                  hr.transpose(2, 0, 1).astype(np.float32) / np.float32(255))
+    if height % 2:  # without repeating the last row
+        np.testing.assert_array_equal(padded_lr[:, :, height], padded_lr[:, :, height - 2])
+        last = height * SCALE - 1
+        np.testing.assert_array_equal(padded_hr[:, :, last + 1:], padded_hr[:, :, last - 1:last - 1 - SCALE:-1])
+    assert likelihood(model, lr, hr, seed=1) == first != likelihood(model, lr, hr, seed=2)
+
+
+def test_mean_figures():
+    assert mean_figures([{"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 2.0}]) == {"a": 2.0, "b": 2.0}
+
+
+def test_results_appear_whole_or_not_at_all(compiled, base, tmp_path, monkeypatch):
+    assert evaluate(base, tmp_path) == 0
+    before = metrics_of(tmp_path)
+
+    def full_disk(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(eval_program.json, "dump", full_disk)
+    assert evaluate(base, tmp_path, "--seed", 3) == 2
+    assert metrics_of(tmp_path) == before
+    assert not [name for name in os.listdir(str(tmp_path)) if name.startswith(".")]

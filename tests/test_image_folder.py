@@ -1,0 +1,109 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Folders of images as eval.py reads them."""
+import os
+
+import numpy as np
+import pytest
+
+from programs import write_image
+from src.dataloader.dataset import DataError
+from src.dataloader.image_folder import ImageFolder
+
+
+def picture(height, width, seed=0):
+    return np.random.RandomState(seed).randint(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+@pytest.fixture(name="folders")
+def fixture_folders(tmp_path):
+    """(lr folder, hr folder) with the images b and A: 8x6 and 5x7, four times as large in HR."""
+    for name, height, width in (("b", 8, 6), ("A", 5, 7)):
+        for folder, scale in (("lr", 1), ("hr", 4)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            write_image(tmp_path / folder / (name + ".png"), picture(scale * height, scale * width, scale))
+    return str(tmp_path / "lr"), str(tmp_path / "hr")
+
+
+def refused(lr_dir, hr_dir=None):
+    """The message with which the folders are refused, before any image is handed out."""
+    with pytest.raises(DataError) as caught:
+        ImageFolder(lr_dir, hr_dir, 4)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_low_resolution_alone(folders):
+    images = ImageFolder(folders[0], None, 4)
+    assert len(images) == 2
+    for _ in range(2):  # again and again
+        (first, none, first_lr), (second, _, second_lr) = list(images)
+        assert (first, none, second) == ("A", None, "b")
+        np.testing.assert_array_equal(first_lr, picture(5, 7, 1))
+        np.testing.assert_array_equal(second_lr, picture(8, 6, 1))
+        assert first_lr.dtype == np.uint8
+
+
+def test_pairs(folders):
+    write_image(os.path.join(folders[1], "other.png"), picture(9, 9))  # a partner of none is nobody's concern
+    os.rename(os.path.join(folders[1], "A.png"), os.path.join(folders[1], "A.BMP"))
+    write_image(os.path.join(folders[1], "A.bmp"), picture(20, 28, 4))
+    os.remove(os.path.join(folders[1], "A.BMP"))
+    for (name, hr, lr), (expected, height, width) in zip(ImageFolder(folders[0], folders[1], 4),
+                                                         (("A", 5, 7), ("b", 8, 6))):
+        assert name == expected
+        np.testing.assert_array_equal(hr, picture(4 * height, 4 * width, 4))
+        np.testing.assert_array_equal(lr, picture(height, width, 1))
+
+
+def test_grey_images_and_other_files(folders):
+    write_image(os.path.join(folders[0], "grey.PNG"), np.repeat(picture(6, 6)[:, :, :1], 3, axis=2))
+    with open(os.path.join(folders[0], "notes.txt"), "w") as file:
+        file.write("not an image")
+    assert [(name, lr.shape) for name, _, lr in ImageFolder(folders[0], None, 4)] == \
+        [("A", (5, 7, 3)), ("b", (8, 6, 3)), ("grey", (6, 6, 3))]
+
+
+def test_unusable_folders(folders, tmp_path):
+    lr_dir, hr_dir = folders
+    assert refused(str(tmp_path / "none")) == "{}: no such folder of images".format(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    assert refused(str(tmp_path / "empty")).startswith("{}: has no image files (.png, ".format(tmp_path / "empty"))
+    assert refused(lr_dir, str(tmp_path / "empty")).startswith("{}: has no image files".format(tmp_path / "empty"))
+    os.remove(os.path.join(hr_dir, "b.png"))
+    assert refused(lr_dir, hr_dir) == "{}: has no image b for {}".format(hr_dir, os.path.join(lr_dir, "b.png"))
+
+
+def test_two_images_of_one_name(folders):
+    write_image(os.path.join(folders[0], "b.bmp"), picture(4, 4))
+    assert refused(folders[0]) == \
+        "{}: has two images of one name, b.bmp and b.png; rename one of them".format(folders[0])
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", None])
+def test_unreadable_image(folders, content):
+    """The last image too is found before the first one is handed out."""
+    path = os.path.join(folders[0], "b.png")
+    if content is None:  # a photograph cut off
+        with open(path, "rb") as file:
+            content = file.read()[:40]
+    with open(path, "wb") as file:
+        file.write(content)
+    assert refused(folders[0]) == "{}: cannot be read as an image".format(path)
+
+
+def test_partner_of_another_size(folders):
+    path = os.path.join(folders[1], "b.png")
+    write_image(path, picture(32, 28))
+    assert refused(*folders) == "{}: is 32x28, expected 4 times its LR image: 32x24".format(path)
+
+
+def test_too_small(folders):
+    path = os.path.join(folders[0], "b.png")
+    write_image(path, picture(1, 9))
+    assert refused(folders[0]) == "{}: is 1x9, expected at least 2x2".format(path)
+    write_image(path, picture(2, 9))
+    assert len(ImageFolder(folders[0], None, 4)) == 2
+    write_image(os.path.join(folders[1], "b.png"), picture(8, 36))
+    assert refused(*folders) == "{}: is 8x36, expected at least 11x11".format(os.path.join(folders[1], "b.png"))

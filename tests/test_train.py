@@ -1,0 +1,344 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Training through train.py's own main, with tiny networks."""
+import os
+import shutil
+import tempfile
+
+import numpy as np
+import pytest
+from mindspore import Tensor, context
+
+import train as train_program
+from programs import fixture_base, fixture_converted, fixture_pretrained, fixture_trained  # noqa: F401
+from programs import HR_SIZE, RATE, last_line, read_csv, read_image, run, tiny_options, train, write_config
+from src.model_utils.checkpoint import TRAINING, CheckpointError, parameter_arrays, read_checkpoint
+from src.model_utils.options import load_options
+
+STAND_INS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stand_ins")
+
+
+def options(base, *overrides):
+    return load_options(os.path.join(base, "SRFlow.yml"), overrides)
+
+
+def read_bytes(path):
+    with open(str(path), "rb") as file:
+        return file.read()
+
+
+def assert_same_arrays(first, second):
+    assert sorted(first) == sorted(second)
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+def encoder_of(arrays):
+    return {name: value for name, value in arrays.items() if name.startswith("RRDB.")}
+
+
+def flow_of(arrays):
+    return {name: value for name, value in arrays.items() if name.startswith("flowUpsamplerNet.")}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A run from beginning to end
+
+
+def test_csv_log(trained, base):
+    rows = read_csv(os.path.join(base, "trained", "train.csv"))
+    assert list(rows[0]) == ["step", "loss", "lr", "grad_norm", "skipped", "seconds"]
+    assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
+    assert all(np.isfinite(float(row["loss"])) and float(row["grad_norm"]) > 0 for row in rows)
+    assert {float(row["lr"]) for row in rows} == {RATE}
+    assert {row["skipped"] for row in rows} == {"0"}
+
+
+def test_validation_and_pictures(trained, base):
+    rows = read_csv(os.path.join(base, "trained", "validation.csv"))
+    assert list(rows[0]) == ["step", "nll", "psnr_heat_0", "psnr_heat_0.9"]
+    assert [row["step"] for row in rows] == ["0", "2", "4"]
+    assert np.isfinite([[float(value) for value in row.values()] for row in rows]).all()
+    assert rows[0]["nll"] != rows[2]["nll"]
+    pictures = os.path.join(base, "trained", "pictures")
+    assert sorted(os.listdir(pictures)) == ["step_0000000.png", "step_0000002.png", "step_0000004.png"]
+    height, width = read_image(os.path.join(pictures, "step_0000004.png")).shape[:2]
+    assert height > HR_SIZE and width > 5 * HR_SIZE  # LR, bicubic, two heats, HR
+
+
+def test_checkpoint_holds_everything(trained, base):
+    checkpoint = read_checkpoint(os.path.join(base, "trained", "latest.ckpt"))
+    assert checkpoint.kind == TRAINING
+    assert checkpoint.state == {"step": 4, "actnorm_initialised": True}
+    assert checkpoint.options == options(base, "output_dir=" + os.path.join(base, "trained"))
+    names = set(checkpoint.parameters())
+    assert "RRDB.conv_first.weight" in names and "flowUpsamplerNet.layers.1.invconv.weight" in names
+    unused = {"RRDB.upconv2.weight", "RRDB.upconv2.bias", "RRDB.HRconv.weight", "RRDB.HRconv.bias",
+              "RRDB.conv_last.weight", "RRDB.conv_last.bias"}
+    trained_names = {"encoder": {name for name in names if name.startswith("RRDB.")} - unused,
+                     "flow": {name for name in names if name.startswith("flowUpsamplerNet.")}}
+    states = {"optimizer.{}.{}.{}".format(part, moment, name)
+              for part, its_names in trained_names.items() for name in its_names for moment in "mv"}
+    assert set(checkpoint.arrays) - names == states | {"optimizer.flow.steps", "optimizer.encoder.steps"}
+    assert checkpoint.arrays["optimizer.flow.steps"] == checkpoint.arrays["optimizer.encoder.steps"] == 4
+    assert checkpoint.arrays["optimizer.flow.v.flowUpsamplerNet.layers.1.invconv.weight"].max() > 0
+
+
+def test_every_trained_parameter_moves(trained):
+    before, after = trained.arrays(2), trained.arrays(4)
+    still = {name for name in flow_of(after) if np.array_equal(before[name], after[name])}
+    assert still == set()
+    still = {name for name in encoder_of(after) if np.array_equal(before[name], after[name])}
+    assert {name.rpartition(".")[0] for name in still} == {"RRDB.upconv2", "RRDB.HRconv", "RRDB.conv_last"}
+
+
+def test_nothing_else_is_written(trained, base):
+    assert sorted(os.listdir(os.path.join(base, "trained"))) == ["latest.ckpt", "pictures", "train.csv",
+                                                                 "validation.csv"]
+
+
+def test_resumed_run_equals_an_undisturbed_one(trained, base, tmp_path, capfd):
+    (tmp_path / "resumed").mkdir()
+    shutil.copy(trained.paths[2], str(tmp_path / "resumed" / "latest.ckpt"))
+    resumed = train(base, tmp_path / "resumed", "--set", "datasets.val.dataroot=null")
+    assert "resumed from {} at step 2\n".format(tmp_path / "resumed" / "latest.ckpt") in capfd.readouterr().out
+    assert trained.initialisations == 1 and resumed.initialisations == 0
+    assert list(resumed.paths) == [4]
+    assert_same_arrays(trained.arrays(4), resumed.arrays(4))
+    losses = [row["loss"] for row in read_csv(os.path.join(base, "trained", "train.csv"))]
+    assert [row["loss"] for row in read_csv(tmp_path / "resumed" / "train.csv")] == losses[2:]
+    assert not (tmp_path / "resumed" / "validation.csv").exists()
+
+
+def test_a_finished_run_stays_as_it_is(trained, base):
+    latest = os.path.join(base, "trained", "latest.ckpt")
+    before = read_bytes(latest)
+    assert train(base, "trained").paths == {}
+    assert read_bytes(latest) == before
+    assert len(read_csv(os.path.join(base, "trained", "train.csv"))) == 4
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The encoder: pre-training, delay, frozen
+
+
+def test_pretraining(pretrained, base):
+    checkpoint = read_checkpoint(pretrained.paths[4])
+    assert checkpoint.options.model == "RRDB"
+    assert pretrained.initialisations == 0
+    assert not any(name.startswith(("RRDB.", "flowUpsamplerNet.")) for name in checkpoint.parameters())
+    assert {"conv_first.weight", "RRDB_trunk.0.RDB3.conv5.bias", "conv_last.weight"} <= set(checkpoint.parameters())
+    losses = [float(row["loss"]) for row in read_csv(os.path.join(base, "pretrained", "train.csv"))]
+    assert len(losses) == 4 and all(0 < loss < 1 for loss in losses)
+    rows = read_csv(os.path.join(base, "pretrained", "validation.csv"))
+    assert list(rows[0]) == ["step", "l1", "psnr"] and [row["step"] for row in rows] == ["0", "2", "4"]
+    before = pretrained.arrays(2)
+    assert all(not np.array_equal(before[name], value) for name, value in checkpoint.parameters().items())
+
+
+def test_encoder_is_loaded_frozen_and_then_trained_afresh(pretrained, base):
+    run = train(base, "delayed", "--set", "path.train_pretrain_model_G=" + pretrained.paths[4],
+                "network_G.train_RRDB_delay=0.5", "train.save_checkpoint_freq=1", "datasets.val.dataroot=null")
+    loaded = {"RRDB." + name: value for name, value in read_checkpoint(pretrained.paths[4]).parameters().items()}
+    for step in (1, 2):
+        assert_same_arrays(encoder_of(run.arrays(step)), loaded)
+        assert run.arrays(step)["optimizer.encoder.steps"] == 0
+        assert run.arrays(step)["optimizer.flow.steps"] == step
+    before, after = run.arrays(2), run.arrays(3)
+    assert after["optimizer.encoder.steps"] == 1 and after["optimizer.flow.steps"] == 3
+    moved = []
+    for name in encoder_of(after):
+        if "optimizer.encoder.m." + name not in after:
+            np.testing.assert_array_equal(before[name], after[name])  # of the image that the flow does not need
+            continue
+        gradient = after["optimizer.encoder.m." + name] / np.float32(1 - 0.9)
+        np.testing.assert_allclose(after["optimizer.encoder.v." + name], (1 - 0.999) * gradient ** 2, rtol=1e-3)
+        moved.append(np.abs(after[name] - before[name])[np.abs(gradient) > 1e-4])
+    moved = np.concatenate(moved)
+    # Adam's first step, its state being fresh, is the rate itself wherever there is a gradient.
+    assert moved.size > 1000
+    np.testing.assert_allclose(moved, RATE, rtol=2e-3)
+
+
+def test_frozen_encoder_and_steps_that_are_not_finite(base, capfd, monkeypatch):
+    """train_RRDB false never touches the encoder; NaN steps are skipped and counted, and ten in a row stop the run."""
+    real = train_program.pairs
+
+    def poisoned(opt, data, step):
+        for number, (hr, lr) in enumerate(real(opt, data, step), start=1):
+            yield (np.full_like(hr, np.nan) if number == 3 or number > 4 else hr), lr
+
+    monkeypatch.setattr(train_program, "pairs", poisoned)
+    run = train(base, "frozen", "--set", "network_G.train_RRDB=false", "train.save_checkpoint_freq=1",
+                "train.niter=20", "datasets.val.dataroot=null", status=2)
+    latest = os.path.join(base, "frozen", "latest.ckpt")
+
+    line = last_line(capfd.readouterr().err)
+    assert line.startswith("error: step 14: ") and "10 steps in a row" in line and latest in line
+    assert list(run.paths) == list(range(1, 14))
+    assert read_checkpoint(latest).state["step"] == 13
+    assert_same_arrays(run.arrays(3), run.arrays(2))  # a skipped step leaves everything as it was
+    assert_same_arrays(run.arrays(13), run.arrays(4))
+    assert_same_arrays(read_checkpoint(latest).arrays, run.arrays(4))
+    assert_same_arrays(parameter_arrays(run.net), read_checkpoint(latest).parameters())
+
+    assert run.arrays(4)["optimizer.flow.steps"] == 3
+    assert not any(name.startswith("optimizer.encoder") for name in run.arrays(4))
+    assert_same_arrays(encoder_of(run.arrays(1)), encoder_of(run.arrays(4)))
+    assert any((run.arrays(1)[name] != value).any() for name, value in flow_of(run.arrays(4)).items())
+
+    rows = read_csv(os.path.join(base, "frozen", "train.csv"))
+    assert [row["skipped"] for row in rows[:5]] == ["0", "0", "1", "1", "2"]
+    assert [row["loss"] == "nan" for row in rows[:5]] == [False, False, True, False, True]
+
+
+def test_a_rate_that_blows_up(base, capfd):
+    run = train(base, "blown_up", "--set", "train.lr_G=1e30", "train.niter=30", "train.save_checkpoint_freq=30",
+                "train.max_bad_steps=3", "datasets.val.dataroot=null", model="RRDB", status=2)
+    line = last_line(capfd.readouterr().err)
+    assert line.startswith("error: step ") and "3 steps in a row" in line
+    assert "no checkpoint yet" in line and "train.lr_G" in line
+    assert run.paths == {} and os.listdir(os.path.join(base, "blown_up")) == ["train.csv"]
+
+
+@pytest.mark.parametrize("model, delay, niter, start", [
+    ("SRFlow", 0.0, 100, 0), ("SRFlow", 0.5, 100, 50), ("SRFlow", 0.5, 3, 2), ("SRFlow", 1.0, 100, 100),
+    ("RRDB", 0.5, 100, 0)])
+def test_when_the_encoder_starts(base, model, delay, niter, start):
+    opt = options(base, "model=" + model, "network_G.train_RRDB_delay={}".format(delay), "train.niter={}".format(niter))
+    assert train_program.encoder_start(opt) == start
+    both = {"flow": "flow's", "encoder": "encoder's"}
+    if start:
+        assert train_program.trained_at(start - 1, opt, both) == ["flow's"]
+    assert train_program.trained_at(start, opt, both) == ["flow's", "encoder's"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Data
+
+
+def test_noise_is_added_and_paid_for(base):
+    """hr + (u - 1/2)/quant, u uniform: log2(quant) bits per pixel more than the density of the noisy image."""
+    noisy, plain = options(base, "datasets.train.add_noise=true"), options(base)
+    pairs = [train_program.pairs(opt, train_program.make_data(opt, 0, 1), 0) for opt in (noisy, plain)]
+    differences = []
+    for _ in range(3):
+        (noisy_hr, noisy_lr), (hr, lr) = next(pairs[0]), next(pairs[1])
+        np.testing.assert_array_equal(noisy_lr, lr)
+        assert noisy_hr.dtype == np.float32
+        differences.append(noisy_hr - hr)
+    differences = np.concatenate(differences)
+    assert np.abs(differences).max() <= 0.5 / 32 + 1e-6 and abs(differences.mean()) < 1e-3
+    assert abs(differences.std() - 1 / 32 / np.sqrt(12)) < 2e-4
+
+    losses = []
+    context.set_context(mode=context.PYNATIVE_MODE)
+    for opt in (noisy, plain, options(base, "datasets.train.add_noise=true", "datasets.train.quant=256")):
+        np.random.seed(0)
+        losses.append(train_program.build(opt)[1](Tensor(noisy_hr), Tensor(noisy_lr)).asnumpy())
+    np.testing.assert_allclose(losses[0] - losses[1], np.log2(32), rtol=1e-5)
+    np.testing.assert_allclose(losses[2] - losses[1], np.log2(256), rtol=1e-5)
+
+
+def test_batches_go_on_over_epochs_and_from_any_step(base):
+    opt = options(base)
+    data = train_program.make_data(opt, 0, 1)
+    assert data.len_batches == 4
+    whole = train_program.pairs(opt, data, 0)
+    batches = [next(whole) for _ in range(7)]
+    later = train_program.pairs(opt, data, 3)
+    for hr, lr in batches[3:]:
+        for expected, came in zip((hr, lr), next(later)):
+            np.testing.assert_array_equal(expected, came)
+    assert any(not np.array_equal(batches[0][0], hr) for hr, _ in batches[4:])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Checkpoints that do not fit
+
+
+@pytest.mark.parametrize("overrides, words", [
+    (["network_G.flow.K=2"], "another network (network_G.flow.K)"),
+    (["model=RRDB"], "another network (model)"),
+    (["path.resume_state={folder}/none.ckpt"], "none.ckpt: no such checkpoint file"),
+    (["path.resume_state={inference}"], "an inference checkpoint; training resumes from a training checkpoint"),
+])
+def test_resuming_what_does_not_fit(trained, converted, base, tmp_path, capfd, overrides, words):
+    shutil.copy(trained.paths[2], str(tmp_path / "latest.ckpt"))
+    before = read_bytes(tmp_path / "latest.ckpt")
+    capfd.readouterr()
+    overrides = [override.format(folder=tmp_path, inference=converted) for override in overrides]
+    config = write_config(tmp_path / "c.yml", tiny_options(base))
+    assert run("train", "--opt", config, "--output_dir", tmp_path, "--set", *overrides) == 2
+    err = capfd.readouterr().err
+    assert err.startswith("error: ") and err.count("\n") == 1 and words in err
+    assert read_bytes(tmp_path / "latest.ckpt") == before
+    assert sorted(os.listdir(str(tmp_path))) == ["c.yml", "latest.ckpt"]
+
+
+def test_which_checkpoint_a_run_resumes(base, tmp_path):
+    folder = "output_dir={}".format(tmp_path)
+    assert train_program.find_resume(options(base, folder)) is None
+    (tmp_path / "latest.ckpt").write_text("")
+    assert train_program.find_resume(options(base, folder)) == str(tmp_path / "latest.ckpt")
+    assert train_program.find_resume(options(base, folder, "path.resume_state=null")) is None
+    assert train_program.find_resume(options(base, folder, "path.resume_state=a.ckpt")) == "a.ckpt"
+
+
+def test_an_encoder_of_another_size(pretrained, base, capsys):
+    path = pretrained.paths[4]
+    encoder = train_program.build(options(base, "network_G.nb=2"))[0].RRDB
+    before = parameter_arrays(encoder)
+    with pytest.raises(CheckpointError, match="weights of another network: missing RRDB.RRDB_trunk.1"):
+        train_program.load_encoder(path, encoder, strict=True)
+    assert_same_arrays(parameter_arrays(encoder), before)
+
+    train_program.load_encoder(path, encoder, strict=False)
+    expected = dict(before)
+    loaded = read_checkpoint(path).parameters()
+    expected.update({"RRDB." + name: value for name, value in loaded.items()})
+    assert_same_arrays(parameter_arrays(encoder), expected)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(before) - len(loaded)
+    assert "{}: missing RRDB.RRDB_trunk.1.RDB1.conv1.weight; left as it was".format(path) in lines
+
+
+def test_the_encoder_of_a_whole_network(trained, base):
+    encoder = train_program.build(options(base))[0].RRDB
+    train_program.load_encoder(trained.paths[4], encoder, strict=True)
+    assert_same_arrays(parameter_arrays(encoder), encoder_of(trained.arrays(4)))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# ModelArts
+
+
+def test_modelarts_copies_data_in_and_results_out(base, tmp_path, monkeypatch):
+    for name in ("DEVICE_ID", "RANK_SIZE", "RANK_ID", "JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
+    reports = tmp_path / "reports"
+    reports.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(reports))
+    monkeypatch.syspath_prepend(STAND_INS)
+    monkeypatch.setenv("MOXING_LOG", str(tmp_path / "moxing.log"))
+    remote, cache = tmp_path / "remote", tmp_path / "cache"
+    (remote / "data").mkdir(parents=True)
+    for name in ("train.mindrecord", "train.mindrecord.db"):
+        shutil.copy(os.path.join(base, name), str(remote / "data"))
+
+    settings = tiny_options(base, "RRDB")
+    settings.update(enable_modelarts=True, output_dir="run1", data_url=str(remote / "data"),
+                    data_path=str(cache / "data"), train_url=str(remote / "results"),
+                    output_path=str(cache / "train"), load_path=str(cache / "load"))
+    settings["datasets"]["train"]["dataroot"] = "anywhere/train.mindrecord"
+    settings["datasets"]["val"]["dataroot"] = None
+    config = write_config(tmp_path / "c.yml", settings)
+    assert run("train", "--opt", config, "--set", "train.niter=1") == 0
+    assert sorted(os.listdir(str(remote / "results" / "run1"))) == ["latest.ckpt", "train.csv"]
+    assert read_checkpoint(remote / "results" / "run1" / "latest.ckpt").state["step"] == 1
+
+    shutil.rmtree(str(cache))  # the next job gets another machine, and goes on where this one stopped
+    assert run("train", "--opt", config, "--set", "train.niter=2") == 0
+    rows = read_csv(remote / "results" / "run1" / "train.csv")
+    assert [row["step"] for row in rows] == ["1", "2"]
+    assert read_checkpoint(remote / "results" / "run1" / "latest.ckpt").state["step"] == 2

@@ -1,0 +1,98 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Conversion for inference."""
+import os
+
+import numpy as np
+import pytest
+
+from programs import fixture_base, fixture_converted, fixture_pretrained, fixture_trained  # noqa: F401
+from programs import run
+from src.model_utils.checkpoint import INFERENCE, read_checkpoint, write_checkpoint
+
+
+def convert(base, source, target, *arguments):
+    return run("train2test", "--opt", os.path.join(base, "SRFlow.yml"), "--train_path", source, "--test_path", target,
+               *arguments)
+
+
+def test_mixing_weights_are_inverted(trained, converted):
+    before, after = trained.arrays(4), read_checkpoint(converted).arrays
+    mixing = [name for name in after if name.endswith(".invconv.weight")]
+    assert len(mixing) == 3  # one step at each of three levels
+    for name in mixing:
+        exact = np.linalg.inv(before[name].astype(np.float64))
+        assert after[name].dtype == np.float32
+        np.testing.assert_array_equal(after[name], exact.astype(np.float32))
+        np.testing.assert_allclose(before[name].astype(np.float64) @ after[name], np.eye(len(exact)), atol=1e-5)
+        assert not np.allclose(after[name], before[name], atol=1e-3)
+
+
+def test_the_rest_is_kept_without_the_optimizers(trained, converted):
+    before, checkpoint = trained.arrays(4), read_checkpoint(converted)
+    assert checkpoint.kind == INFERENCE
+    assert checkpoint.state["step"] == 4
+    assert checkpoint.options == read_checkpoint(trained.paths[4]).options
+    assert set(checkpoint.arrays) == {name for name in before if not name.startswith("optimizer.")}
+    for name, value in checkpoint.arrays.items():
+        if not name.endswith(".invconv.weight"):
+            np.testing.assert_array_equal(value, before[name], err_msg=name)
+
+
+def test_what_is_printed_and_written(trained, base, tmp_path, capfd):
+    target = tmp_path / "new" / "SRFlow.ckpt"
+    assert convert(base, trained.paths[2], target) == 0
+    captured = capfd.readouterr()
+    assert captured.err == ""
+    count = len(read_checkpoint(target).arrays)
+    assert captured.out.startswith("wrote {}: {} parameters, ".format(target, count))
+    assert captured.out.endswith(" MB, trained for 2 steps\n")
+    assert os.listdir(str(tmp_path / "new")) == ["SRFlow.ckpt"]
+
+
+def damaged(trained, tmp_path, value):
+    """A training checkpoint one of whose 1x1 weights is all the same value."""
+    checkpoint = read_checkpoint(trained.paths[4])
+    arrays = dict(checkpoint.arrays)
+    name, = [name for name in checkpoint.parameters() if name.endswith("layers.1.invconv.weight")]
+    arrays[name] = np.full_like(arrays[name], value)
+    path = str(tmp_path / "damaged.ckpt")
+    write_checkpoint(path, checkpoint._replace(arrays=arrays))
+    return path
+
+
+@pytest.mark.parametrize("case, words", [
+    ("inference", "expected a training checkpoint of model SRFlow, got inference checkpoint of model SRFlow"),
+    ("RRDB", "expected a training checkpoint of model SRFlow, got training checkpoint of model RRDB"),
+    ("nan", "has values that are not finite"),
+    ("singular", "flowUpsamplerNet.layers.1.invconv.weight: a singular matrix"),
+    ("network", "weights of another network: missing flowUpsamplerNet."),
+    ("encoder's configuration", "network_G.flow: missing"),
+    ("missing", "none.ckpt: no such checkpoint file"),
+    ("same", "names the training checkpoint itself"),
+])
+def test_refused(trained, pretrained, converted, base, tmp_path, capfd, case, words):
+    """One line, status 2, and what is there already stays."""
+    source, target, arguments = trained.paths[4], tmp_path / "SRFlow.ckpt", []
+    target.write_text("an earlier conversion")
+    if case == "inference":
+        source = converted
+    elif case == "RRDB":
+        source = pretrained.paths[4]
+    elif case in ("nan", "singular"):
+        source = damaged(trained, tmp_path, {"nan": np.nan, "singular": 1}[case])
+    elif case == "network":
+        arguments = ["--set", "network_G.flow.K=2"]
+    elif case == "encoder's configuration":
+        arguments = ["--opt", os.path.join(base, "RRDB.yml")]
+    elif case == "missing":
+        source = tmp_path / "none.ckpt"
+    elif case == "same":
+        source = target
+    capfd.readouterr()
+    assert convert(base, source, target, *arguments) == 2
+    captured = capfd.readouterr()
+    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1 and words in captured.err
+    assert captured.out == ""
+    assert target.read_text() == "an earlier conversion"
+    assert not [name for name in os.listdir(str(tmp_path)) if name.startswith(".")]
