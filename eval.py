@@ -7,6 +7,7 @@
 """
 import csv
 import json
+import math
 import os
 
 import numpy as np
@@ -91,7 +92,9 @@ def report(rows, sheet_rows, args, opt):
     settings = {"heat": opt.heat, "n_samples": args.n_samples, "seed": args.seed, "checkpoint": args.ckpt}
     with atomic_write(os.path.join(opt.output_dir, "metrics.json")) as temporary:
         with open(temporary, "w") as file:
-            json.dump({"n": len(rows), **means, **settings}, file, indent=2)
+            # JSON has no infinity, which is the PSNR of two equal images.
+            finite = {name: value if math.isfinite(value) else None for name, value in means.items()}
+            json.dump({"n": len(rows), **finite, **settings}, file, indent=2)
     with atomic_write(os.path.join(opt.output_dir, "metrics.csv")) as temporary:
         with open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]))

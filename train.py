@@ -44,6 +44,7 @@ def train(opt, rank_id=0, rank_size=1):
     """One run, from its beginning or from its last checkpoint to `train.niter` steps."""
     settings = opt.train
     resume_path = find_resume(opt)
+    refuse_to_overwrite(opt, resume_path)
     set_device(opt.device_target, get_adapter(opt).get_device_id(opt.device_id))
     init_distributed(rank_size)
     set_seed(settings.manual_seed)
@@ -51,15 +52,15 @@ def train(opt, rank_id=0, rank_size=1):
     data = make_data(opt, rank_id, rank_size)
     net, loss = build(opt)
     optimizers = make_optimizers(opt, net)
-    step = 0
+    step, actnorm_initialised = 0, False
     if resume_path:
-        step = resume(resume_path, opt, net, optimizers)
-    else:
-        if opt.path.train_pretrain_model_G:
-            load_encoder(opt.path.train_pretrain_model_G, net.RRDB, opt.path.strict_load)
-        if opt.model == "SRFlow":
-            hr, lr = next(pairs(opt, make_data(opt, 0, rank_size), 0))  # the same batch on every rank
-            initialise_actnorms(net, hr, lr)
+        state = resume(resume_path, opt, net, optimizers)
+        step, actnorm_initialised = state["step"], state["actnorm_initialised"]
+    elif opt.path.train_pretrain_model_G:
+        load_encoder(opt.path.train_pretrain_model_G, net.RRDB, opt.path.strict_load)
+    if opt.model == "SRFlow" and not actnorm_initialised:
+        hr, lr = next(pairs(opt, make_data(opt, 0, rank_size), 0))  # the same batch on every rank
+        initialise_actnorms(net, hr, lr)
 
     schedule = make_schedule(settings)
     validation = make_validation(opt, net) if rank_id == 0 else None
@@ -171,23 +172,31 @@ def find_resume(opt):
     return latest if os.path.exists(latest) else None
 
 
+def refuse_to_overwrite(opt, resume_path):
+    """A new run may not replace the checkpoints of another one."""
+    latest = os.path.join(opt.output_dir, LATEST)
+    if resume_path is None and os.path.exists(latest):
+        raise ValueError(f"output_dir: {opt.output_dir} holds the run of {latest}; continue it with "
+                         "path.resume_state=auto, or give another output_dir")
+
+
 def resume(path, opt, net, optimizers):
-    """Restores parameters and optimizer states; returns the number of steps done."""
+    """Restores parameters and optimizer states; returns the checkpoint's state: `step` and `actnorm_initialised`."""
     checkpoint = read_checkpoint(path)
     if checkpoint.kind != TRAINING:
         raise CheckpointError(f"{path}: an {checkpoint.kind} checkpoint; training resumes from a training checkpoint")
     changed = [key for key in differences(checkpoint.options, opt)
                if key.split(".")[0] in ("model", "scale", "network_G") and not key.startswith("network_G.train_RRDB")]
     if changed:
-        raise CheckpointError(f"{path}: its run had another network ({', '.join(changed)}); set path.resume_state to "
-                              "null or use another output_dir")
+        raise CheckpointError(f"{path}: its run had another network ({', '.join(changed)}); use another "
+                              "output_dir")
     load_parameters(net, checkpoint.parameters(), path)
     for optimizer in optimizers.values():
         for parameter in optimizer.state():
             if parameter.name in checkpoint.arrays:
                 parameter.set_data(Tensor(checkpoint.arrays[parameter.name]))
     print(f"resumed from {path} at step {checkpoint.state['step']}")
-    return checkpoint.state["step"]
+    return checkpoint.state
 
 
 def save(opt, net, optimizers, step):
@@ -195,7 +204,7 @@ def save(opt, net, optimizers, step):
     arrays = parameter_arrays(net)
     for optimizer in optimizers.values():
         arrays.update({parameter.name: parameter.asnumpy() for parameter in optimizer.state()})
-    state = {"step": step, "actnorm_initialised": True}
+    state = {"step": step, "actnorm_initialised": opt.model == "SRFlow"}  # before the first step, see train
     write_checkpoint(os.path.join(opt.output_dir, LATEST), Checkpoint(TRAINING, opt, arrays, state))
 
 

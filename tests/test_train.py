@@ -262,6 +262,7 @@ def test_batches_go_on_over_epochs_and_from_any_step(base):
     (["model=RRDB"], "another network (model)"),
     (["path.resume_state={folder}/none.ckpt"], "none.ckpt: no such checkpoint file"),
     (["path.resume_state={inference}"], "an inference checkpoint; training resumes from a training checkpoint"),
+    (["path.resume_state=null"], "holds the run of"),  # a new run may not replace another
 ])
 def test_resuming_what_does_not_fit(trained, converted, base, tmp_path, capfd, overrides, words):
     shutil.copy(trained.paths[2], str(tmp_path / "latest.ckpt"))
