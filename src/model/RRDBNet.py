@@ -38,7 +38,7 @@ def mean_down2(x):
 
 
 class Conv2d(nn.Cell):
-    """3×3 convolution with bias that keeps the size. Initial weights and biases are drawn from U(−r, r), r = fan_in^−½."""
+    """3×3 convolution with bias that keeps the size; weights and biases start as U(−r, r), r = fan_in^−½."""
 
     def __init__(self, in_channels, out_channels):
         super().__init__()
@@ -53,7 +53,7 @@ class Conv2d(nn.Cell):
 
 
 class SmallConv2d(Conv2d):
-    """Conv2d that starts small: Kaiming normal (fan-in) × 0.1 and no bias, so that deep residuals start near identity."""
+    """Conv2d that starts as Kaiming normal (fan-in) × 0.1 without bias, so that deep residuals start near identity."""
 
     def __init__(self, in_channels, out_channels):
         super().__init__(in_channels, out_channels)

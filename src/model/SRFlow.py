@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """SRFlow as people use it: NumPy in, NumPy out."""
 import math
+import numbers
+import os
 
 import numpy as np
 from mindspore import Tensor
@@ -42,7 +44,7 @@ class SRFlow:
             raise CheckpointError(f"{path}: an {checkpoint.options.model} checkpoint, expected one of SRFlow")
         if opt is None:
             opt = checkpoint.options
-        elif isinstance(opt, str):
+        elif isinstance(opt, (str, os.PathLike)):
             opt = load_options(opt)
         net = build_network(opt)
         arrays = checkpoint.parameters()
@@ -68,10 +70,12 @@ class SRFlow:
         reflection and cropped back. heat: the latents' standard deviation. seed: the same seed gives the same images;
         sample i does not depend on n. None: another draw each time.
         """
-        if not heat >= 0:
+        if not isinstance(heat, numbers.Real) or not 0 <= heat < math.inf:
             raise ValueError(f"heat: expected a number >= 0, got {heat!r}")
-        if n < 1:
-            raise ValueError(f"n: expected at least 1, got {n!r}")
+        if not isinstance(n, numbers.Integral) or n < 1:
+            raise ValueError(f"n: expected an integer >= 1, got {n!r}")
+        if seed is not None and (not isinstance(seed, numbers.Integral) or not 0 <= seed < 2 ** 32):
+            raise ValueError(f"seed: expected None or an integer from 0 to 2**32 - 1, got {seed!r}")
         batch, is_picture = _as_batch(lr)
         samples = np.stack(list(self._samples(batch, heat, n, seed)))
         return to_uint8(samples[:, 0]) if is_picture else samples
@@ -116,7 +120,10 @@ class SRFlow:
         return latents, nll.astype(np.float32), logdet.astype(np.float32)
 
     def decode(self, lr, latents):
-        """The images of given latents: lr float32 (N, 3, h, w), h and w even -> float32 (N, 3, s·h, s·w), not clipped."""
+        """The images of given latents.
+
+        lr float32 (N, 3, h, w), h and w even -> float32 (N, 3, s·h, s·w), not clipped.
+        """
         lr = _checked(lr, "lr")
         _require_even(lr)
         conditions, shapes = self._condition(lr)

@@ -49,7 +49,8 @@ class Checkpoint(NamedTuple):
 def write_checkpoint(path, checkpoint):
     """Writes a Checkpoint to `path`, whole or not at all. Raises OSError where the disk does not take it."""
     description = {"format_version": FORMAT_VERSION, "kind": checkpoint.kind, "state": checkpoint.state,
-                   "options": checkpoint.options.to_dict(), "sha256": _hash(checkpoint.arrays)}
+                   "options": checkpoint.options.to_dict()}
+    description["sha256"] = _hash(checkpoint.arrays, description)
     entries = [{"name": name, "data": Tensor(value)} for name, value in checkpoint.arrays.items()]
     text = np.frombuffer(json.dumps(description).encode(), np.uint8)
     entries.append({"name": DESCRIPTION, "data": Tensor(text)})
@@ -71,13 +72,13 @@ def read_checkpoint(path):
         raise CheckpointError(f"{path}: a MindSpore checkpoint, but not one that train.py or train2test.py wrote whole")
     try:
         description = json.loads(arrays.pop(DESCRIPTION).tobytes().decode())
-        version, digest = description["format_version"], description["sha256"]
+        version, digest = description["format_version"], description.pop("sha256")
         kind, state, options = description["kind"], description["state"], description["options"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise CheckpointError(f"{path}: damaged, its description cannot be read; use another checkpoint") from None
     if version != FORMAT_VERSION:
         raise CheckpointError(f"{path}: checkpoint format {version}, this code reads {FORMAT_VERSION}")
-    if digest != _hash(arrays):
+    if digest != _hash(arrays, description):
         raise CheckpointError(f"{path}: damaged, its contents do not match their hash; use another checkpoint")
     return Checkpoint(kind, options_from_dict(options, source=f"{path}: stored options"), arrays, state)
 
@@ -134,8 +135,8 @@ def _quiet():
         logging.disable(previous)
 
 
-def _hash(arrays):
-    digest = hashlib.sha256()
+def _hash(arrays, description):
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
     for name in sorted(arrays):
         value = np.ascontiguousarray(arrays[name])
         digest.update(f"{name} {value.dtype} {value.shape};".encode())

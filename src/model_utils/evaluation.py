@@ -24,7 +24,8 @@ def evaluate_image(model, lr, hr, heat, n_samples, seed):
         figures.update(psnr=np.mean([psnr(sample, hr) for sample in samples]),
                        ssim=np.mean([ssim(sample, hr) for sample in samples]),
                        ssim_gaussian=np.mean([ssim_gaussian(sample / 255, hr / 255) for sample in samples]),
-                       nll=likelihood(model, lr, hr, seed), psnr_bicubic=psnr(bicubic, hr), ssim_bicubic=ssim(bicubic, hr))
+                       nll=likelihood(model, lr, hr, seed),
+                       psnr_bicubic=psnr(bicubic, hr), ssim_bicubic=ssim(bicubic, hr))
     return samples, {name: float(value) for name, value in figures.items()}
 
 

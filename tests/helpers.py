@@ -1,0 +1,183 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What several tests share: recorded outputs, small networks with interesting weights, gradients as NumPy arrays."""
+import collections
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+from mindspore import ParameterTuple, Tensor, context, nn, ops
+
+from src.model.SRFlowNet import SRFlowNet
+
+TESTS = os.path.dirname(os.path.abspath(__file__))
+# Recorded outputs too big for the repository stand beside it, in ../shared/golden.
+GOLDEN_FOLDERS = (os.path.join(TESTS, "golden"),
+                  os.path.join(os.path.dirname(os.path.dirname(TESTS)), "shared", "golden"))
+MODES = {"graph": context.GRAPH_MODE, "pynative": context.PYNATIVE_MODE}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Recorded outputs of the official code
+
+
+def golden_path(name):
+    """The file's path; the test is skipped, with a line that says so, where the file is not here."""
+    for folder in GOLDEN_FOLDERS:
+        path = os.path.join(folder, name)
+        if os.path.isfile(path):
+            return path
+    return pytest.skip("recorded outputs {} are not here (looked in {})".format(name, " and ".join(GOLDEN_FOLDERS)))
+
+
+def golden(name):
+    """The arrays of a recorded .npz file by name; skips the test where it is absent."""
+    with np.load(golden_path(name)) as file:
+        return {key: file[key] for key in file.files}
+
+
+def golden_state(name):
+    """A recorded .pth state dict, name -> float32 array, without `flowUpsamplerNet.f.*`, which nothing reads."""
+    state = read_pth(golden_path(name))
+    return {key: value for key, value in state.items() if not key.startswith("flowUpsamplerNet.f.")}
+
+
+def golden_images(data, noisy=True):
+    """(hr, lr) of recorded data as the network takes them, float32; hr with the recorded dequantisation noise."""
+    hr = data["hr"].astype(np.float32) / np.float32(255)
+    if noisy:
+        hr = hr + (data["noise"] - np.float32(0.5)) / np.float32(32)
+    return hr, data["lr"].astype(np.float32) / np.float32(255)
+
+
+def read_pth(path):
+    """A state dict of float32 tensors saved by `torch.save` (zip form), name -> array, without torch."""
+    with zipfile.ZipFile(path) as archive:
+        pickled, = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        with archive.open(pickled) as file:
+            return dict(_TensorUnpickler(file, archive, os.path.dirname(pickled)).load())
+
+
+class _TensorUnpickler(pickle.Unpickler):
+    """Knows the three names that a state dict of float32 tensors needs, and refuses every other."""
+
+    def __init__(self, file, archive, folder):
+        super().__init__(file)
+        self.archive, self.folder = archive, folder
+
+    def find_class(self, module, name):
+        allowed = {("collections", "OrderedDict"): collections.OrderedDict,
+                   ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+                   ("torch", "FloatStorage"): np.dtype("<f4")}
+        if (module, name) not in allowed:
+            raise pickle.UnpicklingError("refused: {}.{}".format(module, name))
+        return allowed[module, name]
+
+    def persistent_load(self, pid):
+        _, dtype, key, _, count = pid
+        return np.frombuffer(self.archive.read("{}/data/{}".format(self.folder, key)), dtype, count)
+
+
+def _rebuild_tensor(storage, offset, size, stride, *_):
+    strides = [step * storage.itemsize for step in stride]
+    return np.lib.stride_tricks.as_strided(storage[offset:], size, strides).copy()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Networks
+
+
+def tiny_network(scale=4):
+    """The network of the recorded outputs: `tiny` at scale 4, `tiny_8x` at scale 8."""
+    levels = {4: 3, 8: 4}[scale]
+    return SRFlowNet(scale, nf=64, nb=4, gc=32, blocks=[0, 1, 2, 3], K={4: 2, 8: 1}[scale], n_transitions=2,
+                     split_levels=levels - 2, hidden=64, eps=1e-4)
+
+
+def shapes(cell):
+    """Parameter name -> shape."""
+    return {parameter.name: tuple(parameter.shape) for parameter in cell.get_parameters()}
+
+
+def set_parameters(cell, state):
+    """Give every parameter its value in `state`, which must have exactly the cell's names and shapes."""
+    assert shapes(cell) == {name: value.shape for name, value in state.items()}
+    for parameter in cell.get_parameters():
+        parameter.set_data(Tensor(state[parameter.name]))
+
+
+def arrays(cell):
+    """Parameter name -> a copy of its value."""
+    return {parameter.name: parameter.asnumpy().copy() for parameter in cell.get_parameters()}
+
+
+def randomise(cell, seed=0):
+    """Strong random weights for any part of the network: no layer is near the identity, all are well invertible."""
+    random = np.random.RandomState(seed)
+    for parameter in cell.get_parameters():
+        shape, name = tuple(parameter.shape), parameter.name
+        if name.endswith("invconv.weight") or (len(shape) == 2 and shape[0] == shape[1]):
+            rotation = np.linalg.qr(random.randn(*shape))[0]
+            value = rotation * np.exp(0.3 * random.randn(shape[0], 1))
+        elif name.endswith("logs"):
+            value = 0.1 * random.randn(*shape)
+        elif name.endswith("bias"):
+            value = 0.3 * random.randn(*shape)
+        else:
+            last = name.endswith((".4.weight", "conv.weight"))  # of a coupling's network or a split: milder, as what
+            value = (0.5 if last else 1.0) * random.randn(*shape) / np.sqrt(np.prod(shape[1:]))  # they scale explodes
+        parameter.set_data(Tensor(value.astype(np.float32)))
+    return cell
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Gradients
+
+
+class ParameterGradients(nn.Cell):
+    """(inputs...) -> d Σ f(inputs) / d parameter, for every parameter of `cell` or those given; f: cell's output."""
+
+    def __init__(self, cell, parameters=None):
+        super().__init__(auto_prefix=False)
+        self.cell = cell
+        self.parameters = ParameterTuple(cell.get_parameters() if parameters is None else parameters)
+        self.grad = ops.GradOperation(get_by_list=True)
+
+    def construct(self, *inputs):
+        return self.grad(self.cell, self.parameters)(*inputs)
+
+    def values(self, *inputs):
+        """Pairs (parameter, its gradient as an array), for inputs that are arrays."""
+        gradients = self(*[Tensor(value) for value in inputs])
+        return [(parameter, gradient.asnumpy()) for parameter, gradient in zip(self.parameters, gradients)]
+
+    def by_name(self, *inputs):
+        """The gradients as arrays by the parameter's name, for inputs that are arrays."""
+        return {parameter.name: gradient for parameter, gradient in self.values(*inputs)}
+
+
+class InputGradients(nn.Cell):
+    """(sens, input) -> gradient of Σ sens·cell(input) with respect to the input."""
+
+    def __init__(self, cell):
+        super().__init__(auto_prefix=False)
+        self.cell = cell
+        self.grad = ops.GradOperation(sens_param=True)
+
+    def construct(self, sens, x):
+        return self.grad(self.cell)(x, sens)
+
+
+def jacobian(cell, x):
+    """d cell(x)/dx of one image, x (1, ...): float64 (outputs, inputs).
+
+    The images of a batch do not influence each other: with one copy of x for each output, each asked for its own
+    output's gradient, one pass backwards gives the whole Jacobian.
+    """
+    output_shape = cell(Tensor(x)).shape
+    size = int(np.prod(output_shape))
+    copies = np.repeat(x, size, axis=0)
+    sens = np.eye(size, dtype=np.float32).reshape((size,) + tuple(output_shape[1:]))
+    return InputGradients(cell)(Tensor(sens), Tensor(copies)).asnumpy().reshape(size, -1).astype(np.float64)

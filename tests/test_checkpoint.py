@@ -1,0 +1,293 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoint files: what is written is what is read, and every way of being no such file has its one line."""
+import os
+import stat
+
+import mindspore
+import numpy as np
+import pytest
+from helpers import arrays
+from mindspore import Tensor, nn
+
+from src.model.SRFlow import build_network, invert_mixing_weights
+from src.model_utils.checkpoint import (INFERENCE, TRAINING, Checkpoint, CheckpointError, load_parameters,
+                                        parameter_arrays, read_checkpoint, write_checkpoint)
+from src.model_utils.options import options_from_dict
+
+SMALL = {"scale": 4, "network_G": {"nf": 4, "nb": 1, "gc": 2, "flow": {
+    "K": 1, "additionalFlowNoAffine": 1, "stackRRDB": {"blocks": [0]},
+    "CondAffineSeparatedAndCond": {"hidden_channels": 4}}}}
+
+
+def small_options(**network):
+    return options_from_dict(dict(SMALL, network_G=dict(SMALL["network_G"], **network)))
+
+
+@pytest.fixture(name="net", scope="module")
+def fixture_net():
+    np.random.seed(1)
+    return build_network(small_options())
+
+
+@pytest.fixture(name="checkpoint")
+def fixture_checkpoint():
+    """A training checkpoint with some parameters and optimizer state, down to a scalar and awkward numbers."""
+    random = np.random.RandomState(0)
+    values = {"RRDB.conv_first.weight": random.standard_normal((4, 3, 3, 3)),
+              "flowUpsamplerNet.layers.1.actnorm.logs": np.array([np.pi, -0.0, 1e-42, 3e38]).reshape(1, 4, 1, 1),
+              "optimizer.flow.m.flowUpsamplerNet.layers.1.actnorm.logs": random.standard_normal((1, 4, 1, 1)),
+              "optimizer.flow.steps": np.array(7.0)}
+    state = {"step": 7, "actnorm_initialised": True, "bad_steps": 0, "best": None}
+    return Checkpoint(TRAINING, small_options(), {name: value.astype(np.float32) for name, value in values.items()},
+                      state)
+
+
+@pytest.fixture(name="path")
+def fixture_path(tmp_path, checkpoint):
+    """The file of `checkpoint`."""
+    path = str(tmp_path / "a.ckpt")
+    write_checkpoint(path, checkpoint)
+    return path
+
+
+def assert_refused(path, *words):
+    """Reading raises a CheckpointError of one line that names the file and has the words."""
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(path)
+    message = str(caught.value)
+    assert message.startswith(path + ": ")
+    assert "\n" not in message and len(message) < 300
+    for word in words:
+        assert word in message
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Writing and reading
+
+
+def test_what_is_written_is_read(path, checkpoint):
+    read = read_checkpoint(path)
+    assert (read.kind, read.options, read.state) == (TRAINING, checkpoint.options, checkpoint.state)
+    assert sorted(read.arrays) == sorted(checkpoint.arrays)
+    for name, value in checkpoint.arrays.items():
+        assert read.arrays[name].dtype == np.float32
+        assert read.arrays[name].shape == value.shape, name
+        assert read.arrays[name].tobytes() == value.tobytes(), name
+
+
+def test_parameters_are_without_the_optimizer(checkpoint):
+    assert sorted(checkpoint.parameters()) == ["RRDB.conv_first.weight", "flowUpsamplerNet.layers.1.actnorm.logs"]
+
+
+def test_a_whole_network(tmp_path, net):
+    path = str(tmp_path / "folder" / "net.ckpt")  # the folder is made
+    write_checkpoint(path, Checkpoint(INFERENCE, small_options(), parameter_arrays(net), {}))
+    read = read_checkpoint(path)
+    assert read.kind == INFERENCE
+    np.random.seed(2)
+    other = build_network(read.options)
+    assert load_parameters(other, read.parameters(), path) == []
+    for name, value in arrays(net).items():
+        assert arrays(other)[name].tobytes() == value.tobytes(), name
+
+
+def test_permissions_are_ordinary(path):
+    """MindSpore itself leaves its checkpoints read-only."""
+    assert stat.S_IMODE(os.stat(path).st_mode) & 0o600 == 0o600
+
+
+def test_writing_leaves_nothing_else(path, tmp_path, checkpoint):
+    write_checkpoint(path, checkpoint._replace(state={"step": 8}))
+    assert read_checkpoint(path).state == {"step": 8}
+    assert os.listdir(str(tmp_path)) == ["a.ckpt"]
+
+
+def fail_before_writing(_, path, **__):
+    raise RuntimeError("Failed to save\nthe checkpoint")
+
+
+def fail_half_way(_, path, **__):
+    with open(path, "wb") as file:
+        file.write(b"half")
+    raise RuntimeError("No space left on device")
+
+
+def interrupt(_, path, **__):
+    with open(path, "wb") as file:
+        file.write(b"half")
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("failure, expected", [
+    (fail_before_writing, OSError), (fail_half_way, OSError), (interrupt, KeyboardInterrupt)])
+def test_a_failed_write_leaves_the_old_file(failure, expected, path, tmp_path, checkpoint, monkeypatch):
+    monkeypatch.setattr(mindspore, "save_checkpoint", failure)
+    with pytest.raises(expected) as caught:
+        write_checkpoint(path, checkpoint._replace(state={"step": 8}))
+    if expected is OSError:
+        assert str(caught.value).startswith(path + ": could not be written: ")
+        assert "\n" not in str(caught.value)
+    monkeypatch.undo()
+    assert read_checkpoint(path).state["step"] == 7
+    assert os.listdir(str(tmp_path)) == ["a.ckpt"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files that are none of ours
+
+
+def test_missing_file(tmp_path):
+    assert_refused(str(tmp_path / "none.ckpt"), "no such checkpoint file")
+
+
+def test_a_folder(tmp_path):
+    assert_refused(str(tmp_path), "no such checkpoint file")
+
+
+@pytest.mark.parametrize("content", [b"", b"# SRFlow\nthis is a text file\n", b"\x00" * 1000, bytes(range(256)) * 20])
+def test_a_file_of_something_else(content, tmp_path):
+    path = tmp_path / "a.ckpt"
+    path.write_bytes(content)
+    assert_refused(str(path), "not a MindSpore checkpoint")
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.pth", "a"])
+def test_another_file_name(name, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(b"this is a text file\n")
+    assert_refused(str(path))
+
+
+@pytest.mark.parametrize("left", [0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, -100, -10, -1])
+def test_a_truncated_file(left, path):
+    """Cut at several places: a share of the file, or so many bytes from its end."""
+    with open(path, "rb") as file:
+        content = file.read()
+    with open(path, "wb") as file:
+        file.write(content[:left if left < 0 else int(left * len(content))])
+    assert_refused(path)
+
+
+@pytest.mark.parametrize("place", np.linspace(0, 0.999, 25))
+def test_a_flipped_bit(place, path, checkpoint):
+    """Wherever it is: in a name, a shape, a value or the description."""
+    with open(path, "rb") as file:
+        content = bytearray(file.read())
+    content[int(place * len(content))] ^= 4
+    with open(path, "wb") as file:
+        file.write(content)
+    assert_refused(path)
+
+
+def test_another_programs_checkpoint(tmp_path):
+    path = str(tmp_path / "dense.ckpt")
+    mindspore.save_checkpoint(nn.Dense(3, 2), path)
+    assert_refused(path, "not one that train.py or train2test.py wrote")
+
+
+@pytest.mark.parametrize("description", [b"no JSON", b"[1, 2]", b"{}", b"\xff\xfe"])
+def test_a_description_that_cannot_be_read(description, tmp_path):
+    path = str(tmp_path / "a.ckpt")
+    text = Tensor(np.frombuffer(description, np.uint8))
+    mindspore.save_checkpoint([{"name": "__srflow__", "data": text}], path)
+    assert_refused(path, "damaged")
+
+
+def test_a_later_format(path, checkpoint, monkeypatch):
+    monkeypatch.setattr("src.model_utils.checkpoint.FORMAT_VERSION", 99)
+    write_checkpoint(path, checkpoint)
+    monkeypatch.undo()
+    assert_refused(path, "format 99", "reads 1")
+
+
+def test_options_of_a_later_version(path, checkpoint, monkeypatch):
+    """An option that this code does not know is named."""
+    class Later:
+        @staticmethod
+        def to_dict():
+            return dict(SMALL, resolution=3)
+
+    write_checkpoint(path, checkpoint._replace(options=Later()))
+    with pytest.raises(ValueError, match="resolution: unknown key") as caught:
+        read_checkpoint(path)
+    assert path in str(caught.value)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Weights of another network
+
+
+WRONG = {
+    "missing": lambda values: values.pop("RRDB.conv_last.bias") is not None,
+    "unexpected": lambda values: values.update({"RRDB.extra.weight": np.zeros(3, np.float32)}),
+    "shape": lambda values: values.update({"RRDB.conv_last.bias": np.zeros(5, np.float32)}),
+}
+
+
+@pytest.mark.parametrize("wrong, words", [
+    ("missing", "missing RRDB.conv_last.bias"), ("unexpected", "unexpected RRDB.extra.weight"),
+    ("shape", "RRDB.conv_last.bias of shape (5,), expected (3,)")])
+def test_wrong_weights_are_named_and_nothing_is_loaded(wrong, words, net):
+    values = {name: value + 1 for name, value in parameter_arrays(net).items()}
+    WRONG[wrong](values)
+    before = arrays(net)
+    with pytest.raises(CheckpointError) as caught:
+        load_parameters(net, values, "some/file.ckpt")
+    assert str(caught.value).startswith("some/file.ckpt: weights of another network: ")
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+    for name, value in arrays(net).items():
+        assert value.tobytes() == before[name].tobytes(), name
+
+
+def test_another_networks_weights_make_a_short_message(net):
+    other = build_network(small_options(nb=3, nf=6))
+    with pytest.raises(CheckpointError, match="and [0-9]+ more; check scale, K, nb and blocks") as caught:
+        load_parameters(net, parameter_arrays(other), "some/file.ckpt")
+    assert len(str(caught.value)) < 500
+
+
+def test_not_strict_loads_what_fits_and_says_what_does_not():
+    net = build_network(small_options())
+    values = {name: value + 1 for name, value in arrays(net).items()}
+    before = arrays(net)
+    for change in WRONG.values():
+        change(values)
+    values["RRDB.HRconv.bias"] = np.zeros((2, 2), np.float32)
+    del values["RRDB.conv_last.bias"]
+    problems = load_parameters(net, values, "some/file.ckpt", strict=False)
+    assert sorted(problems) == ["RRDB.HRconv.bias of shape (2, 2), expected (4,)", "missing RRDB.conv_last.bias",
+                                "unexpected RRDB.extra.weight"]
+    after = arrays(net)
+    for name, value in before.items():
+        expected = value if name in ("RRDB.HRconv.bias", "RRDB.conv_last.bias") else values[name]
+        np.testing.assert_array_equal(after[name], expected, err_msg=name)
+
+
+def test_loading_copies(net):
+    """The network does not change with the arrays that it was loaded from."""
+    values = {name: value.copy() for name, value in parameter_arrays(net).items()}
+    load_parameters(net, values, "x")
+    before = arrays(net)
+    for value in values.values():
+        value += 1
+    for name, value in arrays(net).items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_a_singular_mixing_weight_is_named():
+    weight = np.diag([1.0, 0.0, 2.0]).astype(np.float32)
+    with pytest.raises(CheckpointError, match=r"^layers.1.invconv.weight: a singular matrix"):
+        invert_mixing_weights({"layers.1.invconv.weight": weight})
+
+
+def test_inverting_mixing_weights_twice_gives_them_back(net):
+    values = parameter_arrays(net)
+    inverted = invert_mixing_weights(values)
+    again = invert_mixing_weights(inverted)
+    for name, value in values.items():
+        if name.endswith("invconv.weight"):
+            np.testing.assert_allclose(inverted[name] @ value, np.eye(len(value)), atol=1e-5)
+            np.testing.assert_allclose(again[name], value, atol=1e-5)
+        else:
+            assert inverted[name] is value
