@@ -128,8 +128,9 @@ def test_command_checkpoint_of_another_network(base, out, converted):
 
 
 @pytest.mark.parametrize("program", ["train", "eval"])
-def test_mindrecord_of_the_validation(refused, base, converted, tmp_path, program):
+def test_mindrecord_of_the_validation(refused, base, converted, out, tmp_path, program):
     """A run's validation file is looked at before it trains, and before eval.py compiles anything."""
+    os.remove(os.path.join(str(out), "latest.ckpt"))  # a new run, which would be refused beside another's checkpoint
     path = tmp_path / "valid.mindrecord"
     arguments = ["--ckpt", converted] if program == "eval" else []
     arguments += ["--opt", config_of(base), "--set", "path.resume_state=null",
@@ -207,8 +208,9 @@ def test_a_checkpoint_with_a_flipped_bit(refused, base, converted, tmp_path):
     assert "flipped.ckpt: damaged" in line or "flipped.ckpt: not a MindSpore checkpoint" in line
 
 
-def test_checkpoints_for_training(refused, base, trained, tmp_path):
-    """A run that cannot load what it is told to leaves the output folder's own checkpoint alone."""
+def test_checkpoints_for_training(refused, base, trained, out, tmp_path):
+    """A run that cannot load what it is told to leaves the output folder alone."""
+    os.remove(os.path.join(str(out), "latest.ckpt"))  # a new run, which would be refused beside another's checkpoint
     arguments = ["train", "--opt", config_of(base), "--set", "network_G.nb=2", "path.resume_state=null"]
     line = refused(*arguments, "path.train_pretrain_model_G=" + trained.paths[4])
     assert "weights of another network: missing RRDB.RRDB_trunk.1" in line
