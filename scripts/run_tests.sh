@@ -18,4 +18,14 @@ venv=$(venv_of "$mindspore")
 bash "$ROOT/scripts/setup_env.sh" --mindspore "$mindspore"
 use_environment "$venv"
 cd "$ROOT"
+
+if [ "$mindspore" = 1.7.0 ] && [ $# -eq 0 ]; then
+    # A process for each file: in one that has compiled hundreds of graphs and switched modes as often, PyNative mode
+    # of 1.7.0 was seen to return the contents of an operator's input as its output.
+    status=0
+    for file in tests/test_*.py; do
+        "$PYTHON" -m pytest "$file" || status=1
+    done
+    exit "$status"
+fi
 exec "$PYTHON" -m pytest "$@"

@@ -129,6 +129,7 @@ def test_floats_as_people_write_them(write, text):
     ("datasets.train.HR_size=100", "datasets.train.HR_size: expected a multiple of 2 * scale = 8, got 100"),
     ("network_G.nb=22", "network_G.flow.stackRRDB.blocks: expected ascending numbers from 0 to network_G.nb - 1 = 21"),
     ("network_G.flow.stackRRDB.blocks=[1, 1]", "expected ascending numbers"),
+    ("network_G.flow.stackRRDB.blocks=[8, 1]", "expected ascending numbers"),
     ("network_G.flow.stackRRDB.blocks=[]", "at least one, got []"),
     ("train.lr_steps_rel=[0.5, 0.5]", "train.lr_steps_rel: expected ascending fractions, got [0.5, 0.5]"),
     ("train.val_heats=[]", "train.val_heats: expected at least one temperature"),
