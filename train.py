@@ -164,17 +164,22 @@ def load_encoder(path, encoder, strict):
         tqdm.write(f"{path}: {problem}; left as it was")
 
 
+def latest_checkpoint(opt):
+    """The path of the run's own checkpoint."""
+    return os.path.join(opt.output_dir, LATEST)
+
+
 def find_resume(opt):
     """The checkpoint that `path.resume_state` means, or None for a new run."""
     if opt.path.resume_state != "auto":
         return opt.path.resume_state
-    latest = os.path.join(opt.output_dir, LATEST)
+    latest = latest_checkpoint(opt)
     return latest if os.path.exists(latest) else None
 
 
 def refuse_to_overwrite(opt, resume_path):
     """A new run may not replace the checkpoints of another one."""
-    latest = os.path.join(opt.output_dir, LATEST)
+    latest = latest_checkpoint(opt)
     if resume_path is None and os.path.exists(latest):
         raise ValueError(f"output_dir: {opt.output_dir} holds the run of {latest}; continue it with "
                          "path.resume_state=auto, or give another output_dir")
@@ -205,13 +210,13 @@ def save(opt, net, optimizers, step):
     for optimizer in optimizers.values():
         arrays.update({parameter.name: parameter.asnumpy() for parameter in optimizer.state()})
     state = {"step": step, "actnorm_initialised": opt.model == "SRFlow"}  # before the first step, see train
-    write_checkpoint(os.path.join(opt.output_dir, LATEST), Checkpoint(TRAINING, opt, arrays, state))
+    write_checkpoint(latest_checkpoint(opt), Checkpoint(TRAINING, opt, arrays, state))
 
 
 def advice_after_stop(opt):
     """Which checkpoint is good, and what to change."""
     changes = "a smaller train.lr_G or with train.grad_clip_norm"
-    latest = os.path.join(opt.output_dir, LATEST)
+    latest = latest_checkpoint(opt)
     if os.path.exists(latest):
         return f"The last good checkpoint is {latest}; resume from it with {changes}"
     return f"This run has written no checkpoint yet; start it again with {changes}"

@@ -174,6 +174,11 @@ def dequantise(hr, noise, quant):
     return hr + (noise - np.float32(0.5)) / np.float32(quant)
 
 
+def from_uint8(image):
+    """A picture, uint8 (H, W, 3), as the network takes it: float32 (1, 3, H, W) in [0, 1]."""
+    return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+
+
 def to_uint8(images):
     """float32 (..., 3, H, W) in [0, 1] -> uint8 (..., H, W, 3): clipped, times 255, truncated."""
     return np.moveaxis((np.clip(images, 0, 1) * 255).astype(np.uint8), -3, -1)
@@ -189,7 +194,7 @@ def _as_batch(lr):
     """lr as float32 (N, 3, h, w), and whether it came as a picture, uint8 (h, w, 3)."""
     lr = np.asarray(lr)
     if lr.dtype == np.uint8 and lr.ndim == 3 and lr.shape[2] == 3:
-        return _checked(lr.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255), "lr"), True
+        return _checked(from_uint8(lr), "lr"), True
     return _checked(lr, "lr"), False
 
 

@@ -4,7 +4,7 @@
 import numpy as np
 
 from src.dataloader.imresize import imresize
-from src.model.SRFlow import pad_to_even
+from src.model.SRFlow import from_uint8, pad_to_even
 from src.model_utils.metrics import lr_psnr, psnr, ssim, ssim_gaussian
 
 FULL_REFERENCE = ("psnr", "ssim", "ssim_gaussian", "nll", "psnr_bicubic", "ssim_bicubic")
@@ -34,7 +34,7 @@ def likelihood(model, lr, hr, seed):
 
     Odd sizes of lr are padded by reflection, and hr with them.
     """
-    lr, hr = (image.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255) for image in (lr, hr))
+    lr, hr = from_uint8(lr), from_uint8(hr)
     height, width = lr.shape[2:]
     lr = pad_to_even(lr)
     missing = [(padded - side) * model.scale for padded, side in zip(lr.shape[2:], (height, width))]

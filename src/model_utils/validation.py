@@ -6,7 +6,7 @@ from mindspore import Tensor
 
 from src.dataloader.dataset import EvalData
 from src.dataloader.imresize import imresize
-from src.model.SRFlow import SRFlow, to_uint8
+from src.model.SRFlow import SRFlow, from_uint8, to_uint8
 from src.model.SRFlowNet import EncoderImage
 from src.model_utils.metrics import psnr
 from src.model_utils.picture import sheet
@@ -38,7 +38,7 @@ class FlowValidation:
         noise = np.random.RandomState(self.seed)
         nll, quality, rows = [], [], []
         for index, (hr, lr) in enumerate(self.pairs):
-            hr_batch, lr_batch = _network_form(hr), _network_form(lr)
+            hr_batch, lr_batch = from_uint8(hr), from_uint8(lr)
             nll.append(self.model.encode(hr_batch, lr_batch, noise.random_sample(hr_batch.shape))[1][0])
             samples = [self.model.sample(lr, heat, seed=self.seed + index)[0] for heat in self.heats]
             quality.append([psnr(sample, hr) for sample in samples])
@@ -60,9 +60,9 @@ class EncoderValidation:
     def __call__(self):
         l1, quality, rows = [], [], []
         for index, (hr, lr) in enumerate(self.pairs):
-            image = self.image(Tensor(_network_form(lr))).asnumpy()
+            image = self.image(Tensor(from_uint8(lr))).asnumpy()
             picture = to_uint8(image)[0]
-            l1.append(np.abs(image - _network_form(hr)).mean())
+            l1.append(np.abs(image - from_uint8(hr)).mean())
             quality.append(psnr(picture, hr))
             if index < SHEET_ROWS:
                 rows.append([lr, imresize(lr, hr.shape[0] // lr.shape[0]), picture, hr])
@@ -79,8 +79,3 @@ def _centre_patches(opt):
         hr = hr[top * opt.scale:(top + size) * opt.scale, left * opt.scale:(left + size) * opt.scale]
         pairs.append((np.ascontiguousarray(hr), np.ascontiguousarray(lr)))
     return pairs
-
-
-def _network_form(image):
-    """uint8 (H, W, 3) -> float32 (1, 3, H, W) in [0, 1]."""
-    return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
