@@ -36,7 +36,12 @@ def evaluate(args, opt):
     """Every image in turn; then metrics.csv, metrics.json and pictures in `output_dir`."""
     refuse_to_overwrite(args, opt)
     images = open_images(args, opt)
-    model = SRFlow.from_checkpoint(args.ckpt, opt, opt.device_target, get_adapter(opt).get_device_id(opt.device_id))
+    # The checkpoint knows its network; the configuration only has to agree on the scale.
+    model = SRFlow.from_checkpoint(args.ckpt, None, opt.device_target, get_adapter(opt).get_device_id(opt.device_id),
+                                   opt.precision)
+    if model.scale != opt.scale:
+        raise ValueError(f"scale: the configuration says {opt.scale}, {args.ckpt} is one of {model.scale}; use the "
+                         "configuration or the checkpoint of the other scale")
     rows, sheet_rows = [], []
     with tqdm(images, unit="image", mininterval=bar_interval()) as bar:
         for number, (name, hr, lr) in enumerate(bar, start=1):

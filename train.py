@@ -22,7 +22,7 @@ from src.model_utils.config import get_config
 from src.model_utils.device_adapter import get_adapter
 from src.model_utils.options import differences
 from src.model_utils.picture import write_png
-from src.model_utils.train_step import Adam, TrainStep
+from src.model_utils.train_step import Adam, LossScale, TrainStep
 from src.model_utils.util import bar_interval, init_distributed, run_main, set_device, set_seed
 from src.model_utils.validation import make_validation
 from src.scheduler.scheduler import make_schedule
@@ -52,10 +52,11 @@ def train(opt, rank_id=0, rank_size=1):
     data = make_data(opt, rank_id, rank_size)
     net, loss = build(opt)
     optimizers = make_optimizers(opt, net)
-    step, actnorm_initialised = 0, False
+    step, actnorm_initialised, loss_scale = 0, False, LossScale(opt.precision == "float16")
     if resume_path:
         state = resume(resume_path, opt, net, optimizers)
         step, actnorm_initialised = state["step"], state["actnorm_initialised"]
+        loss_scale = LossScale(loss_scale.dynamic, **state.get("loss_scale", {}))  # a float32 run has none
     elif opt.path.train_pretrain_model_G:
         load_encoder(opt.path.train_pretrain_model_G, net.RRDB, opt.path.strict_load)
     if opt.model == "SRFlow" and not actnorm_initialised:
@@ -76,10 +77,13 @@ def train(opt, rank_id=0, rank_size=1):
             if step >= settings.niter:
                 break
             if train_step is None or step == encoder_start(opt):
-                train_step = TrainStep(loss, trained_at(step, opt, optimizers), settings.grad_clip_norm, rank_size)
+                train_step = TrainStep(loss, trained_at(step, opt, optimizers), settings.grad_clip_norm, rank_size,
+                                       loss_scale.dynamic)
             rate = schedule(step)
+            train_step.set_loss_scale(loss_scale.value)
             outputs = train_step(Tensor(hr), Tensor(lr), Tensor(np.float32(rate)))
             nll, norm, finite = (float(output.asnumpy()) for output in outputs)
+            loss_scale.update(finite)
             step += 1
 
             bad_in_row = 0 if finite else bad_in_row + 1
@@ -99,7 +103,7 @@ def train(opt, rank_id=0, rank_size=1):
                         grad_norm=norm, skipped=skipped, seconds=time.time() - started)
                 window = []
             if step % settings.save_checkpoint_freq == 0 or done:
-                save(opt, net, optimizers, step)
+                save(opt, net, optimizers, step, loss_scale)
             if validation and (step % settings.val_freq == 0 or done):
                 validate(validation, opt, step)
 
@@ -112,11 +116,17 @@ def make_data(opt, rank_id, rank_size):
 
 def build(opt):
     """(network, loss cell) of the options' model; the network has its encoder as `RRDB`."""
+    network = opt.network_G
     if opt.model == "RRDB":
-        network = opt.network_G
         net = RRDBNet(opt.scale, network.nf, network.nb, network.gc, blocks=())
+    else:
+        net = build_network(opt)
+        if opt.train.recompute:
+            net.flowUpsamplerNet.recompute_steps()
+    if opt.precision == "float16":
+        net.compute_in_half()
+    if opt.model == "RRDB":
         return net, L1Loss(net)
-    net = build_network(opt)
     return net, NegativeLogLikelihood(net, opt.datasets.train.quant if opt.datasets.train.add_noise else None)
 
 
@@ -204,12 +214,14 @@ def resume(path, opt, net, optimizers):
     return checkpoint.state
 
 
-def save(opt, net, optimizers, step):
+def save(opt, net, optimizers, step, loss_scale):
     """Everything that resuming needs, in one file: parameters, optimizer states, step, options."""
     arrays = parameter_arrays(net)
     for optimizer in optimizers.values():
         arrays.update({parameter.name: parameter.asnumpy() for parameter in optimizer.state()})
     state = {"step": step, "actnorm_initialised": opt.model == "SRFlow"}  # before the first step, see train
+    if loss_scale.dynamic:
+        state["loss_scale"] = loss_scale.state()
     write_checkpoint(latest_checkpoint(opt), Checkpoint(TRAINING, opt, arrays, state))
 
 

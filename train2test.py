@@ -1,6 +1,6 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Converts a training checkpoint for inference: every 1×1 weight inverted, in float64; no optimizer states.
+"""Converts a training checkpoint for inference: ActNorms folded, 1×1 weights inverted, convolutions grouped.
 
     python train2test.py --opt SRFlow_DF2K_4X.yml --train_path output/latest.ckpt --test_path SRFlow_4X.ckpt
 """
@@ -8,7 +8,8 @@ import os
 
 import numpy as np
 
-from src.model.SRFlow import build_network, invert_mixing_weights
+from src.model.SRFlow import build_network, require_invertible
+from src.model.packed import make_weights, to_arrays
 from src.model_utils.checkpoint import INFERENCE, TRAINING, Checkpoint, CheckpointError, load_parameters, \
     read_checkpoint, write_checkpoint
 from src.model_utils.config import get_config
@@ -24,7 +25,7 @@ def main(argv=None):
     checkpoint = convert(args.train_path, opt)
     write_checkpoint(args.test_path, checkpoint)
     megabytes = sum(value.nbytes for value in checkpoint.arrays.values()) / 1e6
-    print(f"wrote {args.test_path}: {len(checkpoint.arrays)} parameters, {megabytes:.1f} MB, "
+    print(f"wrote {args.test_path}: {len(checkpoint.arrays)} arrays, {megabytes:.1f} MB, "
           f"trained for {checkpoint.state['step']} steps")
 
 
@@ -37,8 +38,10 @@ def convert(path, opt):
     arrays = trained.parameters()
     if not all(np.isfinite(value).all() for value in arrays.values()):
         raise CheckpointError(f"{path}: has values that are not finite; use an earlier checkpoint")
-    load_parameters(build_network(opt), arrays, path)  # only to compare names and shapes with the configuration
-    return Checkpoint(INFERENCE, trained.options, invert_mixing_weights(arrays), trained.state)
+    net = build_network(opt)
+    load_parameters(net, arrays, path)
+    require_invertible(net, path)
+    return Checkpoint(INFERENCE, trained.options, to_arrays(make_weights(net)), trained.state)
 
 
 if __name__ == "__main__":

@@ -96,6 +96,11 @@ def tiny_network(scale=4):
                      split_levels=levels - 2, hidden=64, eps=1e-4)
 
 
+def normal(seed, *shape):
+    """Standard normal float32 numbers, the same for the same seed."""
+    return np.random.RandomState(seed).standard_normal(shape).astype(np.float32)
+
+
 def shapes(cell):
     """Parameter name -> shape."""
     return {parameter.name: tuple(parameter.shape) for parameter in cell.get_parameters()}
@@ -130,6 +135,19 @@ def randomise(cell, seed=0):
             value = (0.5 if last else 1.0) * random.randn(*shape) / np.sqrt(np.prod(shape[1:]))  # they scale explodes
         parameter.set_data(Tensor(value.astype(np.float32)))
     return cell
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Formulas
+
+
+def conv_reference(x, weight):
+    """Convolution with zero padding from its definition: x (N, C, H, W), weight (O, C, k, k), float64."""
+    x, weight = x.astype(np.float64), weight.astype(np.float64)
+    k, (_, _, height, width) = weight.shape[2], x.shape
+    padded = np.pad(x, ((0, 0), (0, 0), (k // 2, k // 2), (k // 2, k // 2)))
+    return sum(np.einsum("oc,nchw->nohw", weight[:, :, i, j], padded[:, :, i:i + height, j:j + width])
+               for i in range(k) for j in range(k))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,9 @@ import pytest
 
 from programs import HR_SIZE, REPO, command, run, write_image
 from programs import fixture_base, fixture_converted, fixture_pretrained, fixture_trained  # noqa: F401
-from src.model_utils.checkpoint import read_checkpoint
+from src.model.SRFlow import SRFlow
+from src.model_utils.checkpoint import CheckpointError, read_checkpoint
+from src.model_utils.options import load_options
 from src.model_utils.util import _count_gpus
 
 HAS_GPU = _count_gpus()[0] > 0
@@ -119,8 +121,8 @@ def test_command_text_file_as_checkpoint(base, out, tmp_path):
 
 def test_command_checkpoint_of_another_network(base, out, converted):
     line = refused_by_command(out, "eval", "--opt", config_of(base), "--ckpt", converted,
-                              "--set", "network_G.flow.K=2")
-    assert "{}: weights of another network: missing flowUpsamplerNet.".format(converted) in line
+                              "--set", "scale=8", "network_G.flow.L=4")
+    assert "scale: the configuration says 8, {} is one of 4".format(converted) in line
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -195,8 +197,8 @@ def test_checkpoints_for_evaluation(refused, base, converted, trained, pretraine
         line = refused(*arguments, cut)
         assert "{}: ".format(cut) in line and ("not a MindSpore checkpoint, or a truncated one" in line
                                                or "wrote whole" in line or "damaged" in line)
-    assert "weights of another network" in refused(*arguments, trained.paths[4], "--set", "network_G.nf=12")
-    assert "network_G.flow: missing" in refused("eval", "--opt", config_of(base, "RRDB"), "--ckpt", converted)
+    with pytest.raises(CheckpointError, match="weights of another network than the configuration's; .* network_G.nf"):
+        SRFlow.from_checkpoint(trained.paths[4], load_options(config_of(base), ["network_G.nf=12"]))
 
 
 def test_a_checkpoint_with_a_flipped_bit(refused, base, converted, tmp_path):

@@ -10,7 +10,8 @@ import pytest
 from helpers import arrays
 from mindspore import Tensor, nn
 
-from src.model.SRFlow import build_network, invert_mixing_weights
+from src.model.SRFlow import build_network, require_invertible
+from src.model.packed import flatten, from_arrays, make_weights, sizes_of, to_arrays
 from src.model_utils.checkpoint import (INFERENCE, TRAINING, Checkpoint, CheckpointError, load_parameters,
                                         parameter_arrays, read_checkpoint, write_checkpoint)
 from src.model_utils.options import options_from_dict
@@ -198,7 +199,15 @@ def test_a_later_format(path, checkpoint, monkeypatch):
     monkeypatch.setattr("src.model_utils.checkpoint.FORMAT_VERSION", 99)
     write_checkpoint(path, checkpoint)
     monkeypatch.undo()
-    assert_refused(path, "format 99", "reads 1")
+    assert_refused(path, "format 99", "reads 1, 2")
+
+
+def test_an_inference_checkpoint_of_the_first_format(path, checkpoint, monkeypatch):
+    monkeypatch.setattr("src.model_utils.checkpoint.FORMAT_VERSION", 1)
+    write_checkpoint(path, checkpoint)
+    assert read_checkpoint(path).kind == TRAINING  # the format of training checkpoints has not changed
+    write_checkpoint(path, checkpoint._replace(kind=INFERENCE))
+    assert_refused(path, "inference checkpoint of format 1", "train2test.py")
 
 
 def test_options_of_a_later_version(path, checkpoint, monkeypatch):
@@ -276,18 +285,19 @@ def test_loading_copies(net):
 
 
 def test_a_singular_mixing_weight_is_named():
-    weight = np.diag([1.0, 0.0, 2.0]).astype(np.float32)
-    with pytest.raises(CheckpointError, match=r"^layers.1.invconv.weight: a singular matrix"):
-        invert_mixing_weights({"layers.1.invconv.weight": weight})
+    net = build_network(small_options())
+    weight, = [p for p in net.get_parameters() if p.name == "flowUpsamplerNet.layers.1.invconv.weight"]
+    require_invertible(net, "some/file.ckpt")
+    weight.set_data(Tensor(np.ones(weight.shape, np.float32)))
+    with pytest.raises(CheckpointError, match=r"file.ckpt: flowUpsamplerNet.layers.1.invconv.weight: a singular matrix"):
+        require_invertible(net, "some/file.ckpt")
 
 
-def test_inverting_mixing_weights_twice_gives_them_back(net):
-    values = parameter_arrays(net)
-    inverted = invert_mixing_weights(values)
-    again = invert_mixing_weights(inverted)
-    for name, value in values.items():
-        if name.endswith("invconv.weight"):
-            np.testing.assert_allclose(inverted[name] @ value, np.eye(len(value)), atol=1e-5)
-            np.testing.assert_allclose(again[name], value, atol=1e-5)
-        else:
-            assert inverted[name] is value
+def test_packed_weights_survive_their_names(net):
+    weights = make_weights(net)
+    again = from_arrays(to_arrays(weights))
+    for before, after in zip(flatten(weights), flatten(again)):
+        assert len(before) == len(after) > 0
+        for tensor, other in zip(before, after):
+            np.testing.assert_array_equal(tensor.asnumpy(), other.asnumpy())
+    assert [sizes_of(groups) for groups in weights[2]] == [sizes_of(groups) for groups in again[2]]

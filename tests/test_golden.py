@@ -15,9 +15,10 @@ from helpers import (MODES, ParameterGradients, arrays, golden, golden_images, g
 from mindspore import Tensor, context, nn, ops
 from seeded_weights import seeded_state
 
-from src.model.RRDBNet import level_features
-from src.model.SRFlow import SRFlow, invert_mixing_weights
+from src.model.convolutions import nearest_down2, nearest_up2
+from src.model.SRFlow import SRFlow
 from src.model.SRFlowNet import NegativeLogLikelihood, initialise_actnorms
+from src.model.packed import make_weights
 from src.model_utils.train_step import Adam, TrainStep
 
 SEEDS = {"seeded_4x": 11, "seeded_8x": 12}
@@ -130,10 +131,12 @@ def test_logdet_of_decoding(tiny):
 
 def test_conditional_features(tiny):
     """320 channels for each level of the first image."""
-    own, stacked = tiny.model.net.RRDB(Tensor(tiny.lr[:1]))
+    encoder = tiny.model.net.RRDB
+    own, stacked = encoder(Tensor(tiny.lr[:1]), encoder.weights())
+    resized = (nearest_up2(stacked), stacked, nearest_down2(stacked))
     for level, key in enumerate(("cond/fea_up2", "cond/fea_up1", "cond/fea_up0")):
         expected = tiny.data[key]
-        came = level_features(own[level], stacked).asnumpy()
+        came = np.concatenate([own[level].asnumpy(), resized[level].asnumpy()], axis=1)
         assert came.shape == expected.shape
         assert np.linalg.norm(came - expected) < 1e-4 * np.linalg.norm(expected)
         np.testing.assert_allclose(came, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
@@ -221,9 +224,11 @@ def test_twenty_steps_of_training(training):
     assert compared > 100
 
 
-def test_an_inference_checkpoint_holds_exact_inverses(tiny):
-    weights = {name: value for name, value in arrays(tiny.model.net).items() if name.endswith("invconv.weight")}
-    inverted = invert_mixing_weights(weights)
-    assert set(inverted) == set(weights) and len(weights) == 12
-    for name, weight in weights.items():
-        np.testing.assert_allclose(inverted[name] @ weight.astype(np.float64), np.eye(len(weight)), atol=1e-5)
+def test_packed_mixing_weights_are_exact_inverses(tiny):
+    flow = make_weights(tiny.model.net)[2]
+    mixings = [mixing for level_mixings, _, _ in flow for mixing in level_mixings]
+    assert len(mixings) == 12
+    for matrix, _, inverse, _, log_abs_det in mixings:
+        matrix, inverse = (kernel.asnumpy()[:, :, 0, 0].astype(np.float64) for kernel in (matrix, inverse))
+        np.testing.assert_allclose(inverse @ matrix, np.eye(len(matrix)), atol=1e-5)
+        np.testing.assert_allclose(log_abs_det.asnumpy(), np.linalg.slogdet(matrix)[1], rtol=1e-4, atol=1e-4)

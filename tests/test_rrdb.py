@@ -1,23 +1,20 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The encoder: resizing, shapes, initialisation, and its formula in NumPy."""
+"""The encoder: shapes, initialisation, and its formula in NumPy."""
 import numpy as np
 import pytest
-from helpers import InputGradients, ParameterGradients, arrays, golden_state, randomise, shapes, tiny_network
+from helpers import (MODES, InputGradients, ParameterGradients, arrays, conv_reference, golden_state, normal, randomise,
+                     shapes, tiny_network)
 from mindspore import Tensor, context, nn, ops
 
-from src.model.RRDBNet import (Conv2d, ResidualDenseBlock, RRDBNet, SmallConv2d, level_features, mean_down2,
-                               nearest_down2, nearest_up2)
+from src.model.Flow import ParameterStacks
+from src.model.RRDBNet import Conv2d, ResidualDenseBlock, RRDBNet, SmallConv2d, grouped_by_consumer, mean_down2
 
 
 @pytest.fixture(autouse=True)
 def pynative_mode():
     """PyNative mode: nothing to compile."""
     context.set_context(mode=context.PYNATIVE_MODE)
-
-
-def normal(seed, *shape):
-    return np.random.RandomState(seed).standard_normal(shape).astype(np.float32)
 
 
 def lrelu(x):
@@ -35,12 +32,7 @@ class Reference:
         self.p, self.nb, self.blocks = {name: value.astype(np.float64) for name, value in p.items()}, nb, blocks
 
     def conv(self, x, name):
-        weight, bias = self.p[name + ".weight"], self.p[name + ".bias"]
-        _, _, height, width = x.shape
-        padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
-        return bias.reshape(1, -1, 1, 1) + sum(
-            np.einsum("oc,nchw->nohw", weight[:, :, i, j], padded[:, :, i:i + height, j:j + width])
-            for i in range(3) for j in range(3))
+        return conv_reference(x, self.p[name + ".weight"]) + self.p[name + ".bias"].reshape(1, -1, 1, 1)
 
     def dense_block(self, x, name):
         outputs = [x]
@@ -72,17 +64,7 @@ class Reference:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Resizing
-
-
-def test_nearest_doubling_repeats():
-    x = normal(0, 2, 3, 4, 5)
-    np.testing.assert_array_equal(nearest_up2(Tensor(x)).asnumpy(), repeat2(x))
-
-
-def test_nearest_halving_takes_even_rows_and_columns():
-    x = normal(1, 2, 3, 4, 6)
-    np.testing.assert_array_equal(nearest_down2(Tensor(x)).asnumpy(), x[:, :, 0::2, 0::2])
+# The network
 
 
 def test_bilinear_halving_is_the_mean():
@@ -91,39 +73,49 @@ def test_bilinear_halving_is_the_mean():
     np.testing.assert_allclose(mean_down2(Tensor(x)).asnumpy(), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("size, resize", [
-    ((2, 3), lambda x: x[:, :, 0::2, 0::2]), ((4, 6), lambda x: x), ((8, 12), repeat2),
-    ((16, 24), lambda x: repeat2(repeat2(x)))])
-def test_level_features_append_the_resized_stack(size, resize):
-    own, stacked = normal(3, 2, 5, *size), normal(4, 2, 7, 4, 6)
-    expected = np.concatenate([own, resize(stacked)], 1)
-    np.testing.assert_array_equal(level_features(Tensor(own), Tensor(stacked)).asnumpy(), expected)
+class DenseBlocks(nn.Cell):
+    """Two dense blocks in a row, with the weights that `grouped_by_consumer` makes of their parameters."""
+
+    def __init__(self, nf, gc):
+        super().__init__()
+        self.nf, self.gc = nf, gc
+        self.first, self.second = ResidualDenseBlock(nf, gc), ResidualDenseBlock(nf, gc)
+        blocks = self.first, self.second
+        self.stacks = (ParameterStacks([block.parameters_in_order() for block in blocks]),)  # not registered again
+
+    def construct(self, x):
+        first, second = grouped_by_consumer(self.stacks[0](), self.nf, self.gc)
+        return self.second(self.first(x, first), second)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The network
+# The greatest common divisor of the two is the width of the pieces that the weights are cut into: here 1, 2, 2, 4.
+WIDTHS = [(3, 2), (6, 4), (2, 4), (4, 4)]
 
 
-def test_dense_block_formula():
-    block, x = randomise(ResidualDenseBlock(3, 2), seed=1), normal(5, 2, 3, 4, 5)
-    expected = Reference({"b." + name: value for name, value in arrays(block).items()}, 0, ()).dense_block(x, "b")
-    np.testing.assert_allclose(block(Tensor(x)).asnumpy(), expected, rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("nf, gc", WIDTHS)
+def test_dense_blocks_formula(nf, gc):
+    blocks, x = randomise(DenseBlocks(nf, gc), seed=1), normal(5, 2, nf, 4, 5)
+    reference = Reference(arrays(blocks), 0, ())
+    expected = reference.dense_block(reference.dense_block(x, "first"), "second")
+    np.testing.assert_allclose(blocks(Tensor(x)).asnumpy(), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_gradients_of_a_dense_block_are_those_of_finite_differences():
+@pytest.mark.parametrize("nf, gc, mode", [(3, 2, "pynative"), (6, 4, "pynative"), (6, 4, "graph")])
+def test_gradients_of_dense_blocks_are_those_of_finite_differences(nf, gc, mode):
     """Of every parameter and of the input, in float64 along random directions."""
-    block, x = randomise(ResidualDenseBlock(3, 2), seed=1), normal(8, 2, 3, 4, 5)
+    context.set_context(mode=MODES[mode])
+    blocks, x = randomise(DenseBlocks(nf, gc), seed=1), normal(8, 2, nf, 4, 5)
     weights = normal(9, *x.shape)
-    values = {"b." + name: value for name, value in arrays(block).items()}
+    values = arrays(blocks)
 
     def objective(changed):
         reference = Reference(dict(values, **changed), 0, ())
-        return (reference.dense_block(changed.get("x", x).astype(np.float64), "b") * weights).sum()
+        first = reference.dense_block(changed.get("x", x).astype(np.float64), "first")
+        return (reference.dense_block(first, "second") * weights).sum()
 
-    of_parameters = ParameterGradients(Weighted(block, weights)).by_name(x)
-    gradients = {"b." + name: gradient for name, gradient in of_parameters.items()}
-    gradients["x"] = InputGradients(block)(Tensor(weights), Tensor(x)).asnumpy()
-    assert len(gradients) == 5 * 2 + 1
+    gradients = ParameterGradients(Weighted(blocks, weights)).by_name(x)
+    gradients["x"] = InputGradients(blocks)(Tensor(weights), Tensor(x)).asnumpy()
+    assert len(gradients) == 2 * 5 * 2 + 1
     step = 1e-6
     for seed, (name, gradient) in enumerate(gradients.items()):
         direction = np.random.RandomState(seed).standard_normal(gradient.shape)
@@ -152,7 +144,7 @@ def test_features_and_image(scale, doublings):
     reference = Reference(arrays(net), 3, blocks)
     last, stack = reference.trunk(lr)
     by_size = reference.upsampled(last, doublings - 1)[::-1] + [last.reshape(2, 4, 2, 2, 3, 2).mean((3, 5))]
-    own, stacked = net(Tensor(lr))
+    own, stacked = net(Tensor(lr), net.weights())
     sizes = [(2 * scale >> k, 3 * scale >> k) for k in range(doublings + 1)]
     assert [fea.shape for fea in own] == [(2, 4) + size for size in sizes]
     for came, expected in zip(own, by_size):

@@ -6,7 +6,8 @@ import pytest
 from helpers import randomise
 from mindspore import Tensor, context
 
-from src.model.SRFlow import SRFlow, build_network, dequantise, invert_mixing_weights, pad_to_even, to_uint8
+from src.model.SRFlow import SRFlow, build_network, dequantise, pad_to_even, to_uint8
+from src.model.packed import make_weights, to_arrays
 from src.model_utils.checkpoint import (INFERENCE, TRAINING, Checkpoint, CheckpointError, parameter_arrays,
                                         write_checkpoint)
 from src.model_utils.options import OptionsError, options_from_dict
@@ -285,7 +286,7 @@ def fixture_folder(model, tmp_path_factory):
     values = parameter_arrays(model.net)
     training = dict(values, **{"optimizer.flow.steps": np.array(3, np.float32)})
     write_checkpoint(str(folder / "train.ckpt"), Checkpoint(TRAINING, OPTIONS, training, {"step": 3}))
-    write_checkpoint(str(folder / "test.ckpt"), Checkpoint(INFERENCE, OPTIONS, invert_mixing_weights(values), {}))
+    write_checkpoint(str(folder / "test.ckpt"), Checkpoint(INFERENCE, OPTIONS, to_arrays(make_weights(model.net)), {}))
     return folder
 
 

@@ -343,3 +343,17 @@ def test_modelarts_copies_data_in_and_results_out(base, tmp_path, monkeypatch):
     rows = read_csv(remote / "results" / "run1" / "train.csv")
     assert [row["step"] for row in rows] == ["1", "2"]
     assert read_checkpoint(remote / "results" / "run1" / "latest.ckpt").state["step"] == 2
+
+
+def test_half_precision_with_recomputation(trained, base):
+    """The run goes as one in float32 does, and keeps its loss scale; its parameters are float32."""
+    half = train(base, "half", "--set", "precision=float16", "train.recompute=true", "datasets.val.dataroot=null")
+    checkpoint = read_checkpoint(half.paths[4])
+    assert checkpoint.state["loss_scale"] == {"value": 2.0 ** 15, "finite_steps": 4}
+    assert "loss_scale" not in read_checkpoint(trained.paths[4]).state
+    assert {value.dtype for value in checkpoint.arrays.values()} == {np.dtype(np.float32)}
+    rows, expected = (read_csv(os.path.join(base, name, "train.csv")) for name in ("half", "trained"))
+    assert len(rows) == len(expected) == 4
+    for row, plain in zip(rows, expected):
+        assert float(row["loss"]) == pytest.approx(float(plain["loss"]), rel=0.02)
+        assert float(row["grad_norm"]) == pytest.approx(float(plain["grad_norm"]), rel=0.05)

@@ -219,6 +219,32 @@ def test_clipping(clip_norm, mode):
         np.testing.assert_allclose(moment.asnumpy(), 0.1 * scale * grad, rtol=1e-3)
 
 
+@pytest.mark.parametrize("clip_norm", [None, 0.01])
+def test_a_scaled_loss_gives_the_same_step(clip_norm, mode):
+    """Powers of two change no digit; what is returned is unscaled."""
+    results = []
+    for scale in (1.0, 1024.0):
+        loss_cell = Affine()
+        optimizer = Adam([loss_cell.gain, loss_cell.offset], "all", BETA1, BETA2)
+        step = TrainStep(loss_cell, [optimizer], clip_norm, scaled=True)
+        step.set_loss_scale(scale)
+        results.append(call(step, *batch(), 0.05) + tuple(moment.asnumpy() for moment in optimizer.m))
+        assert np.abs(results[-1][-1]).max() > 0
+    for plain, scaled in zip(*results):
+        np.testing.assert_allclose(scaled, plain, rtol=1e-6)
+
+
+def test_a_loss_scale_that_overflows_is_a_step_that_is_not_finite(mode):
+    loss_cell = Affine()
+    step = TrainStep(loss_cell, [Adam([loss_cell.gain], "all", BETA1, BETA2)], scaled=True)
+    step.set_loss_scale(2.0 ** 127)
+    assert call(step, *batch(), 0.05)[2] is False
+    if mode == "pynative":
+        step = TrainStep(loss_cell, list(step.optimizers), scaled=True)  # that of 1.7 takes a loss scale for a constant
+    step.set_loss_scale(2.0 ** 10)
+    assert call(step, *batch(), 0.05)[2] is True
+
+
 def test_an_optimizer_that_starts_later_starts_afresh(mode):
     """As the encoder does that is frozen at first: its first update has the bias correction of step 1."""
     loss_cell = Affine()

@@ -8,9 +8,12 @@ import math
 
 import mindspore.common.dtype as mstype
 import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+
+from src.model.convolutions import conv2d
 
 LOG_2PI = math.log(2 * math.pi)
+LOGSCALE_FACTOR = 3.0  # of Conv2dZeros
 
 
 class FlowCell(nn.Cell):
@@ -20,8 +23,9 @@ class FlowCell(nn.Cell):
     inverse(z, cond)   -> (x, logdet)    latent to image
 
     x, z: float32 (N, C, H, W). logdet: float32 (N,), log|det ∂output/∂input| in nats, always that of the
-    direction called, so the two directions' log-dets of one layer sum to zero. cond: a tuple of tensors
-    that each layer documents, () where it needs none. A cond of batch 1 serves any N.
+    direction called, so the two directions' log-dets of one layer sum to zero. cond: a tuple that each layer documents,
+    () where it needs none: weights, as its method `weights` or the level makes them from its parameters, and what
+    depends on the low-resolution image. Training makes the weights anew in each step, a sampler once.
     """
 
     def construct(self, x, cond):
@@ -56,16 +60,74 @@ def even_odd(h):
     return ops.Unstack(2)(ops.Reshape()(h, (n, c // 2, 2, height, width)))
 
 
-def conv2d(x, weight):
-    """Convolution with zero padding that keeps the size; weight (C_out, C_in, k, k), k odd, no bias."""
-    c_out, _, kernel, _ = weight.shape
-    return ops.Conv2D(c_out, kernel, pad_mode="pad", pad=kernel // 2)(x, weight)
-
-
 def as_tensor(parameter):
     """The parameter's value as an operator's output: inside a tuple, MindSpore 1.7's PyNative mode would lose the
     gradient of a bare Parameter."""
     return ops.Reshape()(parameter, parameter.shape)
+
+
+def _stacked(parameters):
+    """Parameters of one shape as one tensor. A function, so that the nesting of its loop ends with it: the compiler's
+    is limited."""
+    values = ()
+    for parameter in parameters:
+        values = values + (as_tensor(parameter),)
+    return ops.Stack(0)(values)
+
+
+class ParameterStacks(nn.Cell):
+    """() -> for each parameter of a kind of layer, its values in `layers` layers stacked: a tuple of (layers, ...).
+
+    layers: for each of them its parameters, at most ten, in order; other cells own and name them already.
+    """
+
+    def __init__(self, layers):
+        super().__init__(auto_prefix=False)
+        self.kinds = len(layers[0])
+        for k in range(10):
+            # Each kind an attribute of its own, as reading one tuple of all would load them all each time; and set
+            # past nn.Cell, which would register and rename the parameters.
+            same = [parameters[k] for parameters in layers] if k < self.kinds else []
+            object.__setattr__(self, f"kind{k}", ParameterTuple(same))
+
+    def construct(self):
+        kinds = (self.kind0, self.kind1, self.kind2, self.kind3, self.kind4, self.kind5, self.kind6, self.kind7,
+                 self.kind8, self.kind9)
+        stacks = ()
+        for same in kinds[:self.kinds]:
+            stacks = stacks + (_stacked(same),)
+        return stacks
+
+
+def slices(x, axis):
+    """x cut into its slices along an axis, which goes: a tuple of x.shape[axis] tensors."""
+    if x.shape[axis] == 1:  # of an operator with one output in a tuple, MindSpore 1.7's PyNative mode loses the gradient
+        return (ops.Squeeze(axis)(x),)
+    return ops.Unstack(axis)(x)
+
+
+def unstack(stacks):
+    """Several stacks over layers -> for each layer its tuple of tensors."""
+    columns, rows = (), ()
+    for stack in stacks:
+        columns = columns + (slices(stack, 0),)
+    for row in zip(*columns):
+        rows = rows + (row,)
+    return rows
+
+
+def in_type(groups, dtype):
+    """Groups of members of tensors with every tensor cast."""
+    cast_groups = ()
+    for group in groups:
+        members = ()
+        for member in group:
+            tensors = ()
+            for tensor in member:
+                tensors = tensors + (ops.Cast()(tensor, dtype),)
+            members = members + (tensors,)
+        cast_groups = cast_groups + (members,)
+    return cast_groups
 
 
 class Squeeze(FlowCell):
@@ -90,11 +152,9 @@ class Squeeze(FlowCell):
 class Conv2dZeros(nn.Cell):
     """3×3 convolution that starts as zero, its output scaled: y = (w ∗ x + b)·exp(3·logs) (Glow, section 3.3).
 
-    (N, in_channels, H, W) -> (N, out_channels, H, W). The factor 3 makes `logs` learn faster than `w`.
+    (N, in_channels, H, W) -> (N, out_channels, H, W). The factor makes `logs` learn faster than `w`.
     Parameters: weight (out, in, 3, 3), bias (out,), logs (out, 1, 1), all zero at first.
     """
-
-    logscale_factor = 3.0
 
     def __init__(self, in_channels, out_channels):
         super().__init__()
@@ -102,9 +162,11 @@ class Conv2dZeros(nn.Cell):
         self.bias = Parameter(Tensor(np.zeros(out_channels, np.float32)), name="bias")
         self.logs = Parameter(Tensor(np.zeros((out_channels, 1, 1), np.float32)), name="logs")
 
+    def folded(self):
+        """(weight, bias) with the scaling folded in, which is an operation over far fewer elements than y has."""
+        scale = ops.Exp()(self.logs * LOGSCALE_FACTOR)
+        return self.weight * ops.Reshape()(scale, (-1, 1, 1, 1)), self.bias * ops.Reshape()(scale, (-1,))
+
     def construct(self, x):
-        # Scaling the weights instead of the output gives the same numbers over far fewer elements.
-        scale = ops.Exp()(self.logs * self.logscale_factor)
-        weight = self.weight * ops.Reshape()(scale, (-1, 1, 1, 1))
-        bias = self.bias * ops.Reshape()(scale, (-1,))
+        weight, bias = self.folded()
         return ops.BiasAdd()(conv2d(x, weight), bias)

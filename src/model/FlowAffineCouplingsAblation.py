@@ -1,11 +1,13 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The conditional affine coupling of SRFlow (section 3.4 of the paper): two small networks per flow step."""
+import mindspore.common.dtype as mstype
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from src.model.Flow import Conv2dZeros, FlowCell, conv2d, even_odd, sum_per_image
+from src.model.Flow import LOGSCALE_FACTOR, Conv2dZeros, FlowCell, even_odd, sum_per_image, unstack
 from src.model.FlowActNorms import ActNorm
+from src.model.convolutions import conv2d, transposed_conv2d, transposed_weights
 
 
 class NormalisedConv2d(nn.Cell):
@@ -17,46 +19,62 @@ class NormalisedConv2d(nn.Cell):
         self.weight = Parameter(Tensor(weight.astype(np.float32)), name="weight")
         self.actnorm = ActNorm(out_channels)
 
-    def folded(self):
-        """The two as one convolution: its weight (out_channels, in_channels, k, k) and bias (out_channels,).
-
-        (w ∗ x + b)·exp(logs) = (w·exp(logs)) ∗ x + b·exp(logs), over far fewer elements than x has.
-        """
-        scale = ops.Exp()(self.actnorm.logs)
-        weight = self.weight * ops.Reshape()(scale, (-1, 1, 1, 1))
-        return weight, ops.Reshape()(self.actnorm.bias * scale, (-1,))
-
-    def construct(self, x):
-        weight, bias = self.folded()
-        return ops.BiasAdd()(conv2d(x, weight), bias)
+    def initialise(self, x):
+        """Host side: sets the ActNorm for this batch; returns the output."""
+        return self.actnorm.initialise(conv2d(x, self.weight))
 
 
 class CouplingNet(nn.SequentialCell):
-    """3×3 conv, ActNorm, ReLU, 1×1 conv, ActNorm, ReLU, zero-initialised 3×3 conv.
+    """3×3 conv, ActNorm, ReLU, 1×1 conv, ActNorm, ReLU, zero-initialised 3×3 conv; the parameters of one network.
 
-    The first convolution is not called here: it is linear, and its part over the conditional features is the
-    same kind of work for all steps of a level, so `FlowUpsamplerNet` does it for all of them at once. What
-    enters `construct` is its result after its ActNorm: (N, hidden, H, W) -> (N, out_channels, H, W).
+    All networks of a level run side by side or on prepared weights, which `fold` and `FlowLevel` make.
     """
 
     def __init__(self, in_channels, hidden, out_channels):
-        first = NormalisedConv2d(in_channels, hidden, 3)
-        super().__init__(first, nn.ReLU(), NormalisedConv2d(hidden, hidden, 1), nn.ReLU(),
-                         Conv2dZeros(hidden, out_channels))
-        # A bound method, because graph mode in MindSpore 1.7 cannot look up a member of a cell in a sequence.
-        self.first = first.folded
+        first, second = NormalisedConv2d(in_channels, hidden, 3), NormalisedConv2d(hidden, hidden, 1)
+        last = Conv2dZeros(hidden, out_channels)
+        super().__init__(first, nn.ReLU(), second, nn.ReLU(), last)
 
-    def construct(self, first):
-        _, relu, second, _, last = self.cell_list
-        return last(relu(second(relu(first))))
+    def parameters_in_order(self):
+        """Its nine parameters, as `fold` takes them."""
+        first, _, second, _, last = self.cell_list
+        return (first.weight, first.actnorm.bias, first.actnorm.logs, second.weight, second.actnorm.bias,
+                second.actnorm.logs, last.weight, last.bias, last.logs)
 
-    def initialise(self, first):
-        """Host side, with the first convolution of a real batch, before its ActNorm: sets both ActNorms in their
-        order, returns the output."""
-        first_conv, relu, second_conv, _, last_conv = self.cell_list
-        h = relu(first_conv.actnorm.initialise(first))
-        h = relu(second_conv.actnorm.initialise(conv2d(h, second_conv.weight)))
-        return last_conv(h)
+    def initialise(self, x):
+        """Host side: sets both ActNorms in their order for this batch x (N, in_channels, H, W); returns the output."""
+        first, relu, second, _, last = self.cell_list
+        return last(relu(second.initialise(relu(first.initialise(x)))))
+
+
+def fold(values):
+    """K networks in few operations: their layers' weights and biases with ActNorms and scalings folded in.
+
+    values: the networks' `parameters_in_order`, each stacked over the networks. Returns first (K·hidden, in, 3, 3) and
+    its bias (K·hidden,), second (K, hidden, hidden, 1, 1) and its bias, last (K, out, hidden, 3, 3) and its bias (K, out).
+
+    A scale is positive, so it may follow a ReLU: ReLU((w ∗ x + b)·e^s) = e^s·ReLU(w ∗ x + b). That of the first two
+    layers is therefore moved into the columns of the layer after them. The last bias has 2 more for odd channels, of
+    which `shift_scale` takes the sigmoid.
+    """
+    first, first_bias, first_logs, second, second_bias, second_logs, last, last_bias, last_logs = values
+    count, hidden, out = first.shape[0], first.shape[1], last.shape[1]
+    columns, rows = (count, 1, hidden, 1, 1), (count, out, 1, 1, 1)
+    second = second * ops.Exp()(ops.Reshape()(first_logs, columns))
+    scale = ops.Exp()(LOGSCALE_FACTOR * ops.Reshape()(last_logs, (count, out)))
+    last = last * (ops.Reshape()(scale, rows) * ops.Exp()(ops.Reshape()(second_logs, columns)))
+    last_bias = ops.Reshape()(last_bias * scale, (count, out // 2, 2)) + Tensor(np.array([0, 2], np.float32))
+    return (ops.Reshape()(first, (count * hidden,) + first.shape[2:]), ops.Reshape()(first_bias, (-1,)), second,
+            ops.Reshape()(second_bias, (count, hidden)), last, ops.Reshape()(last_bias, (count, out)))
+
+
+def shift_scale(h, eps):
+    """The (shift, scale) that a network's output h (N, 2C, H, W) means, both (N, C, H, W).
+
+    shift = the even channels, scale = sigmoid(odd channels + 2) + eps, the 2 being in the last bias already (`fold`).
+    """
+    shift, odd = even_odd(h)
+    return shift, ops.Sigmoid()(odd) + eps
 
 
 class CondAffineSeparatedAndCond(FlowCell):
@@ -70,11 +88,10 @@ class CondAffineSeparatedAndCond(FlowCell):
     inverse:   z2 ← z2/scale − shift             logdet = −Σ log scale_ft − Σ log scale
                z  ← z/scale_ft − shift_ft
 
-    A network's output h means shift = h[even channels], scale = sigmoid(h[odd channels] + 2) + eps.
-
-    cond = (shift_ft (N, C, H, W), scale_ft (N, C, H, W), hidden_ft (N, hidden, H, W)), by `condition`; hidden_ft is
-    the features' part of fAffine's first layer, which is affine: w ∗ (z1, ft) + b = w_z ∗ z1 + (w_ft ∗ ft + b).
-    None of them depends on z, so for one low-resolution image they are computed once.
+    cond = (features, weights), by `FlowLevel` for all its steps together.
+    features = (shift_ft (N, C, H, W), scale_ft (N, C, H, W), Σ log scale_ft (N,), hidden_ft (N, hidden, H, W)): all that
+    the image contributes; hidden_ft is the features' part of fAffine's first layer, which is affine:
+    w ∗ (z1, ft) + b = w_z ∗ z1 + (w_ft ∗ ft + b). weights, by `affine_weights`: the rest of fAffine.
     """
 
     def __init__(self, channels, feature_channels, hidden, eps):
@@ -84,55 +101,55 @@ class CondAffineSeparatedAndCond(FlowCell):
         self.fAffine = CouplingNet(self.kept + feature_channels, hidden, 2 * (channels - self.kept))
         self.fFeatures = CouplingNet(feature_channels, hidden, 2 * channels)
 
-    def feature_layers(self):
-        """The two layers that meet ft, fFeatures' first and the features' part of fAffine's first.
-
-        Returns (weight, weight, bias, bias), weights (hidden, F, 3, 3), biases (hidden,).
-        """
-        weight_features, bias_features = self.fFeatures.first()
-        weight_affine, bias_affine = self.fAffine.first()
-        return weight_features, weight_affine[:, self.kept:], bias_features, bias_affine
-
-    def condition(self, first_features, first_affine):
-        """cond, from the results of `feature_layers`, both (N, hidden, H, W)."""
-        shift, scale = self._shift_scale(self.fFeatures(first_features))
-        return shift, scale, first_affine
-
     def construct(self, x, cond):
-        shift_ft, scale_ft, hidden_ft = cond
-        z = (x + shift_ft) * scale_ft
-        z1, z2 = self._halves(z)
-        shift, scale = self._shift_scale(self.fAffine(self._first(z1, hidden_ft)))
-        z2 = (z2 + shift) * scale
-        return ops.Concat(1)((z1, z2)), self._logdet(scale_ft, scale)
+        (shift_ft, scale_ft, log_scale_ft, hidden_ft), weights = cond
+        z1, z2 = self._halves((x + shift_ft) * scale_ft)
+        shift, scale = self._affine(z1, hidden_ft, weights)
+        return ops.Concat(1)((z1, (z2 + shift) * scale)), log_scale_ft + sum_per_image(ops.Log()(scale))
 
     def inverse(self, z, cond):
-        shift_ft, scale_ft, hidden_ft = cond
+        (shift_ft, scale_ft, log_scale_ft, hidden_ft), weights = cond
         z1, z2 = self._halves(z)
-        shift, scale = self._shift_scale(self.fAffine(self._first(z1, hidden_ft)))
-        z2 = z2 / scale - shift
-        x = ops.Concat(1)((z1, z2)) / scale_ft - shift_ft
-        return x, -self._logdet(scale_ft, scale)
+        shift, scale = self._affine(z1, hidden_ft, weights)
+        x = ops.Concat(1)((z1, z2 / scale - shift)) / scale_ft - shift_ft
+        return x, -log_scale_ft - sum_per_image(ops.Log()(scale))
 
     def initialise(self, x, features):
         """Host side: sets the ActNorms inside for this batch, fFeatures' first; returns the coupling's output."""
-        features_net, affine_net = self.fFeatures.cell_list[0], self.fAffine.cell_list[0]
-        shift_ft, scale_ft = self._shift_scale(self.fFeatures.initialise(conv2d(features, features_net.weight)))
+        shift_ft, scale_ft = self._initial_shift_scale(self.fFeatures.initialise(features))
         z1, z2 = self._halves((x + shift_ft) * scale_ft)
-        first = conv2d(ops.Concat(1)((z1, features)), affine_net.weight)
-        shift, scale = self._shift_scale(self.fAffine.initialise(first))
+        shift, scale = self._initial_shift_scale(self.fAffine.initialise(ops.Concat(1)((z1, features))))
         return ops.Concat(1)((z1, (z2 + shift) * scale))
 
-    def _first(self, z1, hidden_ft):
-        weight, _ = self.fAffine.first()
-        return conv2d(z1, weight[:, :self.kept]) + hidden_ft
+    def _initial_shift_scale(self, h):
+        shift, odd = even_odd(h)
+        return shift, ops.Sigmoid()(odd + 2.0) + self.eps
+
+    def _affine(self, z1, hidden_ft, weights):
+        """(shift, scale) for z2; the network computes in its weights' type."""
+        first, second, second_bias, last, last_bias = weights
+        h = conv2d(ops.Cast()(z1, first.dtype), first) + ops.Cast()(hidden_ft, first.dtype)
+        h = ops.ReLU()(ops.BiasAdd()(conv2d(ops.ReLU()(h), second), second_bias))
+        h = ops.BiasAdd()(last_conv2d(h, last, last_bias.shape[0]), last_bias)
+        return shift_scale(ops.Cast()(h, mstype.float32), self.eps)
 
     def _halves(self, z):
         return z[:, :self.kept], z[:, self.kept:]
 
-    def _shift_scale(self, h):
-        shift, odd = even_odd(h)
-        return shift, ops.Sigmoid()(odd + 2.0) + self.eps
 
-    def _logdet(self, scale_ft, scale):
-        return sum_per_image(ops.Log()(scale_ft)) + sum_per_image(ops.Log()(scale))
+def affine_weights(folded, kept):
+    """`weights` of K couplings, a tuple of K, from their folded fAffine; z1 has `kept` channels."""
+    first, _, second, second_bias, last, last_bias = folded
+    first = ops.Reshape()(first[:, :kept], (second.shape[0], -1, kept, 3, 3))
+    return unstack((first, second, second_bias, last_weights(last), last_bias))
+
+
+def last_weights(weights):
+    """K last layers' weights (K, out, hidden, 3, 3) as `last_conv2d` takes them."""
+    return transposed_weights(weights) if weights.shape[1] < weights.shape[2] else weights
+
+
+def last_conv2d(h, weight, out, group=1):
+    """The last layer of `group` networks of `out` channels each: transposed where it narrows, which is cheaper."""
+    narrows = out < h.shape[1] // group
+    return transposed_conv2d(h, weight, group) if narrows else conv2d(h, weight, group)

@@ -3,12 +3,8 @@
 """The conditional flow between images and latents (SRFlow, section 3.4)."""
 from mindspore import nn, ops
 
-from src.model.Flow import FlowCell, Squeeze, conv2d, per_image
-from src.model.FlowAffineCouplingsAblation import CondAffineSeparatedAndCond
-from src.model.FlowStep import FlowStep
-from src.model.RRDBNet import level_features
-from src.model.slogdet import SLogDet, matrix_inverse
-from src.model.Split import Split2d
+from src.model.Flow import FlowCell, per_image
+from src.model.FlowLevel import FlowLevel
 
 
 class FlowUpsamplerNet(FlowCell):
@@ -17,48 +13,45 @@ class FlowUpsamplerNet(FlowCell):
     construct(x, cond) -> (latents, logdet)      x (N, 3, H, W); latents: those split off, in order, z last
     inverse(latents, cond) -> (x, logdet)
 
-    cond = `conditions(couplings, mixers)`: for each level, one entry for each of its layers. `layers` holds all
-    layers of all levels in encoding order, and with them the parameters' names.
+    cond = (weights, conditions), by the methods of these names, of each level in order. `layers` holds all layers of
+    all levels in encoding order, and with them the parameters' names.
 
-    levels: their number; K, n_transitions: steps of a level with and without coupling; split_levels: how many levels,
-    from the first, end in a split; feature_channels: of one level's conditional features; hidden, eps: of couplings.
+    levels: their number, the first at 2^(levels−2) times the low resolution; K, n_transitions: steps of a level with
+    and without coupling; split_levels: how many levels, from the first, end in a split; own_channels,
+    stacked_channels: of a level's conditional features; hidden, eps: of couplings.
     """
 
-    def __init__(self, levels, K, n_transitions, split_levels, feature_channels, hidden, eps):
+    def __init__(self, levels, K, n_transitions, split_levels, own_channels, stacked_channels, hidden, eps):
         super().__init__()
-        self.n_levels, self.K, self.n_transitions, self.split_levels = levels, K, n_transitions, split_levels
-        self.slogdet = SLogDet()
-        # Plain tuples of the layers: slicing a CellList would make a new one and rename its parameters.
+        self.n_levels, self.K, self.split_levels = levels, K, split_levels
+        # A plain tuple, because the parameters are named by their places in `layers`.
         self._levels = ()
         channels, self.level_channels, self.kept = 3, (), ()
         for level in range(levels):
             channels *= 4
+            self._levels += (FlowLevel(channels, own_channels, stacked_channels, levels - 2 - level, K, n_transitions,
+                                       hidden, eps, level < split_levels),)
             self.level_channels += (channels,)
-            layers = [Squeeze()]
-            layers += [FlowStep(channels) for _ in range(n_transitions)]
-            layers += [FlowStep(channels, CondAffineSeparatedAndCond(channels, feature_channels, hidden, eps))
-                       for _ in range(K)]
-            if level < split_levels:
-                layers.append(Split2d(channels))
-                channels //= 2
-            self._levels += (tuple(layers),)
+            channels = self._levels[level].kept
             self.kept += (channels,)
-        self.layers = nn.CellList([layer for layers in self._levels for layer in layers])
-        self._bind_methods()
+        self.layers = nn.CellList([layer for level in self._levels for layer in level.layers])
+        for level in self._levels:
+            level.keep_parameters()
+        # Bound methods, because graph mode in MindSpore 1.7 can call a method of a cell in a sequence only so.
+        self._inverses = tuple(level.inverse for level in self._levels)
+        self._weights = tuple(level.weights for level in self._levels)
+        self._feature_weights = tuple(level.feature_weights for level in self._levels)
+        self._conditions = tuple(level.conditions for level in self._levels)
 
-    def _bind_methods(self):
-        """Keeps the layers' methods as attributes: graph mode in MindSpore 1.7 can call a method of a cell in a
-        sequence only so."""
-        self._inverses = tuple(tuple(layer.inverse for layer in layers) for layers in self._levels)
-        steps = [self.steps(level) for level in range(self.n_levels)]
-        self._mixing_weights = tuple(tuple(step.mixing_weight for step in level) for level in steps)
-        couplings = [[step.affine for step in level[self.n_transitions:]] for level in steps]
-        self._feature_layers = tuple(tuple(affine.feature_layers for affine in level) for level in couplings)
-        self._coupling_conditions = tuple(tuple(affine.condition for affine in level) for level in couplings)
+    def compute_in_half(self):
+        """The coupling networks in float16 from now on; the rest, log-dets among it, stays float32."""
+        for level in self._levels:
+            level.half = True
 
-    def steps(self, level):
-        """The flow steps of a level (0-based), transitions first, as a tuple of cells."""
-        return self._levels[level][1:1 + self.n_transitions + self.K]
+    def recompute_steps(self):
+        """Training computes the steps again in the backward pass instead of keeping their results; graph mode only."""
+        for level in self._levels:
+            level.recompute_steps()
 
     def latent_shapes(self, height, width):
         """Shapes (C, H, W) of the latents of a (height, width) high-resolution image, in `construct`'s order."""
@@ -66,67 +59,49 @@ class FlowUpsamplerNet(FlowCell):
         splits = [(self.level_channels[level] - self.kept[level],) + sizes[level] for level in range(self.split_levels)]
         return tuple(splits) + ((self.kept[-1],) + sizes[-1],)
 
-    def mixers(self):
-        """For each level ((S, C, C) inverses, (S,) log|det|) of its S steps' 1×1 weights; one call per size."""
-        mixers = ()
-        for level in self._mixing_weights:
-            weights = ()
-            for weight in level:  # a comprehension over calls crashes MindSpore 1.7's compiler
-                weights = weights + (weight(),)
-            weights = ops.Stack(0)(weights)
-            _, log_abs_det = self.slogdet(weights)
-            mixers = mixers + ((matrix_inverse(weights), log_abs_det),)
-        return mixers
+    def weights(self):
+        """What construct and inverse need of the parameters."""
+        weights = ()
+        for level_weights in self._weights:
+            weights = weights + (level_weights(),)
+        return weights
 
-    def couplings(self, features):
-        """For each level, each coupling's cond, in order. features: what RRDBNet returns.
+    def feature_weights(self):
+        """What `conditions` needs of the parameters."""
+        weights = ()
+        for level_weights in self._feature_weights:
+            weights = weights + (level_weights(),)
+        return weights
 
-        This is the part of the flow that does not depend on the image to encode or the latents to decode.
-        """
+    def conditions(self, features, feature_weights):
+        """What the low-resolution image contributes to the couplings; features: what RRDBNet returns."""
         own, stacked = features
-        couplings = ()
-        for own_features, layers, conditions in zip(own, self._feature_layers, self._coupling_conditions):
-            first = _first_layers(level_features(own_features, stacked), layers)
-            level = ()
-            for k, condition in enumerate(conditions):
-                level = level + (condition(first[2 * k], first[2 * k + 1]),)
-            couplings = couplings + (level,)
-        return couplings
-
-    def conditions(self, couplings, mixers):
-        """The cond of `construct` and `inverse`, from what `couplings` and `mixers` return."""
         conditions = ()
-        for coupling, (inverses, log_abs_dets) in zip(couplings, mixers):
-            level = ((),)  # the squeeze
-            transitions = ((),) * self.n_transitions
-            for inverse, log_abs_det, cond in zip(ops.Unstack(0)(inverses), ops.Unstack(0)(log_abs_dets),
-                                                  transitions + coupling):
-                level = level + (((inverse, log_abs_det), cond),)
-            conditions = conditions + (level + ((),),)  # the split, where there is one
+        for level_conditions, own_features, weights in zip(self._conditions, own, feature_weights):
+            conditions = conditions + (level_conditions(own_features, stacked, weights),)
         return conditions
 
     def construct(self, x, cond):
+        weights, conditions = cond
         latents = ()
         logdet = per_image(0.0, x.shape[0])
-        for level, layers in enumerate(self._levels):
-            for layer, layer_cond in zip(layers, cond[level]):
-                x, term = layer(x, layer_cond)
-                logdet = logdet + term
-            if level < self.split_levels:
-                latents = latents + (x[:, self.kept[level]:],)
-                x = x[:, :self.kept[level]]
+        for i, level in enumerate(self._levels):
+            x, term = level(x, (weights[i], conditions[i]))
+            logdet = logdet + term
+            if i < self.split_levels:
+                latents = latents + (x[:, self.kept[i]:],)
+                x = x[:, :self.kept[i]]
         return latents + (x,), logdet
 
     def inverse(self, z, cond):
+        weights, conditions = cond
         x = z[-1]
         logdet = per_image(0.0, x.shape[0])
-        for level in range(self.n_levels)[::-1]:
-            if level < self.split_levels:
-                x = ops.Concat(1)((x, z[level]))
-            inverses = self._inverses[level]
-            for inverse, layer_cond in zip(inverses[::-1], cond[level][:len(inverses)][::-1]):
-                x, term = inverse(x, layer_cond)
-                logdet = logdet + term
+        for i in range(self.n_levels)[::-1]:
+            if i < self.split_levels:
+                x = ops.Concat(1)((x, z[i]))
+            x, term = self._inverses[i](x, (weights[i], conditions[i]))
+            logdet = logdet + term
         return x, logdet
 
     def initialise(self, x, features):
@@ -135,21 +110,5 @@ class FlowUpsamplerNet(FlowCell):
         x: float32 (N, 3, H, W), dequantised as in training; features: what RRDBNet returns for its LR images.
         """
         own, stacked = features
-        for level, layers in enumerate(self._levels):
-            x, _ = layers[0].construct(x)
-            ft = level_features(own[level], stacked)
-            for step in self.steps(level):
-                x = step.initialise(x, ft)
-            if level < self.split_levels:
-                x, _ = layers[-1].construct(x)
-                x = x[:, :self.kept[level]]
-
-
-def _first_layers(ft, feature_layers):
-    """Both feature layers of every step over ft (N, F, H, W), as one convolution: two (N, hidden, H, W) per step."""
-    weights, biases = (), ()
-    for layers in feature_layers:
-        layer = layers()
-        weights = weights + layer[:2]
-        biases = biases + layer[2:]
-    return ops.Split(1, len(weights))(ops.BiasAdd()(conv2d(ft, ops.Concat(0)(weights)), ops.Concat(0)(biases)))
+        for level, own_features in zip(self._levels, own):
+            x = level.initialise(x, own_features, stacked)[:, :level.kept]

@@ -7,7 +7,8 @@ import mindspore.common.dtype as mstype
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from src.model.Flow import conv2d
+from src.model.Flow import ParameterStacks, as_tensor, in_type, unstack
+from src.model.convolutions import conv2d, nearest_up2, phase_weights, upsampled_conv2d
 
 RESIDUAL_SCALE = 0.2
 
@@ -15,21 +16,6 @@ RESIDUAL_SCALE = 0.2
 def _lrelu(x):
     """LeakyReLU of slope 0.2."""
     return ops.Maximum()(x, 0.2 * x)
-
-
-def nearest_up2(x):
-    """Repeats every row and column: (N, C, H, W) -> (N, C, 2H, 2W)."""
-    n, c, h, w = x.shape
-    # A broadcast product: on the CPU twice as fast as stacking, and six times as fast as ResizeNearestNeighbor.
-    repeated = ops.Reshape()(x, (n, c, h, 1, w, 1)) * ops.Ones()((1, 1, 1, 2, 1, 2), mstype.float32)
-    return ops.Reshape()(repeated, (n, c, 2 * h, 2 * w))
-
-
-def nearest_down2(x):
-    """Takes the even rows and columns: (N, C, H, W) -> (N, C, H/2, W/2), H and W even."""
-    n, c, h, w = x.shape
-    x = ops.Unstack(3)(ops.Reshape()(x, (n, c, h // 2, 2, w)))[0]
-    return ops.Unstack(4)(ops.Reshape()(x, (n, c, h // 2, w // 2, 2)))[0]
 
 
 def mean_down2(x):
@@ -48,8 +34,13 @@ class Conv2d(nn.Cell):
         self.weight = Parameter(Tensor(weight.astype(np.float32)), name="weight")
         self.bias = Parameter(Tensor(bias.astype(np.float32)), name="bias")
 
+    def values(self):
+        """weight and bias."""
+        return as_tensor(self.weight), as_tensor(self.bias)
+
     def construct(self, x):
-        return ops.BiasAdd()(conv2d(x, self.weight), self.bias)
+        """In x's type."""
+        return _biased_conv2d(x, (ops.Cast()(self.weight, x.dtype), ops.Cast()(self.bias, x.dtype)))
 
 
 class SmallConv2d(Conv2d):
@@ -63,23 +54,67 @@ class SmallConv2d(Conv2d):
 
 
 class ResidualDenseBlock(nn.Cell):
-    """Five convolutions, each fed the block's input and all earlier outputs; the last one is the scaled residual."""
+    """Five convolutions, each fed the block's input and all earlier outputs; the last one is the scaled residual.
+
+    A convolution of a concatenation is the sum of its parts' convolutions. So each part, as soon as it is there, is
+    convolved once for all of its later consumers: the same multiplications, nothing concatenated, and a third of the
+    work and memory of unfolding parts for the matrix product.
+    """
 
     def __init__(self, nf, gc):
         super().__init__()
+        self.gc = gc
         self.conv1 = SmallConv2d(nf, gc)
         self.conv2 = SmallConv2d(nf + gc, gc)
         self.conv3 = SmallConv2d(nf + 2 * gc, gc)
         self.conv4 = SmallConv2d(nf + 3 * gc, gc)
         self.conv5 = SmallConv2d(nf + 4 * gc, nf)
 
-    def construct(self, x):
-        x1 = _lrelu(self.conv1(x))
-        x2 = _lrelu(self.conv2(ops.Concat(1)((x, x1))))
-        x3 = _lrelu(self.conv3(ops.Concat(1)((x, x1, x2))))
-        x4 = _lrelu(self.conv4(ops.Concat(1)((x, x1, x2, x3))))
-        x5 = self.conv5(ops.Concat(1)((x, x1, x2, x3, x4)))
-        return x5 * RESIDUAL_SCALE + x
+    def parameters_in_order(self):
+        """The five weights, then the five biases, as `grouped_by_consumer` takes them."""
+        convs = (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5)
+        return [conv.weight for conv in convs] + [conv.bias for conv in convs]
+
+    def construct(self, x, weights):
+        """x (N, nf, H, W); weights: one block's, as `grouped_by_consumer` gives them."""
+        pending = ops.BiasAdd()(conv2d(x, weights[0]), weights[5])
+        for weight in weights[1:5]:
+            output = _lrelu(pending[:, :self.gc])
+            pending = pending[:, self.gc:] + conv2d(output, weight)
+        return pending * RESIDUAL_SCALE + x
+
+
+def grouped_by_consumer(values, nf, gc):
+    """Of R dense blocks the weights by part instead of by convolution: a tuple of R.
+
+    values: the blocks' `parameters_in_order`, each stacked over the blocks. A block's: the weights of its input,
+    (4·gc + nf, nf, 3, 3), and of the four outputs, (k·gc + nf, gc, 3, 3), k = 3 … 0, for all consumers in order; and
+    all biases (4·gc + nf,).
+    """
+    # Cut into pieces of equal width: the gradient of such a cut is one concatenation.
+    width = math.gcd(nf, gc)
+    head, step = nf // width, gc // width
+    pieces = ()
+    for k, weight in enumerate(values[:5]):
+        count, c_out = weight.shape[:2]
+        n_pieces = head + k * step
+        flat = ops.Reshape()(weight, (count, c_out, n_pieces, width * 9))
+        pieces = pieces + (ops.Split(2, n_pieces)(flat) if n_pieces > 1 else (flat,),)
+    columns = ()
+    for i in range(head + 4 * step):
+        first_consumer = 0 if i < head else (i - head) // step + 1
+        same = ()
+        for consumer in pieces[first_consumer:]:
+            same = same + (consumer[i],)
+        columns = columns + (ops.Concat(1)(same) if len(same) > 1 else same[0],)
+    ends = (0, head, head + step, head + 2 * step, head + 3 * step, head + 4 * step)
+    parts = ()
+    for part in range(5):
+        own = columns[ends[part]:ends[part + 1]]
+        weight = ops.Concat(2)(own) if len(own) > 1 else own[0]
+        count, c_out = weight.shape[:2]
+        parts = parts + (ops.Reshape()(weight, (count, c_out, -1, 3, 3)),)
+    return unstack(parts + (ops.Concat(1)(values[5:]),))
 
 
 class RRDB(nn.Cell):
@@ -91,8 +126,10 @@ class RRDB(nn.Cell):
         self.RDB2 = ResidualDenseBlock(nf, gc)
         self.RDB3 = ResidualDenseBlock(nf, gc)
 
-    def construct(self, x):
-        return self.RDB3(self.RDB2(self.RDB1(x))) * RESIDUAL_SCALE + x
+    def construct(self, x, weights):
+        """weights: of the three blocks in order."""
+        h = self.RDB2(self.RDB1(x, weights[0]), weights[1])
+        return self.RDB3(h, weights[2]) * RESIDUAL_SCALE + x
 
 
 class RRDBNet(nn.Cell):
@@ -116,52 +153,68 @@ class RRDBNet(nn.Cell):
         # Not registered again: the children above own the names.
         self._upconvs = tuple(getattr(self, f"upconv{k}") for k in range(1, doublings + 1))
         self.flow_upconvs = doublings - 1
+        # Bound methods, because graph mode in MindSpore 1.7 can call a method of a cell in a sequence only so.
+        self._upconv_values = tuple(upconv.values for upconv in self._upconvs)
+        dense_blocks = [rdb for block in self.RRDB_trunk for rdb in (block.RDB1, block.RDB2, block.RDB3)]
+        self._dense_blocks = (ParameterStacks([rdb.parameters_in_order() for rdb in dense_blocks]),)
+        self.nf, self.gc = nf, gc
+        self.half = False
 
-    def construct(self, lr):
-        """lr float32 (N, 3, h, w) in [0, 1], h and w even -> (own, stacked).
+    def compute_in_half(self):
+        """Computes in float16 from now on; the parameters stay float32."""
+        self.half = True
+
+    def weights(self):
+        """What construct needs of the parameters, in the type to compute in: (first and trunk convolution, upconvs,
+        dense blocks)."""
+        upconvs = ()
+        for values in self._upconv_values[:self.flow_upconvs]:
+            weight, bias = values()
+            upconvs = upconvs + (phase_weights(weight) + (bias,),)
+        edges = (self.conv_first.values(), self.trunk_conv.values())
+        weights = (edges, upconvs, grouped_by_consumer(self._dense_blocks[0](), self.nf, self.gc))
+        return in_type(weights, mstype.float16) if self.half else weights
+
+    def construct(self, lr, weights):
+        """lr float32 (N, 3, h, w) in [0, 1], h and w even -> (own, stacked); weights by the method of this name.
 
         own: one (N, nf, ·, ·) per level, level 1 (s/2·h, s/2·w) first, level L (h/2, w/2) last.
-        stacked: (N, len(blocks)·nf, h, w), the same for all levels. `level_features` joins the two.
+        stacked: (N, len(blocks)·nf, h, w), the same for all levels. All in the weights' type.
         """
-        last, block_outputs = self._trunk(lr)
+        last, block_outputs = self._trunk(lr, weights)
         own = (last, mean_down2(last))
         fea = last
-        for upconv in self._upconvs[:self.flow_upconvs]:
-            fea = _lrelu(upconv(nearest_up2(fea)))
+        for upconv in weights[1]:
+            fea = _lrelu(ops.BiasAdd()(upsampled_conv2d(fea, upconv[:4]), upconv[4]))
             own = (fea,) + own
         return own, ops.Concat(1)(block_outputs)
 
     def image(self, lr):
-        """The super-resolved image that L1 pre-training compares: (N, 3, h, w) -> (N, 3, s·h, s·w)."""
-        fea, _ = self._trunk(lr)
+        """The super-resolved image that L1 pre-training compares: (N, 3, h, w) -> float32 (N, 3, s·h, s·w)."""
+        fea, _ = self._trunk(lr, self.weights())
         for upconv in self._upconvs:
             fea = _lrelu(upconv(nearest_up2(fea)))
-        return self.conv_last(_lrelu(self.HRconv(fea)))
+        return ops.Cast()(self.conv_last(_lrelu(self.HRconv(fea))), mstype.float32)
 
     def image_only_parameters(self):
         """The parameters that `image` needs and the flow does not."""
         cells = self._upconvs[self.flow_upconvs:] + (self.HRconv, self.conv_last)
         return [p for cell in cells for p in cell.get_parameters()]
 
-    def _trunk(self, lr):
-        fea = self.conv_first(lr)
+    def _trunk(self, lr, weights):
+        (first, trunk), _, dense_blocks = weights
+        fea = _biased_conv2d(ops.Cast()(lr, first[0].dtype), first)
         block_outputs = ()
-        for i, block in enumerate(self.RRDB_trunk):
-            fea = block(fea)
+        # Blocks differ by their weights only, which they are given: the first computes for all, and the compiler reads
+        # it once.
+        for i in range(len(self.RRDB_trunk)):
+            fea = self.RRDB_trunk[0](fea, dense_blocks[3 * i:3 * i + 3])
             if i in self.blocks:
                 block_outputs = block_outputs + (fea,)
         # SRFlow adds the last block's output here, ESRGAN the first convolution's.
-        return fea + self.trunk_conv(fea), block_outputs
+        return fea + _biased_conv2d(fea, trunk), block_outputs
 
 
-def level_features(own, stacked):
-    """One level's conditional features: (N, nf, H, W) and the stack (N, S, h, w) -> (N, nf + S, H, W).
-
-    The stack is resized to the level by nearest neighbour; H/h is a power of two from ½ upwards.
-    """
-    resized = stacked
-    while resized.shape[2] < own.shape[2]:
-        resized = nearest_up2(resized)
-    if resized.shape[2] > own.shape[2]:
-        resized = nearest_down2(resized)
-    return ops.Concat(1)((own, resized))
+def _biased_conv2d(x, values):
+    weight, bias = values
+    return ops.BiasAdd()(conv2d(x, weight), bias)

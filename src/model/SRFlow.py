@@ -9,8 +9,9 @@ import numpy as np
 from mindspore import Tensor
 
 from src.model.SRFlowNet import Conditioner, Decoder, Encoder, SRFlowNet
+from src.model.packed import flatten, from_arrays, halved, make_weights
 from src.model_utils.checkpoint import INFERENCE, CheckpointError, load_parameters, read_checkpoint
-from src.model_utils.options import OptionsError, load_options
+from src.model_utils.options import OptionsError, differences, load_options
 from src.model_utils.util import set_device
 
 
@@ -23,73 +24,88 @@ class SRFlow:
     Every new size of image is compiled once. The weights are read when the object is made and again by `refresh`.
     """
 
-    def __init__(self, net, quant=32):
-        """net: SRFlowNet with weights; quant: levels of the dequantisation noise that `encode` adds."""
+    def __init__(self, net, quant=32, packed=None):
+        """net: SRFlowNet; quant: levels of the dequantisation noise that `encode` adds.
+
+        packed: the weights to use, as `make_weights` gives them; None: those that the parameters of net make.
+        """
         self.net = net
         self.scale = net.scale
         self.quant = quant
-        self._encoder, self._conditioner, self._decoder = Encoder(net), Conditioner(net), Decoder(net)
-        self.refresh()
+        weights = packed or make_weights(net)
+        self._conditioner, self._encoder, self._decoder = (cell(net, weights)
+                                                           for cell in (Conditioner, Encoder, Decoder))
+        self._use(weights)
 
     @classmethod
-    def from_checkpoint(cls, path, opt=None, device_target="CPU", device_id=0):
+    def from_checkpoint(cls, path, opt=None, device_target="CPU", device_id=0, precision="float32"):
         """The network with the weights of a checkpoint that train.py or train2test.py wrote.
 
-        opt: Options or the path of a YAML whose network to build; None: the one that the checkpoint describes.
+        opt: Options or the path of a YAML whose network the checkpoint must have; None: whatever it has. precision:
+        float16 computes RRDB and coupling networks in half precision, which is for GPUs.
         Raises CheckpointError (a ValueError) for a file that cannot be used and DeviceError for the device.
         """
+        if precision not in ("float32", "float16"):
+            raise ValueError(f"precision: expected 'float32' or 'float16', got {precision!r}")
         set_device(device_target, device_id)
         checkpoint = read_checkpoint(path)
         if checkpoint.options.model != "SRFlow":
             raise CheckpointError(f"{path}: an {checkpoint.options.model} checkpoint, expected one of SRFlow")
-        if opt is None:
-            opt = checkpoint.options
-        elif isinstance(opt, (str, os.PathLike)):
+        if isinstance(opt, (str, os.PathLike)):
             opt = load_options(opt)
-        net = build_network(opt)
-        arrays = checkpoint.parameters()
+        if opt is not None:
+            _require_network(checkpoint, opt, path)
+        net, quant = build_network(checkpoint.options), (opt or checkpoint.options).datasets.train.quant
+        if precision == "float16":
+            net.compute_in_half()
         if checkpoint.kind == INFERENCE:
-            arrays = invert_mixing_weights(arrays)
-        load_parameters(net, arrays, path)
-        return cls(net, opt.datasets.train.quant)
+            weights = from_arrays(checkpoint.arrays)
+            return cls(net, quant, halved(weights) if precision == "float16" else weights)
+        load_parameters(net, checkpoint.parameters(), path)
+        require_invertible(net, path)
+        return cls(net, quant)
 
     def refresh(self):
-        """Takes the inverses of the 1×1 weights anew, in float64; needed after the network's weights have changed."""
-        flow = self.net.flowUpsamplerNet
-        self._mixers = []
-        for level in range(flow.n_levels):
-            weights = np.stack([step.invconv.weight.asnumpy() for step in flow.steps(level)]).astype(np.float64)
-            self._mixers.append(Tensor(np.linalg.inv(weights).astype(np.float32)))
-            self._mixers.append(Tensor(np.linalg.slogdet(weights)[1].astype(np.float32)))
+        """Takes the network's weights anew; needed after they have changed."""
+        self._use(make_weights(self.net))
 
-    def sample(self, lr, heat=0.9, n=1, seed=None):
+    def _use(self, weights):
+        self._feature_weights, self._flow_weights = flatten(weights)
+        self._last_lr, self._conditions = None, None
+
+    def sample(self, lr, heat=0.9, n=1, seed=None, batch=1):
         """n super-resolved images of each low-resolution image.
 
         lr uint8 (h, w, 3) -> uint8 (n, s·h, s·w, 3), clipped and truncated as the official evaluation does; or
         lr float32 (N, 3, h, w) in [0, 1] -> float32 (n, N, 3, s·h, s·w), not clipped. Odd sizes are padded by
         reflection and cropped back. heat: the latents' standard deviation. seed: the same seed gives the same images;
-        sample i does not depend on n. None: another draw each time.
+        sample i does not depend on n. None: another draw each time. batch: how many samples of an image are computed
+        together; each batch size is compiled once.
         """
         if not isinstance(heat, numbers.Real) or not 0 <= heat < math.inf:
             raise ValueError(f"heat: expected a number >= 0, got {heat!r}")
-        if not isinstance(n, numbers.Integral) or n < 1:
-            raise ValueError(f"n: expected an integer >= 1, got {n!r}")
+        for name, value in (("n", n), ("batch", batch)):
+            if not isinstance(value, numbers.Integral) or value < 1:
+                raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
         if seed is not None and (not isinstance(seed, numbers.Integral) or not 0 <= seed < 2 ** 32):
             raise ValueError(f"seed: expected None or an integer from 0 to 2**32 - 1, got {seed!r}")
-        batch, is_picture = _as_batch(lr)
-        samples = np.stack(list(self._samples(batch, heat, n, seed)))
+        images, is_picture = _as_batch(lr)
+        seeds = np.random.RandomState(seed).randint(0, 2 ** 31 - 1, n)
+        # Several images have conditions of their own, which samples of one cannot share in a batch.
+        size = batch if len(images) == 1 else 1
+        samples = np.concatenate([self._samples(images, heat, seeds[start:start + size])
+                                  for start in range(0, n, size)])
         return to_uint8(samples[:, 0]) if is_picture else samples
 
-    def _samples(self, lr, heat, n, seed):
-        """One float32 (N, 3, H, W) after the other; what does not depend on the latents is computed once."""
-        height, width = lr.shape[2:]
+    def _samples(self, lr, heat, seeds):
+        """One sample of each image for each of the seeds, decoded together: float32 (len(seeds), N, 3, H, W)."""
+        height, width = (side * self.scale for side in lr.shape[2:])
         conditions, shapes = self._condition(pad_to_even(lr))
-        generator = np.random.RandomState(seed)
-        seeds = generator.randint(0, 2 ** 31 - 1, n)
-        for sample_seed in seeds:
-            noise = np.random.RandomState(sample_seed)
-            latents = [(heat * noise.standard_normal(shape)).astype(np.float32) for shape in shapes]
-            yield self._decode(conditions, latents)[:, :, :height * self.scale, :width * self.scale]
+        latents = []
+        for noise in [np.random.RandomState(seed) for seed in seeds]:
+            latents.append([(heat * noise.standard_normal(shape)).astype(np.float32) for shape in shapes])
+        images = self._decode(conditions, [np.concatenate(same) for same in zip(*latents)])[:, :, :height, :width]
+        return images.reshape((len(seeds), len(lr)) + images.shape[1:])
 
     def encode(self, hr, lr, noise=None):
         """(latents, nll, logdet) of high-resolution images.
@@ -112,7 +128,8 @@ class SRFlow:
                 raise ValueError(f"noise: expected hr's shape {hr.shape}, got {np.shape(noise)}")
             hr = dequantise(hr, np.asarray(noise, np.float32), self.quant)
             constant = -math.log(self.quant) * pixels
-        outputs = [output.asnumpy() for output in self._encoder(Tensor(hr), Tensor(lr))]
+        conditions, _ = self._condition(lr)
+        outputs = [output.asnumpy() for output in self._encoder(Tensor(hr), *self._flow_weights, *conditions)]
         latents, logdet = tuple(outputs[:-1]), outputs[-1].astype(np.float64) + constant
         for latent in latents[:-1]:
             logdet = logdet + _log_normal(latent)
@@ -133,14 +150,18 @@ class SRFlow:
         return self._decode(conditions, latents)
 
     def _condition(self, lr):
-        """What decoding needs of the images, and the shapes of their latents."""
+        """What decoding needs of the images, and the shapes of their latents. The last images' is kept, so that all
+        that is done with them, one call after the other, computes it once."""
+        if self._last_lr is None or not np.array_equal(self._last_lr, lr):
+            self._conditions = self._conditioner(Tensor(lr), *self._feature_weights)
+            self._last_lr = lr.copy()
         height, width = lr.shape[2] * self.scale, lr.shape[3] * self.scale
         shapes = [(lr.shape[0],) + shape for shape in self.net.flowUpsamplerNet.latent_shapes(height, width)]
-        return self._conditioner(Tensor(lr)), shapes
+        return self._conditions, shapes
 
     def _decode(self, conditions, latents):
         latents = [Tensor(np.ascontiguousarray(latent, np.float32)) for latent in latents]
-        return self._decoder(*latents, *self._mixers, *conditions).asnumpy()
+        return self._decoder(*latents, *self._flow_weights, *conditions).asnumpy()
 
 
 def build_network(opt):
@@ -157,16 +178,22 @@ def build_network(opt):
                      flow.additionalFlowNoAffine, split_levels, coupling.hidden_channels, coupling.eps)
 
 
-def invert_mixing_weights(arrays):
-    """The parameters with every 1×1 weight replaced by its inverse, computed in float64."""
-    inverted = dict(arrays)
-    for name, value in arrays.items():
-        if name.endswith(".invconv.weight"):
-            try:
-                inverted[name] = np.linalg.inv(value.astype(np.float64)).astype(np.float32)
-            except np.linalg.LinAlgError:
-                raise CheckpointError(f"{name}: a singular matrix, it cannot be inverted") from None
-    return inverted
+def require_invertible(net, source):
+    """Raises CheckpointError, naming the layer, where a 1×1 weight of the network cannot be inverted."""
+    for parameter in net.get_parameters():
+        if parameter.name.endswith(".invconv.weight"):
+            sign, log_abs_det = np.linalg.slogdet(parameter.asnumpy().astype(np.float64))
+            if sign == 0 or not np.isfinite(log_abs_det):
+                raise CheckpointError(f"{source}: {parameter.name}: a singular matrix, it cannot be inverted; use "
+                                      "another checkpoint")
+
+
+def _require_network(checkpoint, opt, path):
+    changed = [key for key in differences(checkpoint.options, opt)
+               if key == "scale" or key.startswith("network_G") and not key.startswith("network_G.train_RRDB")]
+    if changed:
+        raise CheckpointError(f"{path}: weights of another network than the configuration's; they differ in "
+                              f"{', '.join(changed)}")
 
 
 def dequantise(hr, noise, quant):

@@ -3,11 +3,14 @@
 """The whole network, its likelihood, and the cells that are compiled: thin wrappers, one for each use."""
 import math
 
-from mindspore import Tensor, context, nn, ops
+import mindspore.common.dtype as mstype
+from mindspore import Tensor, nn, ops
 
 from src.model.Flow import gaussian_logp
 from src.model.FlowUpsamplerNet import FlowUpsamplerNet
 from src.model.RRDBNet import RRDBNet
+from src.model.packed import nest, sizes_of
+from src.model_utils.util import pynative_mode
 
 LOG_2 = math.log(2)
 
@@ -27,19 +30,22 @@ class SRFlowNet(nn.Cell):
         levels = int(math.log2(scale)) + 1
         self.scale = scale
         self.RRDB = RRDBNet(scale, nf, nb, gc, blocks)
-        self.flowUpsamplerNet = FlowUpsamplerNet(levels, K, n_transitions, split_levels,
-                                                 nf * (1 + len(blocks)), hidden, eps)
+        self.flowUpsamplerNet = FlowUpsamplerNet(levels, K, n_transitions, split_levels, nf, nf * len(blocks), hidden, eps)
+
+    def compute_in_half(self):
+        """RRDB and coupling networks in float16 from now on; parameters, log-dets, determinants stay float32."""
+        self.RRDB.compute_in_half()
+        self.flowUpsamplerNet.compute_in_half()
 
     def construct(self, hr, lr):
-        return self.flowUpsamplerNet(hr, self.conditions(lr))
+        return self.flowUpsamplerNet(hr, (self.flowUpsamplerNet.weights(), self._conditions(lr)))
 
     def inverse(self, latents, lr):
-        return self.flowUpsamplerNet.inverse(latents, self.conditions(lr))
+        return self.flowUpsamplerNet.inverse(latents, (self.flowUpsamplerNet.weights(), self._conditions(lr)))
 
-    def conditions(self, lr):
-        """The cond of the flow for these low-resolution images."""
-        flow = self.flowUpsamplerNet
-        return flow.conditions(flow.couplings(self.RRDB(lr)), flow.mixers())
+    def _conditions(self, lr):
+        features = self.RRDB(lr, self.RRDB.weights())
+        return self.flowUpsamplerNet.conditions(features, self.flowUpsamplerNet.feature_weights())
 
 
 def initialise_actnorms(net, hr, lr):
@@ -47,12 +53,8 @@ def initialise_actnorms(net, hr, lr):
 
     hr float32 (N, 3, s·h, s·w), dequantised if training is; lr float32 (N, 3, h, w).
     """
-    mode = context.get_context("mode")
-    context.set_context(mode=context.PYNATIVE_MODE)
-    try:
-        net.flowUpsamplerNet.initialise(Tensor(hr), net.RRDB(Tensor(lr)))
-    finally:
-        context.set_context(mode=mode)
+    with pynative_mode():
+        net.flowUpsamplerNet.initialise(Tensor(hr), net.RRDB(Tensor(lr), net.RRDB.weights()))
 
 
 def bits_per_pixel(latents, logdet, pixels):
@@ -104,57 +106,75 @@ class EncoderImage(nn.Cell):
         return self.encoder.image(lr)
 
 
-class Encoder(nn.Cell):
-    """(hr, lr) -> latents..., logdet: one flat tuple."""
-
-    def __init__(self, net):
-        super().__init__(auto_prefix=False)
-        self.net = net
-
-    def construct(self, hr, lr):
-        latents, logdet = self.net(hr, lr)
-        return latents + (logdet,)
-
-
 class Conditioner(nn.Cell):
-    """lr -> the couplings' conditions: all that decoding needs of the image, one flat tuple for `Decoder`."""
+    """(lr, weights...) -> all that encoding and decoding need of the low-resolution images: the conditions, flat.
 
-    def __init__(self, net):
+    weights: the first part of `packed.flatten`, to the constructor nested as `make_weights` gives them, of which only the
+    structure is kept. Flat arguments here and below, because MindSpore 1.7 takes a tuple argument for a constant and
+    would compile anew for each.
+    """
+
+    def __init__(self, net, weights):
         super().__init__(auto_prefix=False)
-        self.net = net
+        self.encoder, self.flow = net.RRDB, net.flowUpsamplerNet
+        encoder_weights, feature_weights, _ = weights
+        self.encoder_sizes, self.feature_sizes = sizes_of(encoder_weights), sizes_of(feature_weights)
+        self.n_encoder = sum(sum(group) for group in self.encoder_sizes)
 
-    def construct(self, lr):
+    def construct(self, *tensors):
+        features = self.encoder(tensors[0], nest(tensors, 1, self.encoder_sizes))
         flat = ()
-        for level in self.net.flowUpsamplerNet.couplings(self.net.RRDB(lr)):
-            for cond in level:
-                flat = flat + cond
+        for level in self.flow.conditions(features, nest(tensors, 1 + self.n_encoder, self.feature_sizes)):
+            for shift, scale, log_scale, hidden in level:
+                # float32: MindSpore 1.7 takes a graph's float16 output for something else when another graph reads it.
+                flat = flat + (shift, scale, log_scale, ops.Cast()(hidden, mstype.float32))
         return flat
 
 
-class Decoder(nn.Cell):
-    """(latents..., inverses and log|det| of each level..., what `Conditioner` returned...) -> hr.
+class Encoder(nn.Cell):
+    """(hr, weights..., what `Conditioner` returned...) -> latents..., logdet: one flat tuple.
 
-    Flat arguments, because MindSpore 1.7 takes a tuple argument for a constant and would compile anew for each.
+    weights: the second part of `packed.flatten`.
     """
 
-    def __init__(self, net):
+    def __init__(self, net, weights):
         super().__init__(auto_prefix=False)
         self.flow = net.flowUpsamplerNet
+        self.sizes = tuple(sizes_of(groups) for groups in weights[2])
+        self.counts = tuple(sum(sum(group) for group in sizes) for sizes in self.sizes)
+
+    def construct(self, *tensors):
+        latents, logdet = self.flow(tensors[0], _flow_cond(tensors, 1, self.sizes, self.counts, self.flow.K))
+        return latents + (logdet,)
+
+
+class Decoder(nn.Cell):
+    """(latents..., weights..., what `Conditioner` returned...) -> hr. weights: as for `Encoder`."""
+
+    def __init__(self, net, weights):
+        super().__init__(auto_prefix=False)
+        self.flow = net.flowUpsamplerNet
+        self.sizes = tuple(sizes_of(groups) for groups in weights[2])
+        self.counts = tuple(sum(sum(group) for group in sizes) for sizes in self.sizes)
         self.n_latents = self.flow.split_levels + 1
 
     def construct(self, *tensors):
-        flow = self.flow
-        latents = tensors[:self.n_latents]
-        at = self.n_latents
-        mixers, couplings = (), ()
-        for _ in range(flow.n_levels):
-            mixers = mixers + (tensors[at:at + 2],)
-            at += 2
-        for _ in range(flow.n_levels):
-            level = ()
-            for _ in range(flow.K):
-                level = level + (tensors[at:at + 3],)
-                at += 3
-            couplings = couplings + (level,)
-        hr, _ = flow.inverse(latents, flow.conditions(couplings, mixers))
+        cond = _flow_cond(tensors, self.n_latents, self.sizes, self.counts, self.flow.K)
+        hr, _ = self.flow.inverse(tensors[:self.n_latents], cond)
         return hr
+
+
+def _flow_cond(tensors, at, sizes, counts, steps):
+    """The flow's cond from tensors: from `at` on weights, by level `sizes` of groups and `counts` in all, then
+    conditions, of `steps` couplings per level four each."""
+    weights, conditions = (), ()
+    for level, level_sizes in enumerate(sizes):
+        weights = weights + (nest(tensors, at, level_sizes),)
+        at += counts[level]
+    for _ in sizes:
+        level_conditions = ()
+        for _ in range(steps):
+            level_conditions = level_conditions + (tensors[at:at + 4],)
+            at += 4
+        conditions = conditions + (level_conditions,)
+    return weights, conditions

@@ -20,9 +20,11 @@ from mindspore import Tensor
 from src.model_utils.options import options_from_dict
 from src.model_utils.util import atomic_write
 
-FORMAT_VERSION = 1
+# What this code writes, and of each kind what it reads: inference checkpoints of format 1 held plain parameters.
+FORMAT_VERSION = 2
 DESCRIPTION = "__srflow__"
 TRAINING, INFERENCE = "training", "inference"
+READABLE = {TRAINING: (1, 2), INFERENCE: (2,)}
 
 
 class CheckpointError(ValueError):
@@ -30,7 +32,7 @@ class CheckpointError(ValueError):
 
 
 class Checkpoint(NamedTuple):
-    """kind: TRAINING (weights as trained) or INFERENCE (1×1 weights inverted); options: of the run it comes from.
+    """kind: TRAINING (weights as trained) or INFERENCE (as `packed.to_arrays` makes them); options: of the run.
 
     arrays: float32 NumPy arrays by name: the parameters, and in a training checkpoint what `optimizer.` begins.
     state: small JSON values: `step` (updates done) and `actnorm_initialised`, among others.
@@ -76,8 +78,10 @@ def read_checkpoint(path):
         kind, state, options = description["kind"], description["state"], description["options"]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise CheckpointError(f"{path}: damaged, its description cannot be read; use another checkpoint") from None
-    if version != FORMAT_VERSION:
-        raise CheckpointError(f"{path}: checkpoint format {version}, this code reads {FORMAT_VERSION}")
+    if version not in READABLE.get(kind, ()):
+        readable = ", ".join(str(known) for known in READABLE.get(kind, ()))
+        raise CheckpointError(f"{path}: {kind} checkpoint of format {version}, this code reads {readable}; train2test.py "
+                              "makes an inference checkpoint again from a training checkpoint")
     if digest != _hash(arrays, description):
         raise CheckpointError(f"{path}: damaged, its contents do not match their hash; use another checkpoint")
     return Checkpoint(kind, options_from_dict(options, source=f"{path}: stored options"), arrays, state)

@@ -53,6 +53,9 @@ SCHEMA = {
     "output_dir": Field(str, "output", "folder for checkpoints, logs, pictures and metrics"),
     "device_target": Field(str, "GPU", "where MindSpore runs", choices=("GPU", "CPU", "Ascend")),
     "device_id": Field(int, 0, "number of the device", minimum=0),
+    "precision": Field(str, "float32", "float16: the RRDB and coupling networks compute in half precision, for GPUs; "
+                       "log-dets, determinants, weights and their updates stay in float32",
+                       choices=("float32", "float16")),
     "enable_modelarts": Field(bool, False, "run on ModelArts: copy data in and results out through moxing"),
     "data_url": Field(str, "", "ModelArts: remote folder with the data, copied to data_path"),
     "train_url": Field(str, "", "ModelArts: remote folder for the results, copied from output_path"),
@@ -140,6 +143,8 @@ SCHEMA = {
         "val_images": Field(int, 8, "images per validation", minimum=1),
         "save_checkpoint_freq": Field(int, 1000, "steps between checkpoints", minimum=1),
         "print_freq": Field(int, 100, "steps between rows of the CSV log", minimum=1),
+        "recompute": Field(bool, False, "compute the flow's steps again in the backward pass instead of keeping their "
+                           "results: slower, less memory"),
         "grad_clip_norm": Field(float, None, "largest norm of the whole gradient; null: no clipping",
                                 above=0, nullable=True),
         "max_bad_steps": Field(int, 10, "so many non-finite steps in a row stop the run", minimum=1),

@@ -63,15 +63,43 @@ def _zeros_like(params, prefix):
                                      requires_grad=False) for param in params])
 
 
-class MeanLoss(nn.Cell):
-    """(hr, lr) -> the mean of loss_cell's losses. A cell, since PyNative mode in 1.7 differentiates no method."""
+class LossScale:
+    """The factor of the loss in float16 training, without which small gradients would vanish: a power of two.
 
-    def __init__(self, loss_cell):
+    Halved after a step that was not finite, doubled after `patience` finite ones (Micikevicius et al., "Mixed precision
+    training", 2018, section 3.2). Not dynamic: 1 for ever, as float32 needs.
+    """
+
+    def __init__(self, dynamic, value=2.0 ** 15, finite_steps=0, patience=1000):
+        self.dynamic, self.patience = dynamic, patience
+        self.value, self.finite_steps = (value, finite_steps) if dynamic else (1.0, 0)
+
+    def update(self, finite):
+        """To be called after each step, with what `TrainStep` said of it."""
+        if not self.dynamic:
+            return
+        self.finite_steps = self.finite_steps + 1 if finite else 0
+        if not finite:
+            self.value = max(self.value / 2, 1.0)
+        elif self.finite_steps == self.patience:
+            self.value, self.finite_steps = min(self.value * 2, 2.0 ** 24), 0
+
+    def state(self):
+        """What continues it, as arguments of the constructor."""
+        return {"value": self.value, "finite_steps": self.finite_steps} if self.dynamic else {}
+
+
+class MeanLoss(nn.Cell):
+    """(hr, lr) -> the mean of loss_cell's losses, times the parameter `scale` if there is one. A cell, since PyNative
+    mode in 1.7 differentiates no method."""
+
+    def __init__(self, loss_cell, scale=None):
         super().__init__(auto_prefix=False)
-        self.loss_cell = loss_cell
+        self.loss_cell, self.scale = loss_cell, scale
 
     def construct(self, hr, lr):
-        return ops.ReduceMean()(self.loss_cell(hr, lr))
+        loss = ops.ReduceMean()(self.loss_cell(hr, lr))
+        return loss if self.scale is None else loss * self.scale
 
 
 class TrainStep(nn.Cell):
@@ -79,19 +107,25 @@ class TrainStep(nn.Cell):
 
     loss_cell: (hr, lr) -> float32 (N,), whose mean is minimised; optimizers: each updates its own parameters.
     A step whose loss or gradient is not finite leaves parameters and optimizers as they were. clip_norm: the largest
-    2-norm of the whole gradient, None for no clipping; the norm returned is that before clipping.
+    2-norm of the whole gradient, None for no clipping; the norm returned is that before clipping. scaled: whether the
+    loss is multiplied by `loss_scale`, a parameter that `LossScale` has the value of, and the gradients divided by it.
     """
 
-    def __init__(self, loss_cell, optimizers, clip_norm=None, rank_size=1):
+    def __init__(self, loss_cell, optimizers, clip_norm=None, rank_size=1, scaled=False):
         super().__init__(auto_prefix=False)
-        self.mean_loss = MeanLoss(loss_cell)
+        self.loss_scale = Parameter(Tensor(1.0, mstype.float32), name="loss_scale", requires_grad=False)
+        self.mean_loss = MeanLoss(loss_cell, self.loss_scale if scaled else None)
         self.optimizers = nn.CellList(optimizers, auto_prefix=False)
         self.params = ParameterTuple([param for optimizer in optimizers for param in optimizer.params])
         self.ends = [len(optimizer.params) for optimizer in optimizers]
-        self.clip_norm = clip_norm
+        self.clip_norm, self.scaled = clip_norm, scaled
         self.grad = ops.GradOperation(get_by_list=True)
         self.hyper_map = ops.HyperMap()
         self.mean_over_ranks = nn.DistributedGradReducer(self.params, True, rank_size) if rank_size > 1 else None
+
+    def set_loss_scale(self, value):
+        """Host side: the factor of the next steps' loss, 1 at first; it is used if the step is `scaled`."""
+        self.loss_scale.set_data(Tensor(value, mstype.float32))
 
     def global_norm(self, grads):
         """2-norm of all gradients together; no loop: one over a thousand gradients is too deep for the compiler."""
@@ -104,16 +138,24 @@ class TrainStep(nn.Cell):
             grads = self.mean_over_ranks(grads)
         norm = self.global_norm(grads)
         finite = ops.IsFinite()(loss + norm)
-        if self.clip_norm is not None:
-            # Of one dimension, as 1.7's Minimum takes no two scalars.
-            scale = ops.Minimum()(self.clip_norm / (ops.Reshape()(norm, (1,)) + 1e-6), 1.0)
-            grads = self.hyper_map(ops.partial(_scale, scale), grads)
+        if self.scaled:
+            loss, norm = loss / self.loss_scale, norm / self.loss_scale
+        if self.scaled or self.clip_norm is not None:
+            grads = self.hyper_map(ops.partial(_scale, self._factor(norm)), grads)
         if finite:
             start = 0
             for i, optimizer in enumerate(self.optimizers):
                 loss = ops.depend(loss, optimizer(grads[start:start + self.ends[i]], rate))
                 start += self.ends[i]
         return loss, norm, finite
+
+    def _factor(self, norm):
+        """By what the gradients are multiplied before the update, (1,)."""
+        factor = ops.Ones()((1,), mstype.float32)
+        if self.clip_norm is not None:
+            # Of one dimension, as 1.7's Minimum takes no two scalars.
+            factor = ops.Minimum()(self.clip_norm / (ops.Reshape()(norm, (1,)) + 1e-6), 1.0)
+        return factor / self.loss_scale if self.scaled else factor
 
 
 _scale = ops.MultitypeFuncGraph("scale_gradient")

@@ -45,6 +45,18 @@ def bar_interval():
 
 
 @contextlib.contextmanager
+def pynative_mode():
+    """Run what is in the block operator by operator, not compiled."""
+    from mindspore import context
+    mode = context.get_context("mode")
+    context.set_context(mode=context.PYNATIVE_MODE)
+    try:
+        yield
+    finally:
+        context.set_context(mode=mode)
+
+
+@contextlib.contextmanager
 def atomic_write(path):
     """Let a file appear whole or not at all.
 

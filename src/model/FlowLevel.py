@@ -1,0 +1,184 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""One level of the flow, and what all of its steps share: their conditions and their weights."""
+import mindspore.common.dtype as mstype
+import numpy as np
+from mindspore import Tensor, ops
+
+from src.model.Flow import FlowCell, ParameterStacks, Squeeze, in_type, per_image, slices
+from src.model.FlowAffineCouplingsAblation import CondAffineSeparatedAndCond, affine_weights, fold, last_conv2d, \
+    last_weights, shift_scale
+from src.model.FlowStep import FlowStep
+from src.model.InvertibleConv1x1 import mixing_weights
+from src.model.Split import Split2d
+from src.model.convolutions import conv2d, nearest_down2, nearest_up2, phase_weights, upsampled_conv2d
+from src.model.slogdet import SLogDet
+
+_CENTRE = Tensor(np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]], np.float32).reshape(1, 1, 3, 3))
+
+
+class FlowLevel(FlowCell):
+    """Squeeze, transition steps, K conditional steps and, where `split`, a split.
+
+    construct(x, cond) -> (z, logdet)     x (N, C/4, 2H, 2W), z (N, C, H, W), in a level with split its ε included
+    inverse(z, cond)   -> (x, logdet)
+
+    cond = (weights, conditions), by the methods of these names. C `channels`; K, n_transitions: steps with and without
+    coupling; hidden, eps: of the couplings. A level's features are `own_channels` of its own, at (H, W), and
+    `stacked_channels` at the low resolution, which is `doublings` times smaller by half (−1: twice as large).
+
+    What a step does to the low-resolution image's features is the same for all steps, so it is done for all at once:
+    as one convolution each for the first layers of fFeatures and fAffine, as grouped ones for the rest of fFeatures.
+    """
+
+    def __init__(self, channels, own_channels, stacked_channels, doublings, K, n_transitions, hidden, eps, split):
+        super().__init__()
+        self.kept = channels // 2 if split else channels
+        self.own_channels, self.doublings = own_channels, doublings
+        self.enlargements = max(doublings - 1, 0)
+        self.coupling_channels, self.coupling_kept, self.eps = channels, channels // 2, eps
+        self.K, self.n_transitions = K, n_transitions
+        self.half = False
+        self.slogdet = SLogDet()
+        # A plain tuple: `FlowUpsamplerNet` owns the layers and names their parameters.
+        features = own_channels + stacked_channels
+        self.layers = (Squeeze(),)
+        self.layers += tuple(FlowStep(channels) for _ in range(n_transitions))
+        self.layers += tuple(FlowStep(channels, CondAffineSeparatedAndCond(channels, features, hidden, eps))
+                             for _ in range(K))
+        self.layers += (Split2d(channels),) if split else ()
+        # Steps of one kind differ by their weights only, which they are given: one of them computes for all of a level,
+        # and the compiler reads it once. The transition may be missing and so may the split.
+        self._kinds = (self.layers[0], self.steps()[0], self.steps()[-1]) + self.layers[1 + len(self.steps()):]
+        # Bound methods, because graph mode in MindSpore 1.7 can call a method of a cell in a sequence only so.
+        self._inverses = tuple(cell.inverse for cell in self._kinds)
+        self._split_weights = tuple(cell.weights for cell in self._kinds[3:])
+
+    def keep_parameters(self):
+        """Collects the layers' parameters for `weights` and `feature_weights`; once, when they have their names."""
+        couplings = [step.affine for step in self.steps()[self.n_transitions:]]
+        self._mixings = (ParameterStacks([step.mixing_parameters() for step in self.steps()]),)
+        self._feature_nets = (ParameterStacks([coupling.fFeatures.parameters_in_order() for coupling in couplings]),)
+        self._affine_nets = (ParameterStacks([coupling.fAffine.parameters_in_order() for coupling in couplings]),)
+
+    def recompute_steps(self):
+        """Marks what computes for all steps; see `FlowUpsamplerNet.recompute_steps`."""
+        for cell in self._kinds:
+            cell.recompute()
+
+    def steps(self):
+        """The flow steps, transitions first."""
+        return self.layers[1:1 + self.n_transitions + self.K]
+
+    def weights(self):
+        """What construct and inverse need of the parameters: (mixings, couplings, splits), of S steps the conds of
+        their 1×1 convolutions, of K couplings the `affine_weights`, and the split's cond where there is one."""
+        matrices, biases, logs = self._mixings[0]()
+        affine = fold(self._affine_nets[0]())
+        splits = ()
+        for weights in self._split_weights:
+            splits = splits + (weights(),)
+        couplings = affine_weights(affine, self.coupling_kept)
+        if self.half:
+            couplings = in_type((couplings,), mstype.float16)[0]
+        return mixing_weights(matrices, biases, logs, self.slogdet), couplings, splits
+
+    def feature_weights(self):
+        """What `conditions` needs of the parameters: (fFeatures' first layers, fAffine's, the rest of fFeatures)."""
+        first, first_bias, second, second_bias, last, last_bias = fold(self._feature_nets[0]())
+        affine = fold(self._affine_nets[0]())
+        rest = (_joined(second), _joined(second_bias), _joined(last_weights(last)), _joined(last_bias))
+        weights = (self._first_weights(first, first_bias),
+                   self._first_weights(affine[0][:, self.coupling_kept:], affine[1]), rest)
+        return in_type((weights,), mstype.float16)[0] if self.half else weights
+
+    def _first_weights(self, weights, biases):
+        """K first layers over the features as one: own weights, the biases with them, and weights over the stack."""
+        # The bias as the weight of one more channel, a constant 1: cheaper than adding it to K·hidden maps.
+        bias = ops.Reshape()(biases, (-1, 1, 1, 1)) * _CENTRE
+        own = ops.Concat(1)((weights[:, :self.own_channels], bias))
+        stacked = weights[:, self.own_channels:]
+        return (own,) + (phase_weights(stacked) if self.doublings > 0 else (stacked,))
+
+    def conditions(self, own, stacked, feature_weights):
+        """Of each coupling the `features` that its cond takes: a tuple of K.
+
+        own (N, own_channels, H, W), stacked (N, stacked_channels, h, w), the low resolution's size; both in the
+        weights' type. What enters the log-det is float32 again.
+        """
+        features_first, affine_first, (second, second_bias, last, last_bias) = feature_weights
+        n, _, height, width = own.shape
+        own = ops.Concat(1)((own, ops.Ones()((n, 1, height, width), own.dtype)))
+        for _ in range(self.enlargements):
+            stacked = nearest_up2(stacked)
+        if self.doublings < 0:
+            stacked = nearest_down2(stacked)
+
+        h = ops.ReLU()(self._first(own, stacked, features_first))
+        h = ops.ReLU()(ops.BiasAdd()(conv2d(h, second, self.K), second_bias))
+        h = ops.BiasAdd()(last_conv2d(h, last, 2 * self.coupling_channels, self.K), last_bias)
+        shift, scale = shift_scale(ops.Cast()(h, mstype.float32), self.eps)
+        by_step = (n, self.K, self.coupling_channels, height, width)
+        shift, scale = ops.Reshape()(shift, by_step), ops.Reshape()(scale, by_step)
+        log_scale = ops.ReduceSum()(ops.Log()(scale), (2, 3, 4))
+        hidden = ops.Reshape()(self._first(own, stacked, affine_first), (n, self.K, -1, height, width))
+        conditions = ()
+        for features in zip(slices(shift, 1), slices(scale, 1), slices(log_scale, 1), slices(hidden, 1)):
+            conditions = conditions + (features,)
+        return conditions
+
+    def _first(self, own, stacked, weights):
+        y = conv2d(own, weights[0])
+        return y + (upsampled_conv2d(stacked, weights[1:]) if self.doublings > 0 else conv2d(stacked, weights[1]))
+
+    def construct(self, x, cond):
+        (mixings, couplings, splits), conditions = cond
+        z, logdet = self._kinds[0](x)
+        for mixing in mixings[:self.n_transitions]:
+            z, term = self._kinds[1](z, (mixing, ()))
+            logdet = logdet + term
+        for mixing, coupling, features in zip(mixings[self.n_transitions:], couplings, conditions):
+            z, term = self._kinds[2](z, (mixing, (features, coupling)))
+            logdet = logdet + term
+        for split in splits:
+            z, term = self._kinds[3](z, split)
+            logdet = logdet + term
+        return z, logdet
+
+    def inverse(self, z, cond):
+        (mixings, couplings, splits), conditions = cond
+        logdet = per_image(0.0, z.shape[0])
+        for split in splits:
+            z, term = self._inverses[3](z, split)
+            logdet = logdet + term
+        mixings = mixings[::-1]
+        for mixing, coupling, features in zip(mixings[:self.K], couplings[::-1], conditions[::-1]):
+            z, term = self._inverses[2](z, (mixing, (features, coupling)))
+            logdet = logdet + term
+        for mixing in mixings[self.K:]:
+            z, term = self._inverses[1](z, (mixing, ()))
+            logdet = logdet + term
+        x, _ = self._inverses[0](z)
+        return x, logdet
+
+    def initialise(self, x, own, stacked):
+        """Host side: sets every ActNorm for this batch, layer after layer, each before the next sees its output.
+
+        x (N, C/4, 2H, 2W); own, stacked: as for `conditions`. Returns the level's z.
+        """
+        for _ in range(self.doublings):
+            stacked = nearest_up2(stacked)
+        if self.doublings < 0:
+            stacked = nearest_down2(stacked)
+        features = ops.Cast()(ops.Concat(1)((own, stacked)), mstype.float32)
+        z, _ = self.layers[0].construct(x)
+        for step in self.steps():
+            z = step.initialise(z, features)
+        for split, weights in zip(self._kinds[3:], self._split_weights):
+            z, _ = split.construct(z, weights())
+        return z
+
+
+def _joined(stack):
+    """(K, O, ...) -> (K·O, ...)."""
+    return ops.Reshape()(stack, (-1,) + stack.shape[2:])

@@ -1,0 +1,86 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Weights as inference uses them: made once from the parameters, given to the compiled cells, stored in a file.
+
+ActNorms folded into their neighbours, 1×1 weights inverted, convolutions grouped: in training the modules' methods
+`weights` and `feature_weights` compute this in every step, for inference `make_weights` does it once. The result is
+nested tuples: groups of members of tensors; for the flow, one such for each level.
+"""
+import mindspore.common.dtype as mstype
+import numpy as np
+from mindspore import Tensor
+
+from src.model.Flow import in_type
+from src.model_utils.util import pynative_mode
+
+
+def make_weights(net):
+    """(weights of the encoder, weights of the conditions, weights of the flow) of an SRFlowNet."""
+    with pynative_mode():  # to compile this would take far longer than to do it
+        return net.RRDB.weights(), net.flowUpsamplerNet.feature_weights(), net.flowUpsamplerNet.weights()
+
+
+def halved(weights):
+    """The weights of a float32 network as one of `half` gives them: the networks' in float16, the rest as it was."""
+    encoder, features, flow = weights
+    with pynative_mode():
+        return in_type(encoder, mstype.float16), in_type(features, mstype.float16), \
+            tuple((mixings, in_type((couplings,), mstype.float16)[0], splits) for mixings, couplings, splits in flow)
+
+
+def flatten(weights):
+    """The tensors of (encoder, conditions, flow) in order: [those of encoder and conditions], [those of the flow]."""
+    encoder, features, flow = weights
+    return _leaves(encoder) + _leaves(features), _leaves(flow)
+
+
+def _leaves(node):
+    return [leaf for child in node for leaf in _leaves(child)] if isinstance(node, tuple) else [node]
+
+
+def sizes_of(groups):
+    """How many tensors each member of each group has: what `nest` needs."""
+    return tuple(tuple(len(member) for member in group) for group in groups)
+
+
+def nest(tensors, at, sizes):
+    """The groups of `sizes`, taken from a flat tuple of tensors from `at` on; for graph mode."""
+    groups = ()
+    for group_sizes in sizes:
+        group = ()
+        for size in group_sizes:
+            group = group + (tensors[at:at + size],)
+            at += size
+        groups = groups + (group,)
+    return groups
+
+
+def to_arrays(weights):
+    """What `make_weights` gave as float32 arrays by name: for example `flow.0.1.3.2`, level, group, member, tensor."""
+    encoder, features, flow = weights
+    arrays = {}
+    for section, groups in [("encoder", encoder), ("features", features)] + \
+            [(f"flow.{level}", groups) for level, groups in enumerate(flow)]:
+        for g, group in enumerate(groups):
+            for m, member in enumerate(group):
+                arrays.update({f"{section}.{g}.{m}.{i}": tensor.asnumpy() for i, tensor in enumerate(member)})
+    return arrays
+
+
+def from_arrays(arrays):
+    """The nested tuples of which `to_arrays` made these arrays."""
+    tree = {}
+    for name, value in arrays.items():
+        *path, last = name.split(".")
+        node = tree
+        for key in path:
+            node = node.setdefault(key, {})
+        node[last] = Tensor(np.ascontiguousarray(value))
+    flow = tuple(groups + ((),) * (3 - len(groups)) for groups in _as_tuples(tree["flow"]))  # a level without split
+    return _as_tuples(tree["encoder"]), _as_tuples(tree["features"]), flow
+
+
+def _as_tuples(node):
+    if not isinstance(node, dict):
+        return node
+    return tuple(_as_tuples(node[str(i)]) for i in range(len(node)))

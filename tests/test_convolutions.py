@@ -1,0 +1,165 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The fast forms of convolution: values and both gradients against the plain definition, in float64 NumPy."""
+import numpy as np
+import pytest
+from helpers import MODES, InputGradients, ParameterGradients, conv_reference, normal
+from mindspore import Parameter, Tensor, context, nn, ops
+
+from src.model.convolutions import (conv2d, nearest_down2, nearest_up2, phase_weights, transposed_conv2d,
+                                    transposed_weights, upsampled_conv2d)
+
+
+@pytest.fixture(autouse=True, params=sorted(MODES))
+def mode(request):
+    context.set_context(mode=MODES[request.param])
+
+
+def repeat2(x):
+    return x.repeat(2, axis=2).repeat(2, axis=3)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The definition and its gradients
+
+
+def grouped_reference(x, weights):
+    """x (N, K·I, H, W), weights (K, O, I, k, k) -> (N, K·O, H, W)."""
+    parts = np.split(x, len(weights), 1)
+    return np.concatenate([conv_reference(part, weight) for part, weight in zip(parts, weights)], 1)
+
+
+def input_gradient(sens, weights):
+    """Gradient of Σ sens·convolution with respect to x: the convolution by the kernels turned around."""
+    return grouped_reference(sens, weights[..., ::-1, ::-1].swapaxes(1, 2))
+
+
+def weight_gradient(sens, x, weights):
+    """Gradient of Σ sens·convolution with respect to the weights, which it is linear in: one by one."""
+    gradient = np.zeros(weights.shape)
+    count, _, c_in, kernel, _ = weights.shape
+    height, width = x.shape[2:]
+    padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (kernel // 2, kernel // 2), (kernel // 2, kernel // 2)))
+    for k, part in enumerate(np.split(sens.astype(np.float64), count, 1)):
+        seen = padded[:, k * c_in:(k + 1) * c_in]
+        for i, j in np.ndindex(kernel, kernel):
+            gradient[k, :, :, i, j] = np.einsum("nohw,nchw->oc", part, seen[:, :, i:i + height, j:j + width])
+    return gradient
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The convolutions as cells with weights (K, O, I, k, k)
+
+
+class Plain(nn.Cell):
+    """conv2d in K groups."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.weights = Parameter(Tensor(weights), name="weights")
+
+    def construct(self, x):
+        count, c_out, c_in, kernel, _ = self.weights.shape
+        return conv2d(x, ops.Reshape()(self.weights, (count * c_out, c_in, kernel, kernel)), count)
+
+
+class Transposed(Plain):
+    """transposed_conv2d in K groups."""
+
+    def construct(self, x):
+        count, c_out, c_in = self.weights.shape[:3]
+        return transposed_conv2d(x, ops.Reshape()(transposed_weights(self.weights), (count * c_in, c_out, 3, 3)), count)
+
+
+class TransposedOneByOne(Plain):
+    """transposed_conv2d of each of the K parts of x by its own weights, K > 1."""
+
+    def construct(self, x):
+        outputs = ()
+        weights = ops.Unstack(0)(transposed_weights(self.weights))
+        for part, weight in zip(ops.Split(1, self.weights.shape[0])(x), weights):
+            outputs = outputs + (transposed_conv2d(part, weight),)
+        return ops.Concat(1)(outputs)
+
+
+class Upsampled(Plain):
+    """upsampled_conv2d, K = 1."""
+
+    def construct(self, x):
+        return upsampled_conv2d(x, phase_weights(ops.Reshape()(self.weights, self.weights.shape[1:])))
+
+
+class Weighted(nn.Cell):
+    """Σ weights·cell(x)."""
+
+    def __init__(self, cell, weights):
+        super().__init__(auto_prefix=False)
+        self.cell, self.output_weights = cell, Tensor(weights)
+
+    def construct(self, x):
+        return ops.ReduceSum()(self.cell(x) * self.output_weights)
+
+
+def outputs_and_gradients(cell, x, sens):
+    """(cell(x), gradient of Σ sens·cell(x) with respect to x, the same with respect to the weights)."""
+    (_, of_weights), = ParameterGradients(Weighted(cell, sens)).values(x)
+    return cell(Tensor(x)).asnumpy(), InputGradients(cell)(Tensor(sens), Tensor(x)).asnumpy(), of_weights
+
+
+# O < I, where the transposed form is used, O > I and O = I = 1.
+@pytest.mark.parametrize("form, shape", [
+    (Plain, (1, 4, 3, 1, 1)), (Plain, (3, 2, 5, 3, 3)), (Transposed, (1, 4, 3, 3, 3)), (Transposed, (3, 2, 5, 3, 3)),
+    (Transposed, (2, 1, 1, 3, 3)), (TransposedOneByOne, (2, 3, 4, 3, 3))])
+def test_forms_of_a_convolution(form, shape):
+    size = 5, 4
+    x, weights = normal(1, 2, shape[0] * shape[2], *size), normal(2, *shape)
+    sens = normal(3, 2, shape[0] * shape[1], *size)
+    y, of_x, of_weights = outputs_and_gradients(form(weights), x, sens)
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y, grouped_reference(x, weights), atol=1e-4)
+    np.testing.assert_allclose(of_x, input_gradient(sens, weights), atol=1e-4)
+    np.testing.assert_allclose(of_weights, weight_gradient(sens, x, weights), atol=1e-4)
+
+
+@pytest.mark.parametrize("size, c_out, c_in", [((3, 5), 4, 3), ((4, 6), 2, 5), ((3, 2), 2, 5), ((1, 1), 1, 1)])
+def test_convolution_of_an_enlarged_image(size, c_out, c_in):
+    x, weights = normal(4, 2, c_in, *size), normal(5, 1, c_out, c_in, 3, 3)
+    sens = normal(6, 2, c_out, 2 * size[0], 2 * size[1])
+    y, of_x, of_weights = outputs_and_gradients(Upsampled(weights), x, sens)
+    np.testing.assert_allclose(y, grouped_reference(repeat2(x), weights), atol=1e-4)
+    of_enlarged = input_gradient(sens, weights).reshape(2, c_in, size[0], 2, size[1], 2)
+    np.testing.assert_allclose(of_x, of_enlarged.sum((3, 5)), atol=1e-4)
+    np.testing.assert_allclose(of_weights, weight_gradient(sens, repeat2(x), weights), atol=1e-4)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Resizing
+
+
+class Resized(nn.Cell):
+    """A resizing function as a cell."""
+
+    def __init__(self, enlarge):
+        super().__init__()
+        self.enlarge = enlarge
+
+    def construct(self, x):
+        return nearest_up2(x) if self.enlarge else nearest_down2(x)
+
+
+def test_nearest_doubling_repeats():
+    size = 3, 4
+    x, sens = normal(7, 2, 3, *size), normal(8, 2, 3, 2 * size[0], 2 * size[1])
+    cell = Resized(True)
+    np.testing.assert_array_equal(cell(Tensor(x)).asnumpy(), repeat2(x))
+    expected = sens.reshape(2, 3, size[0], 2, size[1], 2).sum((3, 5))
+    np.testing.assert_allclose(InputGradients(cell)(Tensor(sens), Tensor(x)).asnumpy(), expected, atol=1e-5)
+
+
+def test_nearest_halving_takes_even_rows_and_columns():
+    x, sens = normal(9, 2, 3, 4, 6), normal(10, 2, 3, 2, 3)
+    cell = Resized(False)
+    np.testing.assert_array_equal(cell(Tensor(x)).asnumpy(), x[:, :, 0::2, 0::2])
+    expected = np.zeros_like(x)
+    expected[:, :, 0::2, 0::2] = sens
+    np.testing.assert_array_equal(InputGradients(cell)(Tensor(sens), Tensor(x)).asnumpy(), expected)

@@ -1,0 +1,122 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The options that trade precision or time for memory: float16 networks with a loss scale, and recomputation."""
+import numpy as np
+import pytest
+from mindspore import Tensor, context
+
+from helpers import ParameterGradients, normal, randomise
+from src.model.RRDBNet import RRDBNet
+from src.model.SRFlow import SRFlow
+from src.model.SRFlowNet import L1Loss, NegativeLogLikelihood, SRFlowNet
+from src.model.packed import halved, make_weights
+from src.model_utils.train_step import LossScale
+
+HR, LR = 0.3 * normal(1, 2, 3, 16, 8), 0.3 * normal(2, 2, 3, 4, 2)
+
+
+@pytest.fixture(autouse=True)
+def graph_mode():
+    context.set_context(mode=context.GRAPH_MODE)
+
+
+def small_net(seed=3):
+    np.random.seed(0)
+    return randomise(SRFlowNet(4, nf=4, nb=2, gc=2, blocks=[0, 1], K=2, n_transitions=1, split_levels=1, hidden=8,
+                               eps=1e-4), seed)
+
+
+def half_net():
+    net = small_net()
+    net.compute_in_half()
+    return net
+
+
+def types(node):
+    """The types of all tensors in nested tuples."""
+    if isinstance(node, tuple):
+        return set().union(*[types(child) for child in node])
+    return {str(node.dtype)}
+
+
+def weight_types(weights):
+    """(of the encoder, of the conditions, of the couplings, of everything that has a log-det of its own)"""
+    encoder, features, flow = weights
+    couplings = tuple(level[1] for level in flow)
+    rest = tuple((level[0], level[2]) for level in flow)
+    return types(encoder), types(features), types(couplings), types(rest)
+
+
+def test_networks_are_float16_and_what_enters_log_dets_directly_float32():
+    half, single = {"Float16"}, {"Float32"}
+    assert weight_types(make_weights(small_net())) == (single, single, single, single)
+    assert weight_types(make_weights(half_net())) == (half, half, half, single)
+    assert weight_types(halved(make_weights(small_net()))) == (half, half, half, single)
+
+
+def test_likelihood_and_gradients_in_half():
+    """Near those of float32, but not the same; in float32 all."""
+    exact, half = NegativeLogLikelihood(small_net()), NegativeLogLikelihood(half_net())
+    nll, nll_half = exact(Tensor(HR), Tensor(LR)).asnumpy(), half(Tensor(HR), Tensor(LR)).asnumpy()
+    assert nll_half.dtype == np.float32
+    assert 0 < np.abs(nll_half - nll).max() < 5e-3 * np.abs(nll).max()
+    gradients, gradients_half = ParameterGradients(exact).by_name(HR, LR), ParameterGradients(half).by_name(HR, LR)
+    compared = 0
+    for name, expected in gradients.items():
+        assert gradients_half[name].dtype == np.float32
+        size = np.linalg.norm(expected)
+        assert np.linalg.norm(gradients_half[name] - expected) <= 0.05 * size + 1e-3, name
+        compared += size > 0.1
+    assert compared > 50
+
+
+def test_encoder_alone_in_half():
+    lr, hr = 0.5 + normal(4, 1, 3, 4, 6), 0.5 + normal(5, 1, 3, 16, 24)
+    np.random.seed(0)
+    encoder = RRDBNet(4, nf=4, nb=1, gc=2, blocks=())
+    expected = L1Loss(encoder)(Tensor(hr), Tensor(lr)).asnumpy()
+    encoder.compute_in_half()
+    loss = L1Loss(encoder)
+    came = loss(Tensor(hr), Tensor(lr)).asnumpy()
+    assert came.dtype == np.float32
+    assert 0 < np.abs(came - expected).max() < 1e-2 * np.abs(expected).max()
+    assert all(np.abs(gradient).max() > 0 for gradient in ParameterGradients(loss).by_name(hr, lr).values())
+
+
+def test_samples_in_half():
+    exact, half = SRFlow(small_net()), SRFlow(half_net())
+    lr = 0.5 + 0.1 * normal(6, 1, 3, 4, 4)
+    latents = exact.encode(0.5 + 0.1 * normal(7, 1, 3, 16, 16), lr)[0]
+    image, image_half = exact.decode(lr, latents), half.decode(lr, latents)
+    assert image_half.dtype == np.float32
+    assert 0 < np.abs(image_half - image).max() < 0.05 * np.abs(image).max()
+
+
+def test_recomputation_gives_the_same_gradients():
+    plain, again = small_net(), small_net()
+    again.flowUpsamplerNet.recompute_steps()
+    expected = ParameterGradients(NegativeLogLikelihood(plain)).by_name(HR, LR)
+    for name, gradient in ParameterGradients(NegativeLogLikelihood(again)).by_name(HR, LR).items():
+        np.testing.assert_allclose(gradient, expected[name], rtol=1e-4,
+                                   atol=1e-5 * np.abs(expected[name]).max() + 1e-7, err_msg=name)
+
+
+def test_loss_scale_halves_and_doubles():
+    scale = LossScale(True, value=8.0, patience=3)
+    course = []
+    for finite in (False, True, True, True, True, True, False, False, False, False, False):
+        scale.update(finite)
+        course.append(scale.value)
+    assert course == [4, 4, 4, 8, 8, 8, 4, 2, 1, 1, 1]
+    for _ in range(2):
+        scale.update(True)
+    again = LossScale(True, patience=3, **scale.state())
+    again.update(True)
+    assert (again.value, again.finite_steps) == (2, 0)
+
+
+def test_no_loss_scale_in_float32():
+    scale = LossScale(False)
+    for finite in (True, False):
+        scale.update(finite)
+        assert (scale.value, scale.state()) == (1, {})
