@@ -63,8 +63,9 @@ class FlowLevel(FlowCell):
 
     def recompute_steps(self):
         """Marks what computes for all steps; see `FlowUpsamplerNet.recompute_steps`."""
-        for cell in self._kinds:
-            cell.recompute()
+        for i, cell in enumerate(self._kinds):
+            if cell not in self._kinds[:i]:  # a level without transition steps has one kind of step
+                cell.recompute()
 
     def steps(self):
         """The flow steps, transitions first."""
