@@ -6,6 +6,7 @@
     python eval.py --opt SRFlow_DF2K_4X.yml --ckpt SRFlow_4X.ckpt --lr_dir my_images --output_dir results
 """
 import csv
+import itertools
 import json
 import math
 import os
@@ -16,13 +17,16 @@ from tqdm import tqdm
 from src.dataloader.dataset import EvalData
 from src.dataloader.imresize import imresize
 from src.dataloader.image_folder import ImageFolder
+from src.model.LPIPS import LPIPS
 from src.model.SRFlow import SRFlow
 from src.model_utils.config import get_config
 from src.model_utils.device_adapter import get_adapter
-from src.model_utils.evaluation import evaluate_image, mean_figures
+from src.model_utils.evaluation import Progress, evaluate_image, mean_figures
 from src.model_utils.picture import sheet, write_png
 from src.model_utils.util import atomic_write, bar_interval, run_main
+from src.model_utils.weight_files import is_own_checkpoint
 
+PROGRESS = "metrics.progress.jsonl"
 SHEET_ROWS = 4
 SHEET_HEATS = (0.0, 0.5, 0.9)
 
@@ -36,27 +40,51 @@ def evaluate(args, opt):
     """Every image in turn; then metrics.csv, metrics.json and pictures in `output_dir`."""
     refuse_to_overwrite(args, opt)
     images = open_images(args, opt)
-    # The checkpoint knows its network; the configuration only has to agree on the scale.
-    model = SRFlow.from_checkpoint(args.ckpt, None, opt.device_target, get_adapter(opt).get_device_id(opt.device_id),
-                                   opt.precision)
-    if model.scale != opt.scale:
-        raise ValueError(f"scale: the configuration says {opt.scale}, {args.ckpt} is one of {model.scale}; use the "
-                         "configuration or the checkpoint of the other scale")
-    rows, sheet_rows = [], []
-    with tqdm(images, unit="image", mininterval=bar_interval()) as bar:
+    lpips = LPIPS.from_files(args.lpips_alexnet, args.lpips_linear) if args.lpips_alexnet or args.lpips_linear else None
+    model = load_model(args, opt)
+    with Progress(os.path.join(opt.output_dir, PROGRESS), settings_of(args, opt)) as progress, \
+            tqdm(images, unit="image", mininterval=bar_interval()) as bar:
+        if progress.rows:
+            tqdm.write(f"{progress.path}: goes on after {len(progress.rows)} finished images")
         for number, (name, hr, lr) in enumerate(bar, start=1):
-            samples, figures = evaluate_image(model, lr, hr, opt.heat, args.n_samples, args.seed + number)
-            rows.append({"name": name, **figures})
+            if number <= len(progress.rows):
+                continue
+            samples, figures = evaluate_image(model, lr, hr, opt.heat, args.n_samples, args.seed + number, args.tile,
+                                              lpips)
             if hr is not None:
                 tqdm.write(f"Get the number {number} data psnrloss: {_as_array(figures['psnr'])}, "
                            f"ssim_loss: {_as_array(figures['ssim_gaussian'])}")
             if args.lr_dir:
                 save_samples(opt.output_dir, name, samples)
-            elif len(sheet_rows) < SHEET_ROWS:
-                sheet_rows.append(sheet_row(model, lr, hr, args.seed))
+            elif number <= SHEET_ROWS:
                 write_png(os.path.join(opt.output_dir, "pictures", f"{name}_lr.png"), lr)
                 save_samples(os.path.join(opt.output_dir, "pictures"), f"{name}_sr", samples)
-    report(rows, sheet_rows, args, opt)
+            progress.add({"name": name, **figures})
+        report(progress.rows, args, opt)
+    if not args.lr_dir:
+        write_sheet(model, images, args, opt)
+
+
+def load_model(args, opt):
+    """The checkpoint's own network; of our own files the configuration only has to agree on the scale."""
+    device_id = get_adapter(opt).get_device_id(opt.device_id)
+    network = None if is_own_checkpoint(args.ckpt) else opt
+    model = SRFlow.from_checkpoint(args.ckpt, network, opt.device_target, device_id, opt.precision)
+    if model.scale != opt.scale:
+        raise ValueError(f"scale: the configuration says {opt.scale}, {args.ckpt} is one of {model.scale}; use the "
+                         "configuration or the checkpoint of the other scale")
+    for note in model.notes:
+        tqdm.write(f"{args.ckpt}: {note}")
+    return model
+
+
+def settings_of(args, opt):
+    """All that an image's figures depend on, besides the image."""
+    return {"heat": opt.heat, "n_samples": args.n_samples, "seed": args.seed, "tile": args.tile,
+            "precision": opt.precision, "lpips": [args.lpips_alexnet, args.lpips_linear],
+            "images": [args.lr_dir, args.hr_dir] if args.lr_dir else [opt.datasets.val.dataroot],
+            "limit": None if args.lr_dir else opt.datasets.val.limit,
+            "checkpoint": [os.path.realpath(args.ckpt), os.path.exists(args.ckpt) and os.path.getmtime(args.ckpt)]}
 
 
 def refuse_to_overwrite(args, opt):
@@ -74,10 +102,14 @@ def open_images(args, opt):
     return EvalData(opt.datasets.val.dataroot, opt.scale, opt.datasets.val.limit)
 
 
-def sheet_row(model, lr, hr, seed):
-    """The pictures of one row of the sheet."""
-    samples = [model.sample(lr, heat, seed=seed)[0] for heat in SHEET_HEATS]
-    return [lr, imresize(lr, model.scale)] + samples + [hr]
+def write_sheet(model, images, args, opt):
+    """One picture of the first images: LR, bicubic, samples at several heats, HR."""
+    rows = []
+    for _, hr, lr in itertools.islice(images, SHEET_ROWS):
+        rows.append([lr, imresize(lr, model.scale)] + list(model.sample(lr, SHEET_HEATS, seed=args.seed)[:, 0]) + [hr])
+    path = os.path.join(opt.output_dir, "sheet.png")
+    write_png(path, sheet(rows, ["LR", "bicubic"] + [f"heat {heat:g}" for heat in SHEET_HEATS] + ["HR"]))
+    print(f"picture sheet: {path}")
 
 
 def save_samples(folder, name, samples):
@@ -86,7 +118,7 @@ def save_samples(folder, name, samples):
         write_png(os.path.join(folder, f"{name}.png" if len(samples) == 1 else f"{name}_{k}.png"), sample)
 
 
-def report(rows, sheet_rows, args, opt):
+def report(rows, args, opt):
     """Prints the means and writes the files."""
     means = mean_figures([{name: value for name, value in row.items() if name != "name"} for row in rows])
     if "psnr" in means:
@@ -94,7 +126,7 @@ def report(rows, sheet_rows, args, opt):
         print(f"The mean of ssim is: {_as_array(means['ssim_gaussian'])}")
     listed = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
     print(f"{len(rows)} images, heat {opt.heat:g}: {listed}")
-    settings = {"heat": opt.heat, "n_samples": args.n_samples, "seed": args.seed, "checkpoint": args.ckpt}
+    settings = {"heat": opt.heat, "n_samples": args.n_samples, "seed": args.seed, "tile": args.tile, "checkpoint": args.ckpt}
     with atomic_write(os.path.join(opt.output_dir, "metrics.json")) as temporary:
         with open(temporary, "w") as file:
             # JSON has no infinity, which is the PSNR of two equal images.
@@ -105,10 +137,6 @@ def report(rows, sheet_rows, args, opt):
             writer = csv.DictWriter(file, fieldnames=list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
-    if sheet_rows:
-        path = os.path.join(opt.output_dir, "sheet.png")
-        write_png(path, sheet(sheet_rows, ["LR", "bicubic"] + [f"heat {heat:g}" for heat in SHEET_HEATS] + ["HR"]))
-        print(f"picture sheet: {path}")
 
 
 def _as_array(value):

@@ -20,11 +20,13 @@ from src.model_utils.checkpoint import TRAINING, Checkpoint, CheckpointError, lo
     read_checkpoint, write_checkpoint
 from src.model_utils.config import get_config
 from src.model_utils.device_adapter import get_adapter
+from src.model_utils.network_names import IMAGE_ONLY
 from src.model_utils.options import differences
 from src.model_utils.picture import write_png
 from src.model_utils.train_step import Adam, LossScale, TrainStep
 from src.model_utils.util import bar_interval, init_distributed, run_main, set_device, set_seed
 from src.model_utils.validation import make_validation
+from src.model_utils.weight_files import read_any
 from src.scheduler.scheduler import make_schedule
 
 LATEST = "latest.ckpt"
@@ -58,7 +60,7 @@ def train(opt, rank_id=0, rank_size=1):
         step, actnorm_initialised = state["step"], state["actnorm_initialised"]
         loss_scale = LossScale(loss_scale.dynamic, **state.get("loss_scale", {}))  # a float32 run has none
     elif opt.path.train_pretrain_model_G:
-        load_encoder(opt.path.train_pretrain_model_G, net.RRDB, opt.path.strict_load)
+        load_encoder(opt, net)
     if opt.model == "SRFlow" and not actnorm_initialised:
         hr, lr = next(pairs(opt, make_data(opt, 0, rank_size), 0))  # the same batch on every rank
         initialise_actnorms(net, hr, lr)
@@ -115,7 +117,7 @@ def make_data(opt, rank_id, rank_size):
 
 
 def build(opt):
-    """(network, loss cell) of the options' model; the network has its encoder as `RRDB`."""
+    """(network, loss cell) of the options' model."""
     network = opt.network_G
     if opt.model == "RRDB":
         net = RRDBNet(opt.scale, network.nf, network.nb, network.gc, blocks=())
@@ -164,14 +166,23 @@ def pairs(opt, data, step):
             step += 1
 
 
-def load_encoder(path, encoder, strict):
-    """Loads a pre-trained RRDB: a checkpoint of model RRDB, or the encoder of one of SRFlow."""
-    arrays = read_checkpoint(path).parameters()
-    arrays = {name[len("RRDB."):] if name.startswith("RRDB.") else name: value for name, value in arrays.items()
-              if not name.startswith("flowUpsamplerNet.")}
-    arrays = {f"RRDB.{name}": value for name, value in arrays.items()}
-    for problem in load_parameters(encoder, arrays, path, strict):
+def load_encoder(opt, net):
+    """Loads a pre-trained RRDB: that of `path.train_pretrain_model_G`, of any kind, its flow left out if it has one."""
+    path = opt.path.train_pretrain_model_G
+    arrays = {name: value for name, value in with_prefix(read_any(path).parameters()).items()
+              if name.startswith("RRDB.")}
+    # A pre-training's network bears no prefix; its image is what is trained there, and of no use to a flow.
+    encoder, optional = (net, ()) if opt.model == "RRDB" else (net.RRDB, IMAGE_ONLY)
+    if opt.model == "RRDB":
+        arrays = {name[len("RRDB."):]: value for name, value in arrays.items()}
+    for problem in load_parameters(encoder, arrays, path, opt.path.strict_load, optional):
         tqdm.write(f"{path}: {problem}; left as it was")
+
+
+def with_prefix(arrays):
+    """Parameters with `RRDB.` before the names of an encoder alone, which bear none."""
+    whole = any(name.startswith("RRDB.") for name in arrays)
+    return arrays if whole else {f"RRDB.{name}": value for name, value in arrays.items()}
 
 
 def latest_checkpoint(opt):

@@ -1,19 +1,21 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Converts a training checkpoint for inference: ActNorms folded, 1×1 weights inverted, convolutions grouped.
+"""Converts a checkpoint, of this code or of another program, for inference or for PyTorch.
 
     python train2test.py --opt SRFlow_DF2K_4X.yml --train_path output/latest.ckpt --test_path SRFlow_4X.ckpt
+    python train2test.py --opt SRFlow_DF2K_4X.yml --train_path SRFlow_DF2K_4X.pth --test_path SRFlow_4X.ckpt
+    python train2test.py --opt SRFlow_DF2K_4X.yml --train_path output/latest.ckpt --test_path SRFlow_4X.pth
 """
 import os
 
-import numpy as np
-
-from src.model.SRFlow import build_network, require_invertible
+from src.model.SRFlow import build_network, require_usable
 from src.model.packed import make_weights, to_arrays
 from src.model_utils.checkpoint import INFERENCE, TRAINING, Checkpoint, CheckpointError, load_parameters, \
-    read_checkpoint, write_checkpoint
+    write_checkpoint
 from src.model_utils.config import get_config
+from src.model_utils.network_names import IMAGE_ONLY
 from src.model_utils.util import run_main, set_device
+from src.model_utils.weight_files import EXPORTED, read_any, write_any
 
 
 def main(argv=None):
@@ -22,26 +24,32 @@ def main(argv=None):
         raise CheckpointError(f"{args.test_path}: --test_path names the training checkpoint itself, which it would "
                               "replace; give another name")
     set_device("CPU")
-    checkpoint = convert(args.train_path, opt)
-    write_checkpoint(args.test_path, checkpoint)
-    megabytes = sum(value.nbytes for value in checkpoint.arrays.values()) / 1e6
-    print(f"wrote {args.test_path}: {len(checkpoint.arrays)} arrays, {megabytes:.1f} MB, "
-          f"trained for {checkpoint.state['step']} steps")
+    trained, net = load(args.train_path, opt)
+    for note in trained.state.get("notes", ()):
+        print(f"{args.train_path}: {note}")
+    if args.test_path.endswith(EXPORTED):
+        arrays = trained.parameters()
+        write_any(args.test_path, arrays)
+    else:
+        arrays = to_arrays(make_weights(net))
+        state = {key: value for key, value in trained.state.items() if key != "notes"}
+        write_checkpoint(args.test_path, Checkpoint(INFERENCE, trained.options, arrays, state))
+    megabytes = sum(value.nbytes for value in arrays.values()) / 1e6
+    source = trained.state.get("source")
+    origin = f"from a file of the {source}" if source else f"trained for {trained.state['step']} steps"
+    print(f"wrote {args.test_path}: {len(arrays)} arrays, {megabytes:.1f} MB, {origin}")
 
 
-def convert(path, opt):
-    """The inference Checkpoint of the training checkpoint at `path`, whose network must be the options'."""
-    trained = read_checkpoint(path)
+def load(path, opt):
+    """(Checkpoint with training weights, the SRFlowNet that has them); its network must be the options'."""
+    trained = read_any(path, opt)
     if trained.kind != TRAINING or trained.options.model != "SRFlow":
         raise CheckpointError(f"{path}: expected a training checkpoint of model SRFlow, got {trained.kind} checkpoint "
                               f"of model {trained.options.model}")
-    arrays = trained.parameters()
-    if not all(np.isfinite(value).all() for value in arrays.values()):
-        raise CheckpointError(f"{path}: has values that are not finite; use an earlier checkpoint")
     net = build_network(opt)
-    load_parameters(net, arrays, path)
-    require_invertible(net, path)
-    return Checkpoint(INFERENCE, trained.options, to_arrays(make_weights(net)), trained.state)
+    load_parameters(net, trained.parameters(), path, optional=IMAGE_ONLY)
+    require_usable(net, path)
+    return trained, net
 
 
 if __name__ == "__main__":

@@ -242,5 +242,5 @@ def fixture_evaluated(base):
 def fixture_compiled(base, monkeypatch):
     """eval.py uses a network that is compiled already, and its weights, whatever checkpoint it is given."""
     model = make_evaluated(base)[1]
-    monkeypatch.setattr(eval_program.SRFlow, "from_checkpoint", lambda *_: model)
+    monkeypatch.setattr(eval_program, "load_model", lambda *_: model)
     return model

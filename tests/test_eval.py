@@ -153,8 +153,8 @@ def test_folder_without_hr(compiled, folders, base, tmp_path, capfd):
     assert "psnrloss" not in out and "The mean of" not in out
     assert out.startswith("2 images, heat 0.9: lr_psnr ") and out.count("\n") == 1
     summary, rows = metrics_of(tmp_path / "out")
-    assert list(rows[0]) == ["name", "lr_psnr"]
-    assert set(summary) == {"n", "lr_psnr", "heat", "n_samples", "seed", "checkpoint"}
+    assert list(rows[0]) == ["name", "lr_psnr", "pixel_std"]
+    assert set(summary) == {"n", "lr_psnr", "pixel_std", "heat", "n_samples", "seed", "tile", "checkpoint"}
     assert sorted(os.listdir(str(tmp_path / "out"))) == ["even_0.png", "even_1.png", "metrics.csv", "metrics.json",
                                                          "odd_0.png", "odd_1.png"]
     for k in range(2):
@@ -208,14 +208,15 @@ class RecordingModel(SRFlow):
     scale, quant = SCALE, 32
 
     def __init__(self):
-        self.arguments = []
+        self.arguments, self.encodings = [], []
 
-    def sample(self, lr, heat=0.9, n=1, seed=None):
+    def sample(self, lr, heat=0.9, n=1, seed=None, tile=None):
         self.arguments.append((heat, n, seed))
         return np.stack([np.clip(imresize(lr, SCALE).astype(int) + 5 * k, 0, 255).astype(np.uint8) for k in range(n)])
 
     def encode(self, hr, lr, noise=None):
         self.encoded = hr, lr, noise
+        self.encodings.append(self.encoded)
         return (), np.array([noise.sum()]), None
 
 
@@ -224,12 +225,36 @@ def test_figures_are_means_over_samples(base):
     model = RecordingModel()
     samples, figures = evaluate_image(model, lr, hr, heat=0.7, n_samples=3, seed=4)
     assert model.arguments == [(0.7, 3, 4)] and samples.shape == (3,) + hr.shape
-    assert sorted(figures) == sorted(FIGURES)
+    assert sorted(figures) == sorted(FIGURES + ["pixel_std", "psnr_best"])
+    assert figures["pixel_std"] == pytest.approx(samples.astype(float).std(axis=0).mean(), rel=1e-5)
+    assert figures["psnr_best"] == max(psnr(sample, hr) for sample in samples) > figures["psnr"]
     assert figures["psnr"] == pytest.approx(np.mean([psnr(sample, hr) for sample in samples]))
     assert figures["ssim_gaussian"] == pytest.approx(
         np.mean([ssim_gaussian(sample / 255, hr / 255) for sample in samples]))
     assert figures["psnr_bicubic"] == psnr(samples[0], hr) and figures["psnr_bicubic"] != figures["psnr"]
-    assert set(evaluate_image(model, lr, None, 0.7, 3, 4)[1]) == {"lr_psnr"}
+    assert set(evaluate_image(model, lr, None, 0.7, 3, 4)[1]) == {"lr_psnr", "pixel_std"}
+
+
+def test_lpips_is_a_mean_over_samples(base):
+    class Distance:
+        def distance(self, a, b):
+            return float(a.astype(int).sum() - b.astype(int).sum())
+    (_, hr, lr), = EvalData(os.path.join(base, "valid.mindrecord"), limit=1)
+    samples, figures = evaluate_image(RecordingModel(), lr, hr, 0.7, 2, 4, lpips=Distance())
+    expected = [Distance().distance(sample, hr) for sample in samples]
+    assert expected[0] != expected[1] and figures["lpips"] == np.mean(expected)
+
+
+def test_likelihood_of_a_tiled_image_is_the_mean_of_its_tiles():
+    random = np.random.RandomState(0)
+    lr = random.randint(0, 256, (7, 12, 3)).astype(np.uint8)
+    hr = random.randint(0, 256, (7 * SCALE, 12 * SCALE, 3)).astype(np.uint8)
+    model = RecordingModel()
+    nll = likelihood(model, lr, hr, seed=1, tile=8)
+    assert [encoded[1].shape for encoded in model.encodings] == [(1, 3, 8, 8)] * 2
+    assert [encoded[0].shape for encoded in model.encodings] == [(1, 3, 8 * SCALE, 8 * SCALE)] * 2
+    assert nll == np.mean([encoded[2].sum() for encoded in model.encodings])
+    np.testing.assert_array_equal(model.encodings[1][1][0, :, :7], lr.transpose(2, 0, 1)[:, :, 4:] / np.float32(255))
 
 
 @pytest.mark.parametrize("height, width", [(8, 8), (7, 8), (7, 5)])
@@ -268,3 +293,55 @@ def test_results_appear_whole_or_not_at_all(compiled, base, tmp_path, monkeypatc
     assert evaluate(base, tmp_path, "--seed", 3) == 2
     assert metrics_of(tmp_path) == before
     assert not [name for name in os.listdir(str(tmp_path)) if name.startswith(".")]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# An interrupted evaluation
+
+
+def interrupt_after(monkeypatch, count):
+    """evaluate_image is interrupted when it is called once more than `count` times; returns the list of its calls."""
+    calls, itself = [], eval_program.evaluate_image
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) > count:
+            raise KeyboardInterrupt
+        return itself(*arguments)
+    monkeypatch.setattr(eval_program, "evaluate_image", interrupted)
+    return calls
+
+
+def test_an_interrupted_evaluation_goes_on(evaluated, compiled, base, tmp_path, monkeypatch, capfd):
+    interrupt_after(monkeypatch, 1)
+    assert evaluate(base, tmp_path) == 130
+    assert sorted(os.listdir(str(tmp_path))) == ["metrics.progress.jsonl", "pictures"]
+    with open(str(tmp_path / "metrics.progress.jsonl"), "a") as file:
+        file.write('{"name": "1", "psn')  # torn off
+    monkeypatch.undo()
+    monkeypatch.setattr(eval_program, "load_model", lambda *_: compiled)
+    calls = interrupt_after(monkeypatch, 1)
+    capfd.readouterr()
+    assert evaluate(base, tmp_path) == 0
+    assert len(calls) == VALIDATION_RECORDS - 1
+    assert "goes on after 1 finished images" in capfd.readouterr().out
+    assert metrics_of(tmp_path)[1] == metrics_of(evaluated)[1]
+    assert sorted(os.listdir(str(tmp_path))) == ["metrics.csv", "metrics.json", "pictures", "sheet.png"]
+
+
+def test_other_settings_begin_anew(evaluated, compiled, base, tmp_path, monkeypatch):
+    interrupt_after(monkeypatch, 1)
+    assert evaluate(base, tmp_path, "--seed", 3) == 130
+    monkeypatch.undo()
+    monkeypatch.setattr(eval_program, "load_model", lambda *_: compiled)
+    calls = interrupt_after(monkeypatch, VALIDATION_RECORDS)
+    assert evaluate(base, tmp_path) == 0
+    assert len(calls) == VALIDATION_RECORDS
+    assert metrics_of(tmp_path)[1] == metrics_of(evaluated)[1]
+
+
+def test_lpips_without_its_files(compiled, base, tmp_path, capfd):
+    assert evaluate(base, tmp_path, "--lpips_linear", tmp_path / "none.pth") == 2
+    line = capfd.readouterr().err
+    assert line.count("\n") == 1 and "AlexNet's weights: no file given" in line
+    assert "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth" in line

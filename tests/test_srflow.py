@@ -6,7 +6,7 @@ import pytest
 from helpers import randomise
 from mindspore import Tensor, context
 
-from src.model.SRFlow import SRFlow, build_network, dequantise, pad_to_even, to_uint8
+from src.model.SRFlow import SRFlow, build_network, dequantise, normalise_latents, pad_to_even, to_uint8
 from src.model.packed import make_weights, to_arrays
 from src.model_utils.checkpoint import (INFERENCE, TRAINING, Checkpoint, CheckpointError, parameter_arrays,
                                         write_checkpoint)
@@ -276,6 +276,106 @@ def test_bad_arguments_of_decode(change, words, model, pair, encoded):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Controls of sampling
+
+
+def test_several_heats_share_their_noise(model, pair):
+    lr = pair[1][:1]
+    samples, latents = model.sample(lr, heat=[0.0, 0.4, 0.8], n=2, seed=3, with_latents=True)
+    assert samples.shape == (3, 2, 1, 3, 24, 32)
+    for i, heat in enumerate((0.0, 0.4, 0.8)):
+        np.testing.assert_allclose(samples[i], model.sample(lr, heat=heat, n=2, seed=3), atol=1e-6)
+    for latent in latents:
+        assert latent.shape[:3] == (3, 2, 1)
+        np.testing.assert_allclose(latent[2], 2 * latent[1], rtol=1e-6)
+        assert not latent[0].any()
+    picture = (255 * images(3, 6, 8, 3)).astype(np.uint8)
+    assert model.sample(picture, heat=(0.3,), n=2, seed=3).shape == (1, 2, 24, 32, 3)
+
+
+def test_latents_come_with_the_samples(model, pair):
+    samples, latents = model.sample(pair[1], heat=0.5, n=2, seed=3, with_latents=True)
+    np.testing.assert_array_equal(samples, model.sample(pair[1], heat=0.5, n=2, seed=3))
+    for i in range(2):
+        np.testing.assert_allclose(model.decode(pair[1], [latent[i] for latent in latents]), samples[i], atol=1e-6)
+
+
+def test_samples_in_batches(model, pair):
+    lr = pair[1][:1]
+    expected = model.sample(lr, n=5, seed=2)
+    np.testing.assert_allclose(model.sample(lr, n=5, seed=2, batch=3), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_conditions_are_computed_once_for_an_image(model, pair, monkeypatch):
+    calls, itself = [], model._conditioner
+    monkeypatch.setattr(model, "_conditioner", lambda *inputs: calls.append(1) or itself(*inputs))
+    lr = pair[1] + np.float32(0.01)
+    model.sample(lr, heat=[0.1, 0.5], n=2)
+    latents, _, _ = model.encode(pair[0], lr)
+    model.decode(lr, latents)
+    assert len(calls) == 1
+    other = lr.copy()
+    other[1, 2, 3, 4] += 0.01
+    model.decode(other, latents)
+    model.refresh()
+    model.decode(other, latents)
+    assert len(calls) == 3
+
+
+def test_latents_of_another_image_decode_with_this_low_resolution(model, pair):
+    latents, _, _ = model.encode(*pair)
+    moved = model.decode(pair[1][::-1].copy(), latents)
+    assert np.abs(moved - pair[0]).max() > 1e-3
+    again, _, _ = model.encode(moved, pair[1][::-1].copy())
+    for came, expected in zip(again, latents):
+        np.testing.assert_allclose(came, expected, atol=1e-3)
+
+
+def test_normalised_latents(encoded):
+    for heat in (1.0, 0.6):
+        for latent, before in zip(normalise_latents(encoded[0], heat), encoded[0]):
+            assert latent.shape == before.shape and latent.dtype == np.float32
+            np.testing.assert_allclose(latent.mean(axis=(2, 3)), 0, atol=1e-5)
+            np.testing.assert_allclose(latent.std(axis=(2, 3)), heat, rtol=1e-3)
+
+
+def test_tiles_see_the_latents_of_the_whole_image(model):
+    """The network sees farther than a margin, but hardly: with these latents a tiled image is the whole one."""
+    lr = images(8, 1, 3, 33, 52)
+    whole, tiled = (model.sample(lr, heat=0.3, n=2, seed=5, tile=tile) for tile in (None, 40))
+    assert tiled.shape == whole.shape == (2, 1, 3, 33 * SCALE, 52 * SCALE)
+    assert np.abs(tiled - whole).max() < 1e-3 < np.abs(whole[0] - whole[1]).max()
+    picture = (255 * lr[0]).astype(np.uint8).transpose(1, 2, 0)
+    assert model.sample(picture, tile=40, seed=1).shape == (1, 33 * SCALE, 52 * SCALE, 3)
+
+
+@pytest.mark.parametrize("tile", [33, 24, 0, -2])
+def test_impossible_tiles(tile, model):
+    with pytest.raises(ValueError, match="tile"):
+        model.sample(images(8, 1, 3, 36, 52), tile=tile)
+
+
+def test_heats_above_that_of_training_warn(model, pair):
+    with pytest.warns(RuntimeWarning, match="heat 1.2: above 1, that of the latents in training"):
+        model.sample(pair[1], heat=1.2)
+
+
+def test_decoding_says_where_it_is_not_finite(model, pair, encoded):
+    latents = [latent.copy() for latent in encoded[0]]
+    latents[0][1, 2, 3, 4] = 3e38  # enters at level 1
+    with pytest.warns(RuntimeWarning, match="decoding is not finite from level 1 of 3 on, in .* % of the pixels"):
+        decoded = model.decode(pair[1], latents)
+    assert np.isfinite(decoded[0]).all() and not np.isfinite(decoded[1]).all()
+    latents = [latent.copy() for latent in encoded[0]]
+    latents[1][0] = 3e38  # enters at level 3
+    with pytest.warns(RuntimeWarning, match="from level 3 of 3 on"):
+        model.decode(pair[1], latents)
+    latents[1][0, 2, 1, 1] = np.nan
+    with pytest.raises(ValueError, match="latents: expected finite values"):
+        model.decode(pair[1], latents)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Checkpoints
 
 
@@ -314,7 +414,7 @@ def test_options_of_another_network(folder):
 
 
 def test_a_missing_file(folder):
-    with pytest.raises(CheckpointError, match="none.ckpt: no such checkpoint file"):
+    with pytest.raises(CheckpointError, match="none.ckpt: no such file"):
         SRFlow.from_checkpoint(str(folder / "none.ckpt"))
     with pytest.raises(OptionsError, match="none.yml does not exist"):
         SRFlow.from_checkpoint(str(folder / "train.ckpt"), opt=str(folder / "none.yml"))

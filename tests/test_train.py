@@ -14,6 +14,7 @@ from programs import fixture_base, fixture_converted, fixture_pretrained, fixtur
 from programs import HR_SIZE, RATE, last_line, read_csv, read_image, run, tiny_options, train, write_config
 from src.model_utils.checkpoint import TRAINING, CheckpointError, parameter_arrays, read_checkpoint
 from src.model_utils.options import load_options
+from src.model_utils.weight_files import write_any
 
 STAND_INS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stand_ins")
 
@@ -288,26 +289,44 @@ def test_which_checkpoint_a_run_resumes(base, tmp_path):
 
 def test_an_encoder_of_another_size(pretrained, base, capsys):
     path = pretrained.paths[4]
-    encoder = train_program.build(options(base, "network_G.nb=2"))[0].RRDB
-    before = parameter_arrays(encoder)
-    with pytest.raises(CheckpointError, match="weights of another network: missing RRDB.RRDB_trunk.1"):
-        train_program.load_encoder(path, encoder, strict=True)
-    assert_same_arrays(parameter_arrays(encoder), before)
+    strict, lax = (options(base, "network_G.nb=2", "path.train_pretrain_model_G=" + path, "path.strict_load=" + value)
+                   for value in ("true", "false"))
+    net = train_program.build(strict)[0]
+    before = parameter_arrays(net.RRDB)
+    with pytest.raises(CheckpointError, match="weights of another network: 30 missing: RRDB.RRDB_trunk.1"):
+        train_program.load_encoder(strict, net)
+    assert_same_arrays(parameter_arrays(net.RRDB), before)
 
-    train_program.load_encoder(path, encoder, strict=False)
+    train_program.load_encoder(lax, net)
     expected = dict(before)
-    loaded = read_checkpoint(path).parameters()
-    expected.update({"RRDB." + name: value for name, value in loaded.items()})
-    assert_same_arrays(parameter_arrays(encoder), expected)
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(before) - len(loaded)
-    assert "{}: missing RRDB.RRDB_trunk.1.RDB1.conv1.weight; left as it was".format(path) in lines
+    expected.update({"RRDB." + name: value for name, value in read_checkpoint(path).parameters().items()})
+    assert_same_arrays(parameter_arrays(net.RRDB), expected)
+    first, guess = capsys.readouterr().out.splitlines()
+    assert first.startswith(path + ": 30 missing: RRDB.RRDB_trunk.1.RDB1.conv1.weight, ")
+    assert guess == path + ": file: nb 1; network: nb 2; left as it was"
 
 
 def test_the_encoder_of_a_whole_network(trained, base):
-    encoder = train_program.build(options(base))[0].RRDB
-    train_program.load_encoder(trained.paths[4], encoder, strict=True)
-    assert_same_arrays(parameter_arrays(encoder), encoder_of(trained.arrays(4)))
+    opt = options(base, "path.train_pretrain_model_G=" + trained.paths[4])
+    net = train_program.build(opt)[0]
+    train_program.load_encoder(opt, net)
+    assert_same_arrays(parameter_arrays(net.RRDB), encoder_of(trained.arrays(4)))
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_an_encoder_of_another_program(suffix, pretrained, base, tmp_path):
+    """As the official pre-training has it, for a flow and for more pre-training."""
+    weights = read_checkpoint(pretrained.paths[4]).parameters()
+    path = str(tmp_path / ("RRDB" + suffix))
+    write_any(path, {"RRDB." + name: value for name, value in weights.items()})
+    for model in ("SRFlow", "RRDB"):
+        opt = load_options(os.path.join(base, model + ".yml"), ["path.train_pretrain_model_G=" + path])
+        net = train_program.build(opt)[0]
+        train_program.load_encoder(opt, net)
+        encoder = net if model == "RRDB" else net.RRDB
+        for parameter in encoder.get_parameters():
+            expected = weights[parameter.name.replace("RRDB.", "", 1) if model == "SRFlow" else parameter.name]
+            np.testing.assert_array_equal(parameter.asnumpy(), expected)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

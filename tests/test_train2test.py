@@ -82,9 +82,9 @@ def damaged(trained, tmp_path, value):
     ("RRDB", "expected a training checkpoint of model SRFlow, got training checkpoint of model RRDB"),
     ("nan", "has values that are not finite"),
     ("singular", "flowUpsamplerNet.layers.1.invconv.weight: a singular matrix"),
-    ("network", "weights of another network: missing flowUpsamplerNet."),
+    ("network", "missing: flowUpsamplerNet."),
     ("encoder's configuration", "network_G.flow: missing"),
-    ("missing", "none.ckpt: no such checkpoint file"),
+    ("missing", "none.ckpt: no such file"),
     ("same", "names the training checkpoint itself"),
 ])
 def test_refused(trained, pretrained, converted, base, tmp_path, capfd, case, words):

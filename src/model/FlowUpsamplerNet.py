@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The conditional flow between images and latents (SRFlow, section 3.4)."""
+import numpy as np
 from mindspore import nn, ops
 
 from src.model.Flow import FlowCell, per_image
@@ -103,6 +104,17 @@ class FlowUpsamplerNet(FlowCell):
             x, term = self._inverses[i](x, (weights[i], conditions[i]))
             logdet = logdet + term
         return x, logdet
+
+    def first_not_finite(self, z, cond):
+        """Host side: the number, from 1, of the first level that `inverse` leaves with values that are not finite."""
+        weights, conditions = cond
+        x = z[-1]
+        for i in range(self.n_levels)[::-1]:
+            x = ops.Concat(1)((x, z[i])) if i < self.split_levels else x
+            x, _ = self._inverses[i](x, (weights[i], conditions[i]))
+            if not np.isfinite(x.asnumpy()).all():
+                return i + 1
+        return None
 
     def initialise(self, x, features):
         """Host side: sets every ActNorm for this batch, layer after layer, each before the next sees its output.

@@ -4,15 +4,24 @@
 import math
 import numbers
 import os
+import warnings
 
 import numpy as np
 from mindspore import Tensor
 
 from src.model.SRFlowNet import Conditioner, Decoder, Encoder, SRFlowNet
 from src.model.packed import flatten, from_arrays, halved, make_weights
-from src.model_utils.checkpoint import INFERENCE, CheckpointError, load_parameters, read_checkpoint
+from src.model_utils.checkpoint import INFERENCE, CheckpointError, load_parameters
+from src.model_utils.network_names import IMAGE_ONLY
 from src.model_utils.options import OptionsError, differences, load_options
-from src.model_utils.util import set_device
+from src.model_utils.tiling import Assembler, crop_latents, tiles
+from src.model_utils.util import pynative_mode, set_device
+from src.model_utils.weight_files import read_any
+
+TRAINED_HEAT = 1.0  # training maximises the likelihood of latents of this standard deviation
+# In pixels of the low-resolution image. Farther from its edge than the margin, the inside of a tile is to 1e-5 what it
+# is in the whole image (of a network of 4 blocks); the rest of the overlap is blended.
+TILE_OVERLAP, TILE_MARGIN = 24, 8
 
 
 class SRFlow:
@@ -29,9 +38,7 @@ class SRFlow:
 
         packed: the weights to use, as `make_weights` gives them; None: those that the parameters of net make.
         """
-        self.net = net
-        self.scale = net.scale
-        self.quant = quant
+        self.net, self.scale, self.quant, self.notes = net, net.scale, quant, []
         weights = packed or make_weights(net)
         self._conditioner, self._encoder, self._decoder = (cell(net, weights)
                                                            for cell in (Conditioner, Encoder, Decoder))
@@ -39,20 +46,23 @@ class SRFlow:
 
     @classmethod
     def from_checkpoint(cls, path, opt=None, device_target="CPU", device_id=0, precision="float32"):
-        """The network with the weights of a checkpoint that train.py or train2test.py wrote.
+        """The network with the weights of a checkpoint: of train.py or train2test.py, an official `.pth`, the same as
+        `.safetensors`, or one of the earlier MindSpore port; the content tells which.
 
-        opt: Options or the path of a YAML whose network the checkpoint must have; None: whatever it has. precision:
+        opt: Options or the path of a YAML whose network the checkpoint must have; None: whatever it has, and for other
+        programs' files, what their names and shapes tell of the published networks. `notes` of the result: what there
+        is to know of such a file, a line each. precision:
         float16 computes RRDB and coupling networks in half precision, which is for GPUs.
         Raises CheckpointError (a ValueError) for a file that cannot be used and DeviceError for the device.
         """
         if precision not in ("float32", "float16"):
             raise ValueError(f"precision: expected 'float32' or 'float16', got {precision!r}")
         set_device(device_target, device_id)
-        checkpoint = read_checkpoint(path)
-        if checkpoint.options.model != "SRFlow":
-            raise CheckpointError(f"{path}: an {checkpoint.options.model} checkpoint, expected one of SRFlow")
         if isinstance(opt, (str, os.PathLike)):
             opt = load_options(opt)
+        checkpoint = read_any(path, opt)
+        if checkpoint.options.model != "SRFlow":
+            raise CheckpointError(f"{path}: an {checkpoint.options.model} checkpoint, expected one of SRFlow")
         if opt is not None:
             _require_network(checkpoint, opt, path)
         net, quant = build_network(checkpoint.options), (opt or checkpoint.options).datasets.train.quant
@@ -61,9 +71,11 @@ class SRFlow:
         if checkpoint.kind == INFERENCE:
             weights = from_arrays(checkpoint.arrays)
             return cls(net, quant, halved(weights) if precision == "float16" else weights)
-        load_parameters(net, checkpoint.parameters(), path)
-        require_invertible(net, path)
-        return cls(net, quant)
+        load_parameters(net, checkpoint.parameters(), path, optional=IMAGE_ONLY)
+        require_usable(net, path)
+        model = cls(net, quant)
+        model.notes = checkpoint.state.get("notes", [])
+        return model
 
     def refresh(self):
         """Takes the network's weights anew; needed after they have changed."""
@@ -73,39 +85,66 @@ class SRFlow:
         self._feature_weights, self._flow_weights = flatten(weights)
         self._last_lr, self._conditions = None, None
 
-    def sample(self, lr, heat=0.9, n=1, seed=None, batch=1):
+    def sample(self, lr, heat=0.9, n=1, seed=None, batch=1, tile=None, with_latents=False):
         """n super-resolved images of each low-resolution image.
 
         lr uint8 (h, w, 3) -> uint8 (n, s·h, s·w, 3), clipped and truncated as the official evaluation does; or
         lr float32 (N, 3, h, w) in [0, 1] -> float32 (n, N, 3, s·h, s·w), not clipped. Odd sizes are padded by
-        reflection and cropped back. heat: the latents' standard deviation. seed: the same seed gives the same images;
-        sample i does not depend on n. None: another draw each time. batch: how many samples of an image are computed
-        together; each batch size is compiled once.
-        """
-        if not isinstance(heat, numbers.Real) or not 0 <= heat < math.inf:
-            raise ValueError(f"heat: expected a number >= 0, got {heat!r}")
-        for name, value in (("n", n), ("batch", batch)):
-            if not isinstance(value, numbers.Integral) or value < 1:
-                raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
-        if seed is not None and (not isinstance(seed, numbers.Integral) or not 0 <= seed < 2 ** 32):
-            raise ValueError(f"seed: expected None or an integer from 0 to 2**32 - 1, got {seed!r}")
-        images, is_picture = _as_batch(lr)
-        seeds = np.random.RandomState(seed).randint(0, 2 ** 31 - 1, n)
-        # Several images have conditions of their own, which samples of one cannot share in a batch.
-        size = batch if len(images) == 1 else 1
-        samples = np.concatenate([self._samples(images, heat, seeds[start:start + size])
-                                  for start in range(0, n, size)])
-        return to_uint8(samples[:, 0]) if is_picture else samples
+        reflection and cropped back.
 
-    def _samples(self, lr, heat, seeds):
-        """One sample of each image for each of the seeds, decoded together: float32 (len(seeds), N, 3, H, W)."""
-        height, width = (side * self.scale for side in lr.shape[2:])
-        conditions, shapes = self._condition(pad_to_even(lr))
-        latents = []
-        for noise in [np.random.RandomState(seed) for seed in seeds]:
-            latents.append([(heat * noise.standard_normal(shape)).astype(np.float32) for shape in shapes])
-        images = self._decode(conditions, [np.concatenate(same) for same in zip(*latents)])[:, :, :height, :width]
-        return images.reshape((len(seeds), len(lr)) + images.shape[1:])
+        heat: the latents' standard deviation, or a list of them, for which the result has one more dimension, its
+        first; all heats have the same noise. seed: the same seed gives the same images; sample i does not depend on n.
+        None: another draw each time. batch: how many samples of an image are computed together; each batch size is
+        compiled once. tile: side, in pixels of lr and even, of the tiles in which larger images are computed, with the
+        same latents but within bounded memory; None: whole. with_latents: returns (images, latents), latents a tuple
+        of float32 arrays, [..., i] of which `decode` takes: (n, N, C, H', W') each, after the heats' dimension if
+        there is one.
+        """
+        several = isinstance(heat, (list, tuple, np.ndarray))
+        heats = list(heat) if several else [heat]
+        _require_sampling(heats, n, batch, seed)
+        images, is_picture = _as_batch(lr)
+        height, width = (side * self.scale for side in images.shape[2:])
+        images = pad_to_even(images)
+        shapes = self._latent_shapes(images)
+        noise = [np.random.RandomState(sample_seed)
+                 for sample_seed in np.random.RandomState(seed).randint(0, 2 ** 31 - 1, n)]
+        noise = [[generator.standard_normal(shape).astype(np.float32) for shape in shapes] for generator in noise]
+        # (heats·n, N, C, H', W') each
+        latents = [np.concatenate([np.float32(value) * np.stack(same) for value in heats]) for same in zip(*noise)]
+        samples = self._decode_samples(images, latents, batch, tile)[..., :height, :width]
+        samples = to_uint8(samples[:, 0]) if is_picture else samples
+        if several:
+            samples, *latents = [value.reshape((len(heats), n) + value.shape[1:]) for value in (samples, *latents)]
+        return (samples, tuple(latents)) if with_latents else samples
+
+    def _decode_samples(self, lr, latents, batch, tile):
+        """float32 (S, N, 3, s·h, s·w) of S samples' latents, (S, N, C, H', W') each."""
+        height, width = lr.shape[2:]
+        if tile is None or max(height, width) <= tile:
+            return self._decode_whole(lr, latents, batch)
+        parts = tiles(height, width, tile, TILE_OVERLAP)
+        count, n = latents[0].shape[:2]
+        assemblers = [Assembler(parts, self.scale, TILE_MARGIN) for _ in range(count * n)]
+        flat = [latent.reshape((-1,) + latent.shape[2:]) for latent in latents]
+        for part in parts:
+            cropped = [latent.reshape((count, n) + latent.shape[1:]) for latent in crop_latents(flat, part, self.scale)]
+            images = self._decode_whole(np.ascontiguousarray(part.cut(lr)), cropped, batch)
+            for assembler, image in zip(assemblers, images.reshape((-1,) + images.shape[2:])):
+                assembler.add(part, image)
+        whole = np.stack([assembler.result() for assembler in assemblers])
+        return whole.reshape((count, n) + whole.shape[1:])
+
+    def _decode_whole(self, lr, latents, batch):
+        # Several images have conditions of their own, which samples of one cannot share in a batch.
+        size = batch if len(lr) == 1 else 1
+        conditions = self._condition(lr)
+        images = []
+        for start in range(0, len(latents[0]), size):
+            chunk = [latent[start:start + size].reshape((-1,) + latent.shape[2:]) for latent in latents]
+            decoded = self._decode(conditions, chunk)
+            images.append(decoded.reshape((-1, len(lr)) + decoded.shape[1:]))
+        return np.concatenate(images)
 
     def encode(self, hr, lr, noise=None):
         """(latents, nll, logdet) of high-resolution images.
@@ -128,7 +167,7 @@ class SRFlow:
                 raise ValueError(f"noise: expected hr's shape {hr.shape}, got {np.shape(noise)}")
             hr = dequantise(hr, np.asarray(noise, np.float32), self.quant)
             constant = -math.log(self.quant) * pixels
-        conditions, _ = self._condition(lr)
+        conditions = self._condition(lr)
         outputs = [output.asnumpy() for output in self._encoder(Tensor(hr), *self._flow_weights, *conditions)]
         latents, logdet = tuple(outputs[:-1]), outputs[-1].astype(np.float64) + constant
         for latent in latents[:-1]:
@@ -139,29 +178,43 @@ class SRFlow:
     def decode(self, lr, latents):
         """The images of given latents.
 
-        lr float32 (N, 3, h, w), h and w even -> float32 (N, 3, s·h, s·w), not clipped.
+        lr float32 (N, 3, h, w), h and w even -> float32 (N, 3, s·h, s·w), not clipped. latents: as `encode` returns
+        them, those of other images among them (the paper's section 3.5). Warns, and says from where on, if the result
+        is not finite.
         """
         lr = _checked(lr, "lr")
         _require_even(lr)
-        conditions, shapes = self._condition(lr)
-        came = [np.shape(latent) for latent in latents]
-        if came != shapes:
-            raise ValueError(f"latents: expected shapes {shapes}, got {came}")
-        return self._decode(conditions, latents)
+        expected, came = self._latent_shapes(lr), [np.shape(latent) for latent in latents]
+        if came != expected:
+            raise ValueError(f"latents: expected shapes {expected}, got {came}")
+        if not all(np.isfinite(latent).all() for latent in latents):
+            raise ValueError("latents: expected finite values, got some that are not")
+        return self._decode(self._condition(lr), latents)
+
+    def _latent_shapes(self, lr):
+        height, width = lr.shape[2] * self.scale, lr.shape[3] * self.scale
+        return [(lr.shape[0],) + shape for shape in self.net.flowUpsamplerNet.latent_shapes(height, width)]
 
     def _condition(self, lr):
-        """What decoding needs of the images, and the shapes of their latents. The last images' is kept, so that all
-        that is done with them, one call after the other, computes it once."""
+        """What the flow needs of the images. The last images' is kept, so that all that is done with them, one call
+        after the other, computes it once."""
         if self._last_lr is None or not np.array_equal(self._last_lr, lr):
             self._conditions = self._conditioner(Tensor(lr), *self._feature_weights)
             self._last_lr = lr.copy()
-        height, width = lr.shape[2] * self.scale, lr.shape[3] * self.scale
-        shapes = [(lr.shape[0],) + shape for shape in self.net.flowUpsamplerNet.latent_shapes(height, width)]
-        return self._conditions, shapes
+        return self._conditions
 
     def _decode(self, conditions, latents):
-        latents = [Tensor(np.ascontiguousarray(latent, np.float32)) for latent in latents]
-        return self._decoder(*latents, *self._flow_weights, *conditions).asnumpy()
+        inputs = [Tensor(np.ascontiguousarray(latent, np.float32)) for latent in latents]
+        inputs += list(self._flow_weights) + list(conditions)
+        images = self._decoder(*inputs).asnumpy()
+        if not np.isfinite(images).all():
+            with pynative_mode():
+                level = self._decoder.first_not_finite(inputs)
+            share = 100 * np.mean(~np.isfinite(images).all(axis=1))
+            warnings.warn(f"decoding is not finite from level {level} of {self.net.flowUpsamplerNet.n_levels} on, in "
+                          f"{share:.3g} % of the pixels; nothing is clamped. A lower heat or another checkpoint may "
+                          "help", RuntimeWarning, stacklevel=4)
+        return images
 
 
 def build_network(opt):
@@ -178,11 +231,14 @@ def build_network(opt):
                      flow.additionalFlowNoAffine, split_levels, coupling.hidden_channels, coupling.eps)
 
 
-def require_invertible(net, source):
-    """Raises CheckpointError, naming the layer, where a 1×1 weight of the network cannot be inverted."""
+def require_usable(net, source):
+    """Raises CheckpointError, naming the parameter, for values that are not finite and 1×1 weights without inverse."""
     for parameter in net.get_parameters():
+        value = parameter.asnumpy()
+        if not np.isfinite(value).all():
+            raise CheckpointError(f"{source}: {parameter.name}: has values that are not finite; use another checkpoint")
         if parameter.name.endswith(".invconv.weight"):
-            sign, log_abs_det = np.linalg.slogdet(parameter.asnumpy().astype(np.float64))
+            sign, log_abs_det = np.linalg.slogdet(value.astype(np.float64))
             if sign == 0 or not np.isfinite(log_abs_det):
                 raise CheckpointError(f"{source}: {parameter.name}: a singular matrix, it cannot be inverted; use "
                                       "another checkpoint")
@@ -215,6 +271,32 @@ def pad_to_even(lr):
     """Pads (N, 3, h, w) by reflection at the bottom and right until h and w are even."""
     height, width = lr.shape[2:]
     return np.pad(lr, ((0, 0), (0, 0), (0, height % 2), (0, width % 2)), mode="reflect")
+
+
+def normalise_latents(latents, heat=1.0):
+    """Latents with the prior's statistics: in each channel of each image mean 0 and standard deviation `heat`.
+
+    latents: tuple of float32 (N, C, H, W), as `encode` returns them; the result is of the same kind. For restoration:
+    what a degraded image has that natural ones have not shows in its latents' statistics (SRFlow, section 3.5).
+    """
+    return tuple((heat * (latent - latent.mean(axis=(2, 3), keepdims=True))
+                  / (latent.std(axis=(2, 3), keepdims=True) + 1e-6)).astype(np.float32) for latent in latents)
+
+
+def _require_sampling(heats, n, batch, seed):
+    for heat in heats:
+        if not isinstance(heat, numbers.Real) or not 0 <= heat < math.inf:
+            raise ValueError(f"heat: expected a number >= 0 or a list of them, got {heat!r}")
+        if heat > TRAINED_HEAT:
+            warnings.warn(f"heat {heat:g}: above {TRAINED_HEAT:g}, that of the latents in training; decoding may become "
+                          "not finite", RuntimeWarning, stacklevel=3)
+    if not heats:
+        raise ValueError("heat: expected a number >= 0 or a list of them, got an empty list")
+    for name, value in (("n", n), ("batch", batch)):
+        if not isinstance(value, numbers.Integral) or value < 1:
+            raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
+    if seed is not None and (not isinstance(seed, numbers.Integral) or not 0 <= seed < 2 ** 32):
+        raise ValueError(f"seed: expected None or an integer from 0 to 2**32 - 1, got {seed!r}")
 
 
 def _as_batch(lr):

@@ -163,6 +163,11 @@ class Decoder(nn.Cell):
         hr, _ = self.flow.inverse(tensors[:self.n_latents], cond)
         return hr
 
+    def first_not_finite(self, tensors):
+        """Host side: the number of the level, from 1, at which decoding the same inputs first is not finite."""
+        cond = _flow_cond(tuple(tensors), self.n_latents, self.sizes, self.counts, self.flow.K)
+        return self.flow.first_not_finite(tensors[:self.n_latents], cond)
+
 
 def _flow_cond(tensors, at, sizes, counts, steps):
     """The flow's cond from tensors: from `at` on weights, by level `sizes` of groups and `counts` in all, then

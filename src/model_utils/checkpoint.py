@@ -17,6 +17,7 @@ import mindspore
 import numpy as np
 from mindspore import Tensor
 
+from src.model_utils.network_names import explain_mismatch
 from src.model_utils.options import options_from_dict
 from src.model_utils.util import atomic_write
 
@@ -80,32 +81,25 @@ def read_checkpoint(path):
         raise CheckpointError(f"{path}: damaged, its description cannot be read; use another checkpoint") from None
     if version not in READABLE.get(kind, ()):
         readable = ", ".join(str(known) for known in READABLE.get(kind, ()))
-        raise CheckpointError(f"{path}: {kind} checkpoint of format {version}, this code reads {readable}; train2test.py "
-                              "makes an inference checkpoint again from a training checkpoint")
+        raise CheckpointError(f"{path}: {kind} checkpoint of format {version}, this code reads {readable}; "
+                              "train2test.py makes an inference checkpoint again from a training checkpoint")
     if digest != _hash(arrays, description):
         raise CheckpointError(f"{path}: damaged, its contents do not match their hash; use another checkpoint")
     return Checkpoint(kind, options_from_dict(options, source=f"{path}: stored options"), arrays, state)
 
 
-def load_parameters(cell, arrays, source, strict=True):
+def load_parameters(cell, arrays, source, strict=True, optional=()):
     """Gives a cell's parameters the values in `arrays`, comparing names and shapes both ways.
 
-    cell: its parameters bear official names; source: for the error message. Not strict: loads what fits and returns
-    the list of what did not, one text each; strict: raises CheckpointError with the first of them.
+    cell: its parameters bear official names; source: for the error message; optional: beginnings of names that may be
+    missing. Not strict: loads what fits and returns what did not, a line each; strict: raises CheckpointError instead,
+    with the same lines and a guess at the cause.
     """
     parameters = {parameter.name: parameter for parameter in cell.get_parameters()}
-    problems = [f"missing {name}" for name in parameters if name not in arrays]
-    problems += [f"unexpected {name}" for name in arrays if name not in parameters]
-    for name in parameters:
-        if name not in arrays:
-            continue
-        expected, came = tuple(parameters[name].shape), arrays[name].shape
-        if expected != came:
-            problems.append(f"{name} of shape {came}, expected {expected}")
+    problems = explain_mismatch(arrays, {name: tuple(parameter.shape) for name, parameter in parameters.items()
+                                         if name in arrays or not name.startswith(tuple(optional))})
     if problems and strict:
-        more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise CheckpointError(f"{source}: weights of another network: {'; '.join(problems[:3])}{more}; "
-                              "check scale, K, nb and blocks of the configuration")
+        raise CheckpointError(f"{source}: weights of another network: {'; '.join(problems)}")
     for name, parameter in parameters.items():
         if name in arrays and tuple(parameter.shape) == arrays[name].shape:
             parameter.set_data(Tensor(np.ascontiguousarray(arrays[name], np.float32)))

@@ -23,7 +23,7 @@ _OPTION_FLAGS = {
 _DESCRIPTIONS = {
     "train": "Train SRFlow, or pre-train its RRDB encoder (model: RRDB).",
     "eval": "Super-resolve and measure: the MindRecord of datasets.val, or a folder of LR images.",
-    "train2test": "Convert a checkpoint for inference: 1x1 convolutions inverted in float64.",
+    "train2test": "Convert a checkpoint, ours or another program's, for inference or for PyTorch.",
 }
 
 
@@ -75,9 +75,18 @@ def _make_parser(kind):
         parser.add_argument("--hr_dir", help="folder of the HR images of the same names, to measure against")
         parser.add_argument("--n_samples", type=_positive, default=1, help="samples per image (default 1)")
         parser.add_argument("--seed", type=_seed, help="seed of the samples (default: option train.manual_seed)")
+        parser.add_argument("--tile", type=_tile, default=96, metavar="N", help="super-resolve images with a side above "
+                            "N LR pixels by overlapping tiles of N x N (default 96); 0: always whole")
+        parser.add_argument("--lpips_alexnet", metavar="FILE", help="for LPIPS: torchvision's AlexNet weights (.pth)")
+        parser.add_argument("--lpips_linear", metavar="FILE", help="for LPIPS: its own linear weights (.pth)")
     elif kind == "train2test":
-        parser.add_argument("--train_path", required=True, metavar="IN", help="checkpoint to convert")
-        parser.add_argument("--test_path", required=True, metavar="OUT", help="inference checkpoint to write")
+        parser.add_argument("--train_path", required=True, metavar="IN", help="checkpoint to convert: a training "
+                            "checkpoint of train.py; the official code's .pth, old or new format, or the same as "
+                            ".safetensors; the earlier MindSpore port's DF2K_4X_train.ckpt or DF2K_4X_test.ckpt. Its "
+                            "content tells which it is, whatever its name")
+        parser.add_argument("--test_path", required=True, metavar="OUT", help="file to write: NAME.pth (for torch.load "
+                            "and the official code), NAME.safetensors, or an inference checkpoint for eval.py under "
+                            "any other name")
     return parser
 
 
@@ -98,6 +107,13 @@ def _positive(text):
     if value < 1:
         raise argparse.ArgumentTypeError("expected an integer >= 1, got {}".format(text))
     return value
+
+
+def _tile(text):
+    value = int(text)
+    if value != 0 and (value < 32 or value % 2):
+        raise argparse.ArgumentTypeError("expected 0 or an even integer >= 32, got {}".format(text))
+    return value or None
 
 
 def _seed(text):

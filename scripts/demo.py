@@ -1,0 +1,89 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The paper's kinds of figures, of photographs that come with scikit-image.
+
+    python scripts/demo.py CHECKPOINT FOLDER
+
+FOLDER/heat.png: samples over temperature; variance.png: where samples of one image differ; transfer.png: the latents of
+one image with the low resolution of another; restoration.png: the latents of a noisy image, given the prior's
+statistics (SRFlow, sections 3.5 and 4).
+"""
+import os
+import sys
+
+import cv2
+import numpy as np
+from skimage.data import astronaut, chelsea
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from src.dataloader.imresize import imresize  # noqa: E402
+from src.model.SRFlow import SRFlow, from_uint8, normalise_latents, to_uint8  # noqa: E402
+from src.model_utils.picture import sheet, write_png  # noqa: E402
+from src.model_utils.util import run_main  # noqa: E402
+
+SIDE = 192  # of the crops, a multiple of 2·scale
+HEATS = (0.0, 0.3, 0.6, 0.9)
+SAMPLES = 8
+NOISE = 10  # standard deviation of the noise to be removed, of 255
+
+
+def main():
+    if len(sys.argv) != 3:
+        raise ValueError("usage: python scripts/demo.py CHECKPOINT FOLDER")
+    model, folder = SRFlow.from_checkpoint(sys.argv[1]), sys.argv[2]
+    photographs = [astronaut()[20:20 + SIDE, 130:130 + SIDE], chelsea()[40:40 + SIDE, 110:110 + SIDE]]
+    for figure in (heat, variance, transfer, restoration):
+        path = os.path.join(folder, f"{figure.__name__}.png")
+        write_png(path, figure(model, photographs))
+        print(path)
+
+
+def heat(model, photographs):
+    """Rows: photographs; columns: samples from no temperature to 0.9, of the same noise."""
+    rows = []
+    for hr in photographs:
+        lr = imresize(hr, 1 / model.scale)
+        rows.append([lr, imresize(lr, model.scale)] + list(model.sample(lr, HEATS, seed=0)[:, 0]) + [hr])
+    return sheet(rows, ["LR", "bicubic"] + [f"heat {value:g}" for value in HEATS] + ["HR"])
+
+
+def variance(model, photographs):
+    """The mean of several samples, and their standard deviation, the largest one white."""
+    rows = []
+    for hr in photographs:
+        lr = imresize(hr, 1 / model.scale)
+        samples = model.sample(lr, 0.9, SAMPLES, seed=0)
+        deviation = samples.astype(np.float32).std(axis=0).mean(axis=2)
+        scaled = np.uint8(255 * deviation / max(deviation.max(), 1e-6))
+        shown = cv2.applyColorMap(scaled, cv2.COLORMAP_INFERNO)[:, :, ::-1]
+        rows.append([lr, samples[0], samples[1], np.uint8(samples.mean(axis=0)), shown, hr])
+    return sheet(rows, ["LR", "sample", "another", f"mean of {SAMPLES}", "deviation", "HR"])
+
+
+def transfer(model, photographs):
+    """The detail of one photograph, as its latents have it, on the low resolution of the other."""
+    rows = []
+    for hr, other in (photographs, photographs[::-1]):
+        lr, other_lr = imresize(hr, 1 / model.scale), imresize(other, 1 / model.scale)
+        latents = model.encode(from_uint8(other), from_uint8(other_lr))[0]
+        mixed = to_uint8(model.decode(from_uint8(lr), latents))[0]
+        again = to_uint8(model.decode(from_uint8(other_lr), latents))[0]
+        rows.append([lr, model.sample(lr, 0.9, seed=0)[0], other, again, mixed])
+    return sheet(rows, ["LR", "its sample", "another HR", "its latents, its LR", "its latents, this LR"])
+
+
+def restoration(model, photographs):
+    """Noise in a high-resolution image is unlikely latents; given the prior's statistics, they decode to less of it."""
+    rows = []
+    for hr in photographs:
+        noise = NOISE * np.random.RandomState(0).standard_normal(hr.shape)
+        noisy = np.uint8(np.clip(hr + noise, 0, 255))
+        lr = imresize(noisy, 1 / model.scale)
+        latents = model.encode(from_uint8(noisy), from_uint8(lr))[0]
+        restored = to_uint8(model.decode(from_uint8(lr), normalise_latents(latents, 0.9)))[0]
+        rows.append([noisy, lr, restored, hr])
+    return sheet(rows, ["noisy HR", "its LR", "restored", "clean HR"])
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,186 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""LPIPS, a learned perceptual distance between images, in its AlexNet variant, version 0.1.
+
+Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018, section 3.
+"""
+import os
+
+import mindspore.common.dtype as mstype
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+from mindspore.ops import constexpr
+
+from src.model.SRFlow import from_uint8
+from src.model_utils.checkpoint import CheckpointError
+from src.model_utils.torch_file import read_pth
+from src.model_utils.util import pynative_mode
+
+ALEXNET_URL = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
+LINEAR_URL = "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1/alex.pth"
+
+MIN_SIDE = 31  # pixels; of anything smaller the second pooling leaves nothing
+
+# Shifts and scales of the three colours in [−1, 1], about the mean and spread of ImageNet.
+SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)
+SCALE = np.array([0.458, 0.448, 0.450], np.float32)
+NORM_EPS = 1e-10
+
+# AlexNet's convolutions: the place in torchvision's `features`, the weights' shape, stride, padding, pooling before it.
+_CONVOLUTIONS = ((0, (64, 3, 11, 11), 4, 2, False),
+                 (3, (192, 64, 5, 5), 1, 2, True),
+                 (6, (384, 192, 3, 3), 1, 1, True),
+                 (8, (256, 384, 3, 3), 1, 1, False),
+                 (10, (256, 256, 3, 3), 1, 1, False))
+_ALEXNET_SHAPES = {f"features.{place}.weight": shape for place, shape, _, _, _ in _CONVOLUTIONS}
+_ALEXNET_SHAPES.update((f"features.{place}.bias", shape[:1]) for place, shape, _, _, _ in _CONVOLUTIONS)
+_LINEAR_SHAPES = {f"lin{number}.model.1.weight": (1, convolution[1][0], 1, 1)
+                  for number, convolution in enumerate(_CONVOLUTIONS)}
+
+
+class LPIPS(nn.Cell):
+    """(a, b) -> d: how different two images look to people, 0 for equal ones, larger for more different ones.
+
+        d(a, b) = Σ_l mean_hw Σ_c w_lc (â_lchw − b̂_lchw)²        (eq. 1 of the paper)
+
+    â_l: the features of a behind AlexNet's l-th ReLU, l = 1 … 5, at each position scaled to unit length over the
+    channels; w_l ≥ 0: learned from people's judgements.
+
+    construct: a, b float32 (N, 3, H, W), RGB in [0, 1], H and W at least `MIN_SIDE` -> float32 (N,). Symmetric in a
+    and b. Graph mode compiles every new size, and MindSpore 2 keeps its memory, 1.4 GiB for 2040×1356: see `distance`
+    for pictures of many sizes. A metric, not a loss: its gradient is not a number where all channels are 0.
+
+    alexnet: {`features.0.weight`: array, …}, as torchvision names them; linear: {`lin0.model.1.weight`: array, …}, as
+    LPIPS names them, (1, C, 1, 1) each. Other names in them are ignored, as the files hold AlexNet's classifier too.
+    Raises CheckpointError for missing names, wrong shapes and values that are not finite.
+    """
+
+    def __init__(self, alexnet, linear):
+        super().__init__()
+        _require_weights(alexnet, _ALEXNET_SHAPES, "alexnet")
+        _require_weights(linear, _LINEAR_SHAPES, "linear")
+        self.layers = nn.CellList([
+            _Layer(alexnet[f"features.{place}.weight"], alexnet[f"features.{place}.bias"],
+                   linear[f"lin{number}.model.1.weight"], stride, pad, pooled)
+            for number, (place, _, stride, pad, pooled) in enumerate(_CONVOLUTIONS)])
+        # ((2x − 1) − shift)/scale as one product and one sum.
+        self.factor = Tensor((2 / SCALE).reshape(1, 3, 1, 1))
+        self.offset = Tensor(((-1 - SHIFT) / SCALE).reshape(1, 3, 1, 1))
+
+    @classmethod
+    def from_files(cls, alexnet_path, linear_path):
+        """The metric with its public weights: torchvision's AlexNet and LPIPS's linear layers, .pth files.
+
+        They are at `ALEXNET_URL` and `LINEAR_URL`; nothing is downloaded here. Raises CheckpointError, with one line
+        that names the wrong file and says where to get both, for None, a missing file, and one of other contents.
+        """
+        return cls(_read(alexnet_path, _ALEXNET_SHAPES, "AlexNet's weights"),
+                   _read(linear_path, _LINEAR_SHAPES, "LPIPS's linear weights"))
+
+    def distance(self, a, b):
+        """d(a, b) of two pictures, uint8 (H, W, 3) of one shape with sides of at least `MIN_SIDE` -> float.
+
+        In PyNative mode whatever the mode is: nothing is compiled, and no memory is kept for the next size.
+        Raises ValueError: wrong dtype or rank, too small, or different shapes.
+        """
+        a, b = _picture(a, "a"), _picture(b, "b")
+        if a.shape != b.shape:
+            raise ValueError(f"b: expected the shape of a, {a.shape}, got {b.shape}")
+        with pynative_mode():
+            return float(self(Tensor(from_uint8(a)), Tensor(from_uint8(b))).asnumpy()[0])
+
+    def construct(self, a, b):
+        _require_batches(a.shape, a.dtype, b.shape, b.dtype)
+        a, b = a * self.factor + self.offset, b * self.factor + self.offset
+        total = 0.0
+        for layer in self.layers:
+            a, b, term = layer(a, b)
+            total = total + term
+        return total
+
+
+class _Layer(nn.Cell):
+    """One convolution of AlexNet with what is around it: pooling before it if `pooled`, bias and ReLU behind it.
+
+    construct: what came from a and from b -> (features of a, features of b, their term of the metric, float32 (N,)).
+    """
+
+    def __init__(self, weight, bias, linear, stride, pad, pooled):
+        super().__init__()
+        self.weight, self.bias = _constant(weight, "weight"), _constant(bias, "bias")
+        self.linear = _constant(linear.reshape(1, -1), "linear")
+        c_out, _, kernel, _ = weight.shape
+        self.conv = ops.Conv2D(c_out, kernel, pad_mode="pad", pad=pad, stride=stride)
+        self.pool = ops.MaxPool(kernel_size=3, strides=2, pad_mode="valid")
+        self.pooled = pooled
+
+    def construct(self, a, b):
+        a, b = self._features(a), self._features(b)
+        squares = ops.Square()(_unit_length(a) - _unit_length(b))
+        # The mean before the weighted sum, which is the same and cheaper; one axis after the other, because kernels
+        # may add up in float32 one by one, and a sum over all positions of a large image would lose digits.
+        means = ops.ReduceMean()(ops.ReduceMean()(squares, 3), 2)
+        return a, b, ops.ReduceSum()(means * self.linear, 1)
+
+    def _features(self, x):
+        if self.pooled:
+            x = self.pool(x)
+        return ops.ReLU()(ops.BiasAdd()(self.conv(x, self.weight), self.bias))
+
+
+def _constant(values, name):
+    # astype, because an array of explicit byte order, which MindSpore 1.7 refuses, stays one in np.array.
+    return Parameter(Tensor(values.astype(np.float32)), name=name, requires_grad=False)
+
+
+def _unit_length(x):
+    """x/(|x| + eps), |·| over the channels."""
+    return x / (ops.Sqrt()(ops.ReduceSum(keep_dims=True)(ops.Square()(x), 1)) + NORM_EPS)
+
+
+@constexpr
+def _require_batches(shape_a, dtype_a, shape_b, dtype_b):
+    """Shapes and dtypes are known when the cell is compiled: that is when this runs."""
+    if dtype_a != mstype.float32 or len(shape_a) != 4 or shape_a[1] != 3 or min(shape_a[2:]) < MIN_SIDE:
+        raise ValueError(f"a: expected float32 (N, 3, H, W) with H and W at least {MIN_SIDE} pixels, got "
+                         f"{dtype_a} {tuple(shape_a)}")
+    if dtype_b != dtype_a or shape_b != shape_a:
+        raise ValueError(f"b: expected the dtype and the shape of a, {dtype_a} {tuple(shape_a)}, got "
+                         f"{dtype_b} {tuple(shape_b)}")
+
+
+def _picture(picture, name):
+    picture = np.asarray(picture)
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or min(picture.shape[:2]) < MIN_SIDE:
+        raise ValueError(f"{name}: expected a uint8 array (H, W, 3) with sides of at least {MIN_SIDE} pixels, got "
+                         f"{picture.dtype} {picture.shape}")
+    return picture
+
+
+def _read(path, shapes, what):
+    """The arrays of one of the two files; every error says where to get both."""
+    advice = f"LPIPS needs AlexNet's weights from {ALEXNET_URL} and its own linear weights from {LINEAR_URL}"
+    if path is None:
+        raise CheckpointError(f"{what}: no file given; {advice}")
+    if not os.path.isfile(str(path)):
+        raise CheckpointError(f"{path}: no such file, expected {what}; {advice}")
+    try:
+        arrays = read_pth(str(path))
+        _require_weights(arrays, shapes, f"{path}: not {what}")
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; {advice}") from None
+    return arrays
+
+
+def _require_weights(arrays, shapes, source):
+    problems = []
+    for name, shape in shapes.items():
+        if name not in arrays:
+            problems.append(f"missing {name}")
+        elif np.shape(arrays[name]) != shape:
+            problems.append(f"{name} of shape {np.shape(arrays[name])}, expected {shape}")
+        elif not np.isfinite(arrays[name]).all():
+            problems.append(f"{name} has values that are not finite")
+    if problems:
+        more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise CheckpointError(f"{source}: {'; '.join(problems[:3])}{more}")

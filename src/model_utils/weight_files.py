@@ -1,0 +1,269 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The weight files that people have, of other programs than ours, under the names of our parameters.
+
+Read are the official `.pth`, its content as `.safetensors`, and both checkpoints of the earlier MindSpore port; `.pth`
+and `.safetensors` are written too. What a file is shows in its content: its name does not matter.
+"""
+import mmap
+import re
+from typing import Dict, List, NamedTuple
+
+import numpy as np
+import safetensors
+from google.protobuf.message import DecodeError
+from mindspore.train.checkpoint_pb2 import Checkpoint as MindSporeCheckpoint
+from safetensors.numpy import save_file
+
+from src.model_utils.checkpoint import DESCRIPTION, TRAINING, Checkpoint, CheckpointError, read_checkpoint
+from src.model_utils.network_names import ANCHOR, IMAGE_ONLY, PUBLISHED_BLOCKS, UNREAD, describe_network, first_three, \
+    is_level, levels_of, to_official
+from src.model_utils.options import options_from_dict
+from src.model_utils.torch_file import is_torch_file, read_pth, reading, widen_bfloat16, write_pth
+from src.model_utils.util import atomic_write
+
+OFFICIAL, OFFICIAL_RRDB = "official SRFlow", "official RRDB"
+PORT_TRAINING, PORT_TEST = "earlier port, training", "earlier port, test"
+
+LARGE_CONDITION = 1e6  # above it, inverting twice may have cost digits that float32 has
+
+PORT_LAYER = re.compile(r"flowUpsamplerNet\.layers_(\d{1,5})\.(\d{1,5})\.(.+)")
+
+
+class Weights(NamedTuple):
+    """kind: one of OFFICIAL, OFFICIAL_RRDB, PORT_TRAINING, PORT_TEST; notes: what the user should know, a line each.
+
+    arrays: float32 by official name, `RRDB.` included where the file is of the encoder alone, without UNREAD.
+    """
+
+    kind: str
+    arrays: Dict[str, np.ndarray]
+    notes: List[str]
+
+
+def read_any(path, opt=None):
+    """The Checkpoint in a file, whoever wrote it: train.py, train2test.py or another program.
+
+    opt: Options that say which network a file of another program holds, as such a file does not; None: that of the
+    published configuration with the names and shapes in the file. `state["notes"]`: what the user should know of a file
+    of another program, `state["source"]`: its kind. Raises CheckpointError, with one line that says what is wrong.
+    """
+    if is_own_checkpoint(path):
+        return read_checkpoint(path)
+    weights = read_weights(path)
+    state = {"step": 0, "actnorm_initialised": True, "source": weights.kind, "notes": weights.notes}
+    return Checkpoint(TRAINING, opt or _published_options(weights.arrays, path), weights.arrays, state)
+
+
+def write_any(path, arrays):
+    """Writes parameters by official name as the path's suffix says: `.pth` as the official code has them, or
+    `.safetensors`. The file appears whole or not at all. Raises OSError where the disk does not take it."""
+    arrays = to_official(arrays)
+    if str(path).endswith(".pth"):
+        write_pth(path, arrays)
+        return
+    with atomic_write(path) as temporary:
+        try:
+            save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, temporary)
+        except safetensors.SafetensorError as error:
+            raise OSError(f"{path}: could not be written: {error}") from None
+
+
+EXPORTED = (".pth", ".safetensors")  # suffixes that `write_any` knows
+
+
+def _published_options(arrays, path):
+    """The Options of the network of another program's file, what names and shapes do not tell being as published."""
+    found = describe_network(arrays)
+    network = {key: found[key] for key in ("nf", "nb", "gc") if key in found}
+    settings = {"model": "SRFlow" if "L" in found else "RRDB", "scale": found.get("scale"), "network_G": network}
+    if "L" in found:
+        network["flow"] = {"K": found["K"], "L": found["L"], "additionalFlowNoAffine": found["n_transitions"],
+                           "split": {"enable": bool(found["split_levels"]),
+                                     "correct_splits": len(found["split_levels"]) == found["L"] - 1},
+                           "stackRRDB": {"blocks": _published_blocks(found, path)},
+                           "CondAffineSeparatedAndCond": {"hidden_channels": found["hidden"]}}
+    return options_from_dict(settings, source=f"{path}: its names and shapes")
+
+
+def _published_blocks(found, path):
+    """Which encoder blocks condition the flow: the file only tells how many."""
+    count, nb = found.get("blocks"), found.get("nb", 0)
+    blocks = list(range(nb)) if count == nb else PUBLISHED_BLOCKS.get(nb, [])
+    if len(blocks) != count:
+        raise CheckpointError(f"{path}: {count} of {nb} RRDB blocks condition the flow, but the file does not tell "
+                              "which; give the network's configuration")
+    return blocks
+
+
+def read_weights(path):
+    """The Weights in a file of another program. Raises CheckpointError, with one line that says what is wrong."""
+    path = str(path)
+    notes = []
+    arrays = _unwrap(_read_arrays(path), path, notes)
+    kind = OFFICIAL if any(name.startswith("flowUpsamplerNet.") for name in arrays) else OFFICIAL_RRDB
+    if any(PORT_LAYER.match(name) for name in arrays):
+        kind, arrays = _from_port(arrays, path, notes)
+    if kind != OFFICIAL_RRDB and not any(name.startswith(IMAGE_ONLY) for name in arrays):
+        notes.append("HRconv and conv_last are absent; they only make the encoder's own image, which the flow does not "
+                     "need")
+    arrays = {name: value.astype(np.float32, copy=False) for name, value in arrays.items()
+              if not name.startswith(UNREAD)}
+    return Weights(kind, arrays, notes)
+
+
+def is_own_checkpoint(path):
+    """Whether train.py or train2test.py wrote the file, which is then for `read_checkpoint`; the content tells."""
+    path = str(path)
+    with reading(path), open(path, "rb") as file:
+        if file.read(1) != MINDSPORE_MAGIC:
+            return False
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.rfind(DESCRIPTION.encode()) >= 0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Containers
+
+MINDSPORE_MAGIC = b"\n"  # a protocol buffer whose first field is number 1, of bytes
+MINDSPORE_TYPES = {"Float32": "<f4", "Float16": "<f2", "Float64": "<f8", "BFloat16": "<u2", "Int32": "<i4",
+                   "Int64": "<i8", "Int16": "<i2", "Int8": "<i1", "UInt8": "<u1", "Bool": "?"}
+MAX_SAFETENSORS_HEADER = 10 ** 8  # bytes, says the format
+SAFETENSORS_TYPES = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "BF16": "<u2", "I32": "<i4", "I64": "<i8", "I16": "<i2",
+                     "I8": "<i1", "U8": "<u1", "BOOL": "?"}
+
+
+def _read_arrays(path):
+    """Name -> array of any container that is known here."""
+    with reading(path), open(path, "rb") as file:
+        head = file.read(9)
+    if len(head) == 9 and head.endswith(b"{") and int.from_bytes(head[:8], "little") < MAX_SAFETENSORS_HEADER:
+        return _read_safetensors(path)  # a header of so many bytes, in JSON
+    if is_torch_file(head):
+        return read_pth(path)
+    if head.startswith(MINDSPORE_MAGIC):
+        return _read_mindspore(path)
+    if not head:
+        raise CheckpointError(f"{path}: an empty file; copy it again or use another")
+    raise CheckpointError(f"{path}: no weight file: neither of PyTorch (.pth) nor safetensors nor of MindSpore "
+                          "(.ckpt); copy it again or use another")
+
+
+def _read_safetensors(path):
+    with reading(path), open(path, "rb") as file:
+        try:
+            entries = safetensors.deserialize(file.read())
+        except safetensors.SafetensorError as error:
+            raise ValueError(str(error)) from None
+        return {name: _to_array(name, entry["data"], entry["dtype"], entry["shape"], SAFETENSORS_TYPES)
+                for name, entry in entries}
+
+
+def _read_mindspore(path):
+    """Not by `load_checkpoint`: it insists on a suffix, and 2.8.0 does not compare a shape with its data."""
+    proto = MindSporeCheckpoint()
+    with reading(path), open(path, "rb") as file:
+        try:
+            proto.ParseFromString(file.read())
+        except DecodeError:
+            raise CheckpointError(f"{path}: not a MindSpore checkpoint, or a truncated one; copy it again or use "
+                                  "another") from None
+        pieces = {}
+        for value in proto.value:  # a large tensor comes in several pieces
+            pieces.setdefault(value.tag, []).append(value.tensor)
+        if DESCRIPTION in pieces:
+            raise CheckpointError(f"{path}: a checkpoint of train.py or train2test.py; expected weights of another "
+                                  "program")
+        return {name: _to_array(name, b"".join(tensor.tensor_content for tensor in tensors), tensors[0].tensor_type,
+                                [] if list(tensors[0].dims) == [0] else tensors[0].dims, MINDSPORE_TYPES)
+                for name, tensors in pieces.items()}
+
+
+def _to_array(name, data, kind, shape, types):
+    if kind not in types:
+        raise ValueError(f"{name[:80]} has numbers of type {kind[:20]}")
+    values = np.frombuffer(data, types[kind])
+    if kind in ("BFloat16", "BF16"):
+        values = widen_bfloat16(values)
+    return values.reshape(tuple(shape))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Names
+
+
+def _unwrap(arrays, path, notes):
+    """The network's arrays without what wraps their names, such as `module.` or `SRFlow.`; with `RRDB.` where the file
+    is of the encoder alone."""
+    prefixes = sorted((name[:-len(ANCHOR)] for name in arrays if name.endswith(ANCHOR)), key=len)
+    if not prefixes:
+        raise CheckpointError(f"{path}: weights of no SRFlow or RRDB network, as none is named {ANCHOR} but "
+                              f"{first_three(arrays)}; use another file")
+    first, copies = prefixes[0], prefixes[1:]  # an optimizer's moments repeat the names: moment1.SRFlow.RRDB. …
+    if not all(prefix.endswith(first) for prefix in copies):
+        raise CheckpointError(f"{path}: weights of several networks (names begin with {first_three(prefixes)}); save "
+                              "one alone")
+    wrapper, encoder_alone = (first[:-len("RRDB.")], False) if first.endswith("RRDB.") else (first, True)
+    outside = tuple(prefix[:len(prefix) - len(first) + len(wrapper)] for prefix in copies)
+    inside = {name: value for name, value in arrays.items()
+              if name.startswith(wrapper) and not name.startswith(outside)}
+    if len(inside) < len(arrays):
+        left = [name for name in arrays if name not in inside]
+        notes.append(f"left out {len(left)} entries that are no weights of the network, such as {first_three(left)}")
+    return {("RRDB." if encoder_alone else "") + name[len(wrapper):]: value for name, value in inside.items()}
+
+
+def _from_port(arrays, path, notes):
+    """(kind, arrays under official names) of a checkpoint of the earlier port.
+
+    It counts the layers within a level; the official code, through all levels. In its test checkpoint they are counted
+    backwards, and the 1×1 weights are inverted. As a squeeze, every level's first layer, has no weights, position 0 is
+    named in the test checkpoint alone.
+    """
+    positions = {}
+    for match in filter(None, map(PORT_LAYER.match, arrays)):
+        positions.setdefault(int(match.group(1)), set()).add(int(match.group(2)))
+    is_test = 0 in positions[min(positions)]
+    start, official = 0, {}  # official: (level, position) -> number
+    for level in sorted(positions):
+        count = len(positions[level]) + 1  # with the squeeze
+        if positions[level] != set(range(count - 1) if is_test else range(1, count)):
+            raise CheckpointError(f"{path}: layers of level {level} are missing; copy it again or use another")
+        official.update({(level, j): start + (count - 1 - j if is_test else j) for j in positions[level]})
+        start += count
+    renamed = {_official_name(name, official): value for name, value in arrays.items()}
+    levels = levels_of(renamed)
+    if sorted(positions) != list(range(1, len(levels) + 1)) or not all(map(is_level, levels)):
+        raise CheckpointError(f"{path}: layers in an order that no SRFlow network has; it is damaged or incomplete, "
+                              "copy it again or use another")
+    if is_test:
+        _invert_mixing_weights(renamed, path, notes)
+    return (PORT_TEST if is_test else PORT_TRAINING), renamed
+
+
+def _official_name(name, official):
+    match = PORT_LAYER.match(name)
+    if match is None:
+        return name
+    level, position, rest = match.groups()
+    return f"flowUpsamplerNet.layers.{official[int(level), int(position)]}.{rest}"
+
+
+def _invert_mixing_weights(arrays, path, notes):
+    """Puts every 1×1 weight's inverse in its place, computed in float64."""
+    worst, worst_name = 0.0, None
+    for name in [name for name in arrays if name.endswith(".invconv.weight")]:
+        weight = arrays[name].astype(np.float64)
+        try:
+            with np.errstate(over="ignore"):
+                inverse = np.linalg.inv(weight).astype(np.float32)
+            condition = np.linalg.cond(weight)
+        except np.linalg.LinAlgError:
+            inverse = condition = np.inf
+        if weight.ndim != 2 or not np.isfinite(inverse).all() or not np.isfinite(condition):
+            raise CheckpointError(f"{path}: {name}: a matrix that cannot be inverted; use another checkpoint")
+        arrays[name] = inverse
+        if condition > worst:
+            worst, worst_name = condition, name
+    text = f"1×1 weights were stored inverted and are inverted back; largest condition number {worst:.3g}"
+    notes.append(text + (f" ({worst_name}): its last digits are lost" if worst > LARGE_CONDITION else ""))
