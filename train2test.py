@@ -36,7 +36,7 @@ def main(argv=None):
         write_checkpoint(args.test_path, Checkpoint(INFERENCE, trained.options, arrays, state))
     megabytes = sum(value.nbytes for value in arrays.values()) / 1e6
     source = trained.state.get("source")
-    origin = f"from a file of the {source}" if source else f"trained for {trained.state['step']} steps"
+    origin = f"from: {source}" if source else f"trained for {trained.state['step']} steps"
     print(f"wrote {args.test_path}: {len(arrays)} arrays, {megabytes:.1f} MB, {origin}")
 
 

@@ -142,6 +142,16 @@ def write_legacy(path, program, storages=(), head=tuple(map(pickled, LEGACY_PICK
     return str(path)
 
 
+def save_legacy(path, arrays):
+    """A state dict of float32 arrays in the older format."""
+    state, storages = collections.OrderedDict(), []
+    for key, (name, value) in enumerate(arrays.items()):
+        strides = tuple(int(np.prod(value.shape[axis + 1:])) for axis in range(value.ndim))
+        state[name] = tensor(Stored(value.size, str(key)), shape=value.shape, strides=strides)
+        storages.append((str(key), np.ascontiguousarray(value, "<f4")))
+    return write_legacy(path, pickled(state), storages)
+
+
 WRITERS = {"zip": write_zip, "legacy": write_legacy}
 NUMBERS = np.arange(6, dtype="<f4")
 
