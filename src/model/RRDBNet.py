@@ -14,8 +14,8 @@ RESIDUAL_SCALE = 0.2
 
 
 def _lrelu(x):
-    """LeakyReLU of slope 0.2."""
-    return ops.Maximum()(x, 0.2 * x)
+    """LeakyReLU of slope 0.2; by ReLU, because the gradient of a maximum takes three times as long."""
+    return 0.2 * x + 0.8 * ops.ReLU()(x)
 
 
 def mean_down2(x):

@@ -129,7 +129,7 @@ class TrainStep(nn.Cell):
 
     def global_norm(self, grads):
         """2-norm of all gradients together; no loop: one over a thousand gradients is too deep for the compiler."""
-        return ops.Sqrt()(ops.AddN()(self.hyper_map(_sum_of_squares, grads)))
+        return ops.Sqrt()(2.0 * ops.AddN()(self.hyper_map(_half_sum_of_squares, grads)))
 
     def construct(self, hr, lr, rate):
         loss = self.mean_loss(hr, lr)
@@ -166,9 +166,9 @@ def _scale_gradient(scale, grad):
     return grad * scale
 
 
-_sum_of_squares = ops.MultitypeFuncGraph("sum_of_squares")
+_half_sum_of_squares = ops.MultitypeFuncGraph("half_sum_of_squares")
 
 
-@_sum_of_squares.register("Tensor")
-def _sum_of_squares_of_gradient(grad):
-    return ops.ReduceSum()(grad * grad)
+@_half_sum_of_squares.register("Tensor")
+def _half_sum_of_squares_of_gradient(grad):
+    return ops.L2Loss()(grad)

@@ -1,0 +1,264 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Times the full 4X network (nb 23, K 16) with seeded weights, beside the official PyTorch code's figures.
+
+    python benchmarks/run.py [--only NAME ...] [--repeats N] [--json FILE] [--torch_python PYTHON]
+
+Each case runs in a process of its own. Times are medians after compilation, and given too in T, the time of one
+torch.nn.functional.conv2d 1×320×80×80 -> 64, 3×3, float32 on this machine, which is measured in another process before
+and after each case (by --torch_python, an interpreter that has torch; without one only seconds are given).
+"""
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+sys.path.insert(0, ROOT)
+
+# The official PyTorch code with torch 2.13 on two cores: T, and peak memory in GB where it was measured.
+OFFICIAL = {"sample_first": (100, 1.1), "sample_more": (100, None), "sample_batch4": (365, None),
+            "encode": (100, None), "train_1": (320, 1.9), "train_2": (570, 2.9), "determinants": (31, None)}
+
+TORCH_UNIT = """
+import time, torch
+x, w = torch.randn(1, 320, 80, 80), torch.randn(64, 320, 3, 3)
+times = []
+with torch.no_grad():
+    for _ in range(60):
+        start = time.perf_counter()
+        torch.nn.functional.conv2d(x, w, padding=1)
+        times.append(time.perf_counter() - start)
+print(sorted(times[10:])[25])
+"""
+
+
+class Clock:
+    """Times one case, in seconds: start-up (imports, network, weights), first call (compiles), then each repetition."""
+
+    def __init__(self, repeats):
+        self.repeats, self.begin = repeats, time.perf_counter()
+        self.startup, self.first, self.times, self.notes = None, None, [], {}
+
+    def run(self, call, units=1):
+        """Times a call that does the case's work `units` times."""
+        for number in range(1 + self.repeats):
+            start = time.perf_counter()
+            call()
+            self.record(number, start, units)
+
+    def record(self, number, start, units=1):
+        """The call of this number, begun at `start`, has ended."""
+        seconds = time.perf_counter() - start
+        if number == 0:
+            self.startup, self.first = start - self.begin, seconds
+        else:
+            self.times.append(seconds / units)
+
+
+def make_network():
+    import numpy as np
+    from mindspore import Tensor
+    from src.model.SRFlow import build_network
+    from src.model_utils.options import load_options
+    from src.model_utils.util import set_device
+    set_device("CPU")
+    opt = load_options(os.path.join(ROOT, "SRFlow_DF2K_4X.yml"))
+    np.random.seed(0)
+    net = build_network(opt)
+    # Trained-like weights: the last convolutions start at zero, which would make every coupling the same.
+    for parameter in net.get_parameters():
+        if parameter.name.endswith((".4.weight", ".conv.weight")):
+            parameter.set_data(Tensor((0.002 * np.random.randn(*parameter.shape)).astype(np.float32)))
+    return net, opt
+
+
+def make_model():
+    from src.model.SRFlow import SRFlow
+    return SRFlow(make_network()[0])
+
+
+def sample_case(lr_shape):
+    """One sample of a new image each time."""
+    def run(clock):
+        import numpy as np
+        model, random = make_model(), np.random.RandomState(0)
+        clock.run(lambda: model.sample(random.random_sample(lr_shape).astype(np.float32), seed=0))
+    return run
+
+
+def sample_more_case(clock, n=8):
+    """A further sample of the same image."""
+    import numpy as np
+    model, lr = make_model(), np.random.RandomState(0).random_sample((1, 3, 40, 40)).astype(np.float32)
+    model.sample(lr)
+    clock.run(lambda: model.sample(lr, n=n), n)
+
+
+def encode_case(clock):
+    """Latents and NLL of a new pair of images each time."""
+    import numpy as np
+    model, random = make_model(), np.random.RandomState(0)
+    clock.run(lambda: model.encode(*[random.random_sample((1, 3, side, side)).astype(np.float32) for side in (160, 40)]))
+
+
+def train_case(batch):
+    def run(clock):
+        import numpy as np
+        from mindspore import Tensor
+        from src.model.SRFlowNet import NegativeLogLikelihood
+        from src.model_utils.train_step import TrainStep
+        from train import make_optimizers
+        net, opt = make_network()
+        step = TrainStep(NegativeLogLikelihood(net), list(make_optimizers(opt, net).values()))
+        rng = np.random.RandomState(0)
+        hr, lr = (Tensor(rng.random_sample((batch, 3, side, side)).astype(np.float32)) for side in (160, 40))
+        rate = Tensor(np.float32(1e-5))
+        clock.run(lambda: step(hr, lr, rate)[0].asnumpy())
+    return run
+
+
+def determinants_case(clock):
+    import numpy as np
+    from mindspore import Tensor, nn, ops
+    from src.model.slogdet import SLogDet
+    from src.model_utils.util import set_device
+    set_device("CPU")
+
+    class Total(nn.Cell):
+        def __init__(self):
+            super().__init__()
+            self.slogdet = SLogDet()
+
+        def construct(self, a, b, c):
+            return self.slogdet(a)[1].sum() + self.slogdet(b)[1].sum() + self.slogdet(c)[1].sum()
+
+    class Gradient(nn.Cell):
+        def __init__(self):
+            super().__init__()
+            self.total, self.grad = Total(), ops.GradOperation(get_all=True)
+
+        def construct(self, a, b, c):
+            return self.grad(self.total)(a, b, c)
+
+    rng = np.random.RandomState(0)
+    stacks = [Tensor(np.linalg.qr(rng.randn(18, size, size))[0].astype(np.float32)) for size in (12, 24, 96)]
+    gradient = Gradient()
+    clock.run(lambda: [g.asnumpy() for g in gradient(*stacks)])
+
+
+def evaluation_case(clock, patches=100):
+    """What eval.py does with MindRecord patches, per patch; notes the share of the time spent in the network."""
+    import tempfile
+    import numpy as np
+    from skimage.data import astronaut
+    from src.dataloader.dataset import EvalData
+    from src.dataloader.prepare import prepare_images
+    from src.model_utils.evaluation import evaluate_image
+    model, network = make_model(), []
+
+    def timed(cell):
+        def call(*inputs):
+            start = time.perf_counter()
+            outputs = cell(*inputs)
+            (outputs[-1] if isinstance(outputs, tuple) else outputs).asnumpy()  # waits until they are there
+            network.append(time.perf_counter() - start)
+            return outputs
+        return call
+    model._conditioner, model._encoder, model._decoder = map(timed, (model._conditioner, model._encoder, model._decoder))
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "patches.mindrecord")
+        prepare_images([("astronaut", astronaut())], path, per_image=patches + 1, progress=False)
+        start = time.perf_counter()
+        for number, (_, hr, lr) in enumerate(EvalData(path, 4)):
+            if number == 1:
+                network.clear()  # of the call that compiles
+            evaluate_image(model, lr, hr, 0.9, 1, number)
+            clock.record(number, start)
+            start = time.perf_counter()
+    clock.notes["network_share"] = sum(network) / sum(clock.times)
+
+
+CASES = {"sample_first": sample_case((1, 3, 40, 40)), "sample_more": sample_more_case,
+         "sample_batch4": sample_case((4, 3, 40, 40)), "sample_120x80": sample_case((1, 3, 80, 120)),
+         "encode": encode_case, "train_1": train_case(1), "train_2": train_case(2), "determinants": determinants_case,
+         "evaluation": evaluation_case}
+
+
+def run_case(name, repeats):
+    """In the case's own process: prints one line of JSON."""
+    clock = Clock(repeats)
+    import mindspore
+    CASES[name](clock)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(json.dumps({"case": name, "seconds": statistics.median(clock.times), "first_call": clock.first,
+                      "startup": clock.startup, "peak_gb": peak, "mindspore": mindspore.__version__, **clock.notes}))
+
+
+def torch_unit(python):
+    """T in seconds, or None without torch."""
+    if python is None:
+        return None
+    done = subprocess.run([python, "-c", TORCH_UNIT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    return float(done.stdout) if done.returncode == 0 else None
+
+
+def measure(name, options):
+    """One case in its own process, T before and after it."""
+    units = [torch_unit(options.torch_python)]
+    command = [sys.executable, os.path.abspath(__file__), "--case", name, "--repeats", str(options.repeats)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"benchmark {name} ended with status {done.returncode}")
+    units.append(torch_unit(options.torch_python))
+    figures = json.loads(done.stdout.decode().strip().splitlines()[-1])
+    if None not in units:
+        figures["T_ms"] = [1e3 * unit for unit in units]
+        figures["T"] = figures["seconds"] / statistics.mean(units)
+        figures["official_T"], figures["official_peak_gb"] = OFFICIAL.get(name, (None, None))
+    return figures
+
+
+def table_line(figures):
+    official_T, official_gb = OFFICIAL.get(figures["case"], (None, None))
+    columns = [f"{figures['case']:14s}", f"{figures['seconds']:9.3f}", _number(figures.get("T"), 8, 1),
+               _number(official_T, 8, 0)]
+    columns += [_number(figures["T"] / official_T if official_T and "T" in figures else None, 6, 2),
+                f"{figures['startup']:8.1f}", f"{figures['first_call']:10.1f}", f"{figures['peak_gb']:8.2f}",
+                _number(official_gb, 8, 1)]
+    columns += [f"{100 * figures['network_share']:.1f} % in the network"] if "network_share" in figures else []
+    return " ".join(columns)
+
+
+def _number(value, width, digits):
+    return "-".rjust(width) if value is None else f"{value:{width}.{digits}f}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES), metavar="NAME")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--json", metavar="FILE", help="write all figures to a file")
+    parser.add_argument("--torch_python", default=sys.executable, help="interpreter that has torch (default: this one)")
+    parser.add_argument("--case", choices=list(CASES), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.case:
+        run_case(options.case, options.repeats)
+        return
+    print(f"{'case':14s} {'seconds':>9s} {'T':>8s} {'official':>8s} {'ratio':>6s} {'start-up':>8s} {'first call':>10s} "
+          f"{'peak GB':>8s} {'official':>8s}", flush=True)
+    results = []
+    for name in options.only:
+        results.append(measure(name, options))
+        print(table_line(results[-1]), flush=True)
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(results, file, indent=2)
+
+
+if __name__ == "__main__":
+    main()
