@@ -263,8 +263,8 @@ def from_uint8(image):
 
 
 def to_uint8(images):
-    """float32 (..., 3, H, W) in [0, 1] -> uint8 (..., H, W, 3): clipped, times 255, truncated."""
-    return np.moveaxis((np.clip(images, 0, 1) * 255).astype(np.uint8), -3, -1)
+    """float32 (..., 3, H, W) in [0, 1] -> uint8 (..., H, W, 3): clipped, times 255, truncated; NaN is black."""
+    return np.moveaxis((np.clip(np.nan_to_num(images, nan=0), 0, 1) * 255).astype(np.uint8), -3, -1)
 
 
 def pad_to_even(lr):
