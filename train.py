@@ -4,9 +4,8 @@
 
     python train.py --opt SRFlow_DF2K_4X.yml --device_target CPU --set train.niter=1000
 """
-import csv
-import os
-import time
+import contextlib
+import sys
 
 import numpy as np
 from mindspore import Tensor
@@ -17,19 +16,20 @@ from src.model.RRDBNet import RRDBNet
 from src.model.SRFlow import build_network, dequantise
 from src.model.SRFlowNet import L1Loss, NegativeLogLikelihood, initialise_actnorms
 from src.model_utils.checkpoint import TRAINING, Checkpoint, CheckpointError, load_parameters, parameter_arrays, \
-    read_checkpoint, write_checkpoint
+    read_checkpoint
 from src.model_utils.config import get_config
 from src.model_utils.device_adapter import get_adapter
 from src.model_utils.network_names import IMAGE_ONLY
-from src.model_utils.options import differences
-from src.model_utils.picture import write_png
-from src.model_utils.train_step import Adam, LossScale, TrainStep
-from src.model_utils.util import bar_interval, init_distributed, run_main, set_device, set_seed
+from src.model_utils.options import changes
+from src.model_utils.progress import Progress, TimedBatches, near_singular
+from src.model_utils.run_folder import RunFolder
+from src.model_utils.signals import StopSignals
+from src.model_utils.train_step import Adam, TrainStep
+from src.model_utils.training_log import TrainingLog
+from src.model_utils.util import bar_interval, init_distributed, not_fatal, run_main, set_device, set_seed
 from src.model_utils.validation import make_validation
 from src.model_utils.weight_files import read_any
 from src.scheduler.scheduler import make_schedule
-
-LATEST = "latest.ckpt"
 
 
 class TrainingStopped(ValueError):
@@ -39,14 +39,20 @@ class TrainingStopped(ValueError):
 def main(argv=None):
     _, opt = get_config("train", argv)
     adapter = get_adapter(opt)
-    adapter.moxing_wrapper(opt)(train)(opt, adapter.get_rank_id(), adapter.get_device_num())
+    return adapter.moxing_wrapper(opt)(train)(opt, adapter.get_rank_id(), adapter.get_device_num())
 
 
 def train(opt, rank_id=0, rank_size=1):
-    """One run, from its beginning or from its last checkpoint to `train.niter` steps."""
+    """One run, from its beginning or its newest checkpoint to `train.niter` steps or a signal; returns the status."""
+    folder = RunFolder(opt.output_dir, opt.path.keep_checkpoints)
+    with folder.locked() if rank_id == 0 else contextlib.nullcontext(), StopSignals() as stop:
+        return run(opt, folder, stop, rank_id, rank_size)
+
+
+def run(opt, folder, stop, rank_id, rank_size):
+    """The same in a folder that nobody else writes to; stop: StopSignals."""
     settings = opt.train
-    resume_path = find_resume(opt)
-    refuse_to_overwrite(opt, resume_path)
+    refuse_to_overwrite(opt, folder)
     set_device(opt.device_target, get_adapter(opt).get_device_id(opt.device_id))
     init_distributed(rank_size)
     set_seed(settings.manual_seed)
@@ -54,60 +60,69 @@ def train(opt, rank_id=0, rank_size=1):
     data = make_data(opt, rank_id, rank_size)
     net, loss = build(opt)
     optimizers = make_optimizers(opt, net)
-    step, actnorm_initialised, loss_scale = 0, False, LossScale(opt.precision == "float16")
-    if resume_path:
-        state = resume(resume_path, opt, net, optimizers)
-        step, actnorm_initialised = state["step"], state["actnorm_initialised"]
-        loss_scale = LossScale(loss_scale.dynamic, **state.get("loss_scale", {}))  # a float32 run has none
-    elif opt.path.train_pretrain_model_G:
+    progress = resume(opt, folder, net, optimizers)
+    if progress.step == 0 and opt.path.train_pretrain_model_G:
         load_encoder(opt, net)
-    if opt.model == "SRFlow" and not actnorm_initialised:
+    if opt.model == "SRFlow" and not progress.actnorm_initialised:
         hr, lr = next(pairs(opt, make_data(opt, 0, rank_size), 0))  # the same batch on every rank
         initialise_actnorms(net, hr, lr)
 
-    schedule = make_schedule(settings)
+    schedule, batches = make_schedule(settings), TimedBatches(pairs(opt, data, progress.step))
     validation = make_validation(opt, net) if rank_id == 0 else None
-    log = CsvLog(os.path.join(opt.output_dir, "train.csv")) if rank_id == 0 else None
-    if step == 0 and validation:
-        validate(validation, opt, step)
+    log = start_log(opt, folder, progress.step) if rank_id == 0 else None
+    saved_at = progress.step
+    if validation and is_due(progress.step, settings.val_freq, opt) and not log.has_validation(progress.step):
+        validate(validation, folder, log, progress.step)  # at step 0, or one that was cut short
 
     train_step = None
-    bad_in_row = skipped = 0
-    window, started = [], time.time()
-    with tqdm(total=settings.niter, initial=step, unit="it", disable=rank_id != 0, mininterval=bar_interval()) as bar:
-        for hr, lr in pairs(opt, data, step):
-            if step >= settings.niter:
+    with tqdm(total=settings.niter, initial=progress.step, unit="it", disable=rank_id != 0,
+              mininterval=bar_interval()) as bar:
+        for hr, lr in batches:
+            if progress.step >= settings.niter or stop.requested:
                 break
-            if train_step is None or step == encoder_start(opt):
-                train_step = TrainStep(loss, trained_at(step, opt, optimizers), settings.grad_clip_norm, rank_size,
-                                       loss_scale.dynamic)
-            rate = schedule(step)
-            train_step.set_loss_scale(loss_scale.value)
+            if train_step is None or progress.step == encoder_start(opt):
+                train_step = TrainStep(loss, trained_at(progress.step, opt, optimizers), settings.grad_clip_norm,
+                                       rank_size, progress.loss_scale.dynamic)
+            rate = schedule(progress.step)
+            train_step.set_loss_scale(progress.loss_scale.value)
             outputs = train_step(Tensor(hr), Tensor(lr), Tensor(np.float32(rate)))
             nll, norm, finite = (float(output.asnumpy()) for output in outputs)
-            loss_scale.update(finite)
-            step += 1
+            progress.count(nll, bool(finite))
+            step = progress.step
 
-            bad_in_row = 0 if finite else bad_in_row + 1
-            skipped += not finite
-            window.append(nll if finite else np.nan)
             bar.set_postfix({"nll" if opt.model == "SRFlow" else "l1": f"{nll:.3f}", "lr": f"{rate:.2e}",
-                             **({"skipped": skipped} if skipped else {})}, refresh=False)
+                             "data wait": f"{batches.share():.0%}",
+                             **({"skipped": progress.skipped} if progress.skipped else {})}, refresh=False)
             bar.update()
-            if bad_in_row >= settings.max_bad_steps:
-                raise TrainingStopped(f"step {step}: loss or gradient was not finite in {bad_in_row} steps in a row; "
-                                      f"stopped. {advice_after_stop(opt)}")
+            if progress.bad_in_row >= settings.max_bad_steps:
+                raise TrainingStopped(f"step {step}: loss or gradient was not finite in {progress.bad_in_row} steps in "
+                                      f"a row; stopped. {advice_after_stop(folder)}")
             if rank_id != 0:
                 continue
-            done = step == settings.niter
-            if step % settings.print_freq == 0 or done or step == 1:
-                log.row(step=step, loss=np.nanmean(window) if np.isfinite(window).any() else np.nan, lr=rate,
-                        grad_norm=norm, skipped=skipped, seconds=time.time() - started)
-                window = []
-            if step % settings.save_checkpoint_freq == 0 or done:
-                save(opt, net, optimizers, step, loss_scale)
-            if validation and (step % settings.val_freq == 0 or done):
-                validate(validation, opt, step)
+            warning = progress.alarm.update(nll) if finite else None
+            if warning:
+                warn(f"step {step}: {warning}")
+            if is_due(step, settings.print_freq, opt) or step == 1:
+                log.train(step, loss=progress.mean_loss(), lr=rate, grad_norm=norm, skipped=progress.skipped,
+                          seconds=progress.seconds(), data_wait=batches.share(restart=True))
+            validation_due = validation and is_due(step, settings.val_freq, opt)
+            if is_due(step, settings.save_checkpoint_freq, opt) or validation_due:
+                with not_fatal(f"step {step} is not saved"):
+                    save(opt, folder, net, optimizers, progress)
+                    saved_at = step
+            if validation_due and not stop.requested:
+                validate(validation, folder, log, step)
+
+    if rank_id == 0:
+        if saved_at != progress.step:  # stopped between two saves, or the last one failed: now its failure is the run's
+            save(opt, folder, net, optimizers, progress)
+        log.close()
+    if progress.step >= settings.niter:
+        return 0
+    print(f"stopped by {stop.name} after step {progress.step} of {settings.niter}; the same command"
+          f"{'' if opt.path.resume_state == 'auto' else ' with --set path.resume_state=auto'} goes on from there",
+          file=sys.stderr, flush=True)
+    return stop.status
 
 
 def make_data(opt, rank_id, rank_size):
@@ -185,88 +200,89 @@ def with_prefix(arrays):
     return arrays if whole else {f"RRDB.{name}": value for name, value in arrays.items()}
 
 
-def latest_checkpoint(opt):
-    """The path of the run's own checkpoint."""
-    return os.path.join(opt.output_dir, LATEST)
+def is_due(step, every, opt):
+    """Whether what is done every so many steps, and at the run's end, is to be done after this one."""
+    return step % every == 0 or step == opt.train.niter
 
 
-def find_resume(opt):
-    """The checkpoint that `path.resume_state` means, or None for a new run."""
-    if opt.path.resume_state != "auto":
-        return opt.path.resume_state
-    latest = latest_checkpoint(opt)
-    return latest if os.path.exists(latest) else None
-
-
-def refuse_to_overwrite(opt, resume_path):
+def refuse_to_overwrite(opt, folder):
     """A new run may not replace the checkpoints of another one."""
-    latest = latest_checkpoint(opt)
-    if resume_path is None and os.path.exists(latest):
-        raise ValueError(f"output_dir: {opt.output_dir} holds the run of {latest}; continue it with "
+    if opt.path.resume_state is None and folder.checkpoints():
+        raise ValueError(f"output_dir: {opt.output_dir} holds the run of {folder.checkpoints()[0]}; continue it with "
                          "path.resume_state=auto, or give another output_dir")
 
 
-def resume(path, opt, net, optimizers):
-    """Restores parameters and optimizer states; returns the checkpoint's state: `step` and `actnorm_initialised`."""
-    checkpoint = read_checkpoint(path)
+def find_checkpoint(opt, folder):
+    """(path, Checkpoint) that `path.resume_state` means, or None for a new run."""
+    path = opt.path.resume_state
+    if path == "auto":
+        return folder.read_newest()
+    return (path, read_checkpoint(path)) if path else None
+
+
+def resume(opt, folder, net, optimizers):
+    """Restores parameters and optimizer states, if there is a checkpoint to resume; returns the run's Progress."""
+    found = find_checkpoint(opt, folder)
+    if found is None:
+        return Progress(opt)
+    path, checkpoint = found
     if checkpoint.kind != TRAINING:
         raise CheckpointError(f"{path}: an {checkpoint.kind} checkpoint; training resumes from a training checkpoint")
-    changed = [key for key in differences(checkpoint.options, opt)
-               if key.split(".")[0] in ("model", "scale", "network_G") and not key.startswith("network_G.train_RRDB")]
-    if changed:
-        raise CheckpointError(f"{path}: its run had another network ({', '.join(changed)}); use another "
-                              "output_dir")
+    changed = changes(checkpoint.options, opt)
+    of_network = [change for change in changed if change.split(":")[0].split(".")[0] in ("model", "scale", "network_G")
+                  and not change.startswith("network_G.train_RRDB")]
+    if of_network:
+        raise CheckpointError(f"{path}: its run had another network ({'; '.join(of_network)}); use another output_dir")
     load_parameters(net, checkpoint.parameters(), path)
     for optimizer in optimizers.values():
         for parameter in optimizer.state():
             if parameter.name in checkpoint.arrays:
                 parameter.set_data(Tensor(checkpoint.arrays[parameter.name]))
-    print(f"resumed from {path} at step {checkpoint.state['step']}")
-    return checkpoint.state
+    print(f"resumed from {path} at step {checkpoint.state['step']}", flush=True)
+    for change in changed:
+        print(f"changed since then: {change}", flush=True)
+    return Progress(opt, checkpoint.state)
 
 
-def save(opt, net, optimizers, step, loss_scale):
-    """Everything that resuming needs, in one file: parameters, optimizer states, step, options."""
+def save(opt, folder, net, optimizers, progress):
+    """Everything that resuming needs, in one file: parameters, optimizer states, where the run stands, options.
+
+    Names the 1x1 convolutions that are about to lose their inverse.
+    """
     arrays = parameter_arrays(net)
+    for name, condition in near_singular(arrays):
+        warn(f"step {progress.step}: {name} is near singular, condition number {condition:.1e}: sampling will be "
+             "inexact. Consider resuming from an earlier checkpoint with a smaller train.lr_G")
     for optimizer in optimizers.values():
         arrays.update({parameter.name: parameter.asnumpy() for parameter in optimizer.state()})
-    state = {"step": step, "actnorm_initialised": opt.model == "SRFlow"}  # before the first step, see train
-    if loss_scale.dynamic:
-        state["loss_scale"] = loss_scale.state()
-    write_checkpoint(latest_checkpoint(opt), Checkpoint(TRAINING, opt, arrays, state))
+    folder.save(Checkpoint(TRAINING, opt, arrays, progress.state()))
 
 
-def advice_after_stop(opt):
+def advice_after_stop(folder):
     """Which checkpoint is good, and what to change."""
-    changes = "a smaller train.lr_G or with train.grad_clip_norm"
-    latest = latest_checkpoint(opt)
-    if os.path.exists(latest):
-        return f"The last good checkpoint is {latest}; resume from it with {changes}"
-    return f"This run has written no checkpoint yet; start it again with {changes}"
+    advice = "a smaller train.lr_G or with train.grad_clip_norm"
+    if folder.checkpoints():
+        return f"The last good checkpoint is {folder.checkpoints()[0]}; resume from it with {advice}"
+    return f"This run has written no checkpoint yet; start it again with {advice}"
 
 
-def validate(validation, opt, step):
-    """Runs a validation; appends its figures to validation.csv and writes its picture sheet."""
+def start_log(opt, folder, step):
+    folder.remove_leftovers()
+    return TrainingLog(opt, step, "nll" if opt.model == "SRFlow" else "l1")
+
+
+def validate(validation, folder, log, step):
+    """Runs a validation; marks the step's checkpoint if it is the best so far; logs figures and pictures."""
     figures, picture = validation()
-    CsvLog(os.path.join(opt.output_dir, "validation.csv")).row(step=step, **figures)
-    write_png(os.path.join(opt.output_dir, "pictures", f"step_{step:07d}.png"), picture)
+    if step > 0 and figures[log.figure] < log.best_validation():
+        with not_fatal("best.ckpt"):
+            folder.mark_best(step)
+    log.validation(step, figures, picture)  # last: what is cut short before it is done again
     tqdm.write(f"validation at step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in figures.items()))
 
 
-class CsvLog:
-    """Appends rows to a CSV file; the first row of a new file gives it its header."""
-
-    def __init__(self, path):
-        self.path = path
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-
-    def row(self, **values):
-        new = not os.path.exists(self.path)
-        with open(self.path, "a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(values)
-            writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in values.values()])
+def warn(message):
+    tqdm.write(f"warning: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

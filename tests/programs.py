@@ -132,10 +132,10 @@ class Recorder:
         self._save_itself, self._initialise_itself = train_program.save, train_program.initialise_actnorms
         self._build_itself = train_program.build
 
-    def _save(self, opt, net, optimizers, step, *rest):
-        self._save_itself(opt, net, optimizers, step, *rest)
-        self.paths[step] = os.path.join(self.folder, "step_{}.ckpt".format(step))
-        shutil.copy(os.path.join(opt.output_dir, train_program.LATEST), self.paths[step])
+    def _save(self, opt, folder, net, optimizers, progress):
+        self._save_itself(opt, folder, net, optimizers, progress)
+        self.paths[progress.step] = os.path.join(self.folder, "step_{}.ckpt".format(progress.step))
+        shutil.copy(folder.latest, self.paths[progress.step])
 
     def _initialise_actnorms(self, *arguments):
         self.initialisations += 1

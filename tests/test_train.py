@@ -1,8 +1,13 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Training through train.py's own main, with tiny networks."""
+import json
 import os
+import resource
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -11,9 +16,12 @@ from mindspore import Tensor, context
 
 import train as train_program
 from programs import fixture_base, fixture_converted, fixture_pretrained, fixture_trained  # noqa: F401
-from programs import HR_SIZE, RATE, last_line, read_csv, read_image, run, tiny_options, train, write_config
-from src.model_utils.checkpoint import TRAINING, CheckpointError, parameter_arrays, read_checkpoint
-from src.model_utils.options import load_options
+from programs import HR_SIZE, RATE, REPO, last_line, read_csv, read_image, run, tiny_options, train, write_config
+from sabotage import at_step
+from src.model_utils.checkpoint import TRAINING, CheckpointError, parameter_arrays, read_checkpoint, write_checkpoint
+from src.model_utils.options import load_options, options_from_dict
+from src.model_utils.progress import Progress
+from src.model_utils.run_folder import RunFolder
 from src.model_utils.weight_files import write_any
 
 STAND_INS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stand_ins")
@@ -48,11 +56,12 @@ def flow_of(arrays):
 
 def test_csv_log(trained, base):
     rows = read_csv(os.path.join(base, "trained", "train.csv"))
-    assert list(rows[0]) == ["step", "loss", "lr", "grad_norm", "skipped", "seconds"]
+    assert list(rows[0]) == ["step", "loss", "lr", "grad_norm", "skipped", "seconds", "data_wait"]
     assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
     assert all(np.isfinite(float(row["loss"])) and float(row["grad_norm"]) > 0 for row in rows)
     assert {float(row["lr"]) for row in rows} == {RATE}
     assert {row["skipped"] for row in rows} == {"0"}
+    assert all(0 < float(row["data_wait"]) <= 1 for row in rows)
 
 
 def test_validation_and_pictures(trained, base):
@@ -70,7 +79,10 @@ def test_validation_and_pictures(trained, base):
 def test_checkpoint_holds_everything(trained, base):
     checkpoint = read_checkpoint(os.path.join(base, "trained", "latest.ckpt"))
     assert checkpoint.kind == TRAINING
-    assert checkpoint.state == {"step": 4, "actnorm_initialised": True}
+    assert checkpoint.state.pop("seconds") > 0
+    alarm = checkpoint.state.pop("loss_alarm")
+    assert alarm["seen"] == 4 and np.isfinite(alarm["mean"])
+    assert checkpoint.state == {"step": 4, "actnorm_initialised": True, "skipped": 0, "window": []}
     assert checkpoint.options == options(base, "output_dir=" + os.path.join(base, "trained"))
     names = set(checkpoint.parameters())
     assert "RRDB.conv_first.weight" in names and "flowUpsamplerNet.layers.1.invconv.weight" in names
@@ -94,21 +106,161 @@ def test_every_trained_parameter_moves(trained):
 
 
 def test_nothing_else_is_written(trained, base):
-    assert sorted(os.listdir(os.path.join(base, "trained"))) == ["latest.ckpt", "pictures", "train.csv",
-                                                                 "validation.csv"]
+    assert sorted(os.listdir(os.path.join(base, "trained"))) == [
+        "best.ckpt", "latest.ckpt", "loss.png", "pictures", "run.json", "step_0000002.ckpt", "step_0000004.ckpt",
+        "train.csv", "validation.csv"]
 
 
-def test_resumed_run_equals_an_undisturbed_one(trained, base, tmp_path, capfd):
-    (tmp_path / "resumed").mkdir()
-    shutil.copy(trained.paths[2], str(tmp_path / "resumed" / "latest.ckpt"))
-    resumed = train(base, tmp_path / "resumed", "--set", "datasets.val.dataroot=null")
-    assert "resumed from {} at step 2\n".format(tmp_path / "resumed" / "latest.ckpt") in capfd.readouterr().out
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(trained, base, tmp_path, capfd):
+    """SIGKILL in the middle of step 3, the newest checkpoint being that of step 2."""
+    folder = tmp_path / "killed"
+    arguments = ["--opt", os.path.join(base, "SRFlow.yml"), "--output_dir", str(folder), "--set",
+                 "datasets.val.dataroot=null"]
+    assert in_a_process("sabotage = kill_at(3)", *arguments, "train.val_heats=[0.5]").returncode == -signal.SIGKILL
+    assert sorted(os.listdir(str(folder))) == [".lock", "latest.ckpt", "run.json", "step_0000002.ckpt", "train.csv"]
+    assert_same_arrays(read_checkpoint(folder / "latest.ckpt").arrays, trained.arrays(2))
+    with open(str(folder / "train.csv"), "a") as file:
+        file.write("3,9.9,0.1,1,0,1,0.5\n4,0.")  # a row of the future and a torn one, as a later moment had left them
+
+    capfd.readouterr()
+    resumed = train(base, folder, "--set", "datasets.val.dataroot=null")
+    assert ("resumed from {} at step 2\nchanged since then: train.val_heats: [0.5] -> [0.0, 0.9]\n"
+            .format(folder / "latest.ckpt") in capfd.readouterr().out)
     assert trained.initialisations == 1 and resumed.initialisations == 0
     assert list(resumed.paths) == [4]
     assert_same_arrays(trained.arrays(4), resumed.arrays(4))
-    losses = [row["loss"] for row in read_csv(os.path.join(base, "trained", "train.csv"))]
-    assert [row["loss"] for row in read_csv(tmp_path / "resumed" / "train.csv")] == losses[2:]
-    assert not (tmp_path / "resumed" / "validation.csv").exists()
+    expected = read_csv(os.path.join(base, "trained", "train.csv"))
+    rows = read_csv(folder / "train.csv")
+    for column in ("step", "loss", "lr", "grad_norm", "skipped"):
+        assert [row[column] for row in rows] == [row[column] for row in expected]
+    seconds = [float(row["seconds"]) for row in rows]
+    assert seconds == sorted(seconds) and not (folder / "validation.csv").exists()
+
+
+def in_a_process(sabotage, *arguments):
+    """train.py in a process of its own, something being done to it at a step: `sabotage` of tests/sabotage.py."""
+    code = ("import sys; sys.path[:0] = [{!r}, {!r}]\n"
+            "from sabotage import kill_at\n"
+            "import train\n"
+            "{}\n"
+            "train.pairs = sabotage(train.pairs)\n"
+            "train.run_main(lambda: train.main(sys.argv[1:]))\n").format(os.path.dirname(STAND_INS), REPO, sabotage)
+    return subprocess.run([sys.executable, "-c", code] + list(arguments), cwd=REPO, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, universal_newlines=True, check=False)
+
+
+def test_signals_save_and_the_run_goes_on(pretrained, base, tmp_path, capfd, monkeypatch):
+    """SIGTERM after step 1, SIGINT after step 3: both between two saves."""
+    real, folder = train_program.pairs, tmp_path / "stopped"
+    for step, number, status in ((1, signal.SIGTERM, 0), (3, signal.SIGINT, 130)):
+        monkeypatch.setattr(train_program, "pairs", at_step(
+            step + 1, lambda number=number: os.kill(os.getpid(), number))(real))
+        stopped = train(base, folder, model="RRDB", status=status)
+        assert max(stopped.paths) == step
+        assert last_line(capfd.readouterr().err) == (
+            "stopped by {} after step {} of 4; the same command goes on from there".format(number.name, step))
+    monkeypatch.setattr(train_program, "pairs", real)
+    finished = train(base, folder, model="RRDB")
+    assert_same_arrays(finished.arrays(4), pretrained.arrays(4))
+    for name, columns in (("train.csv", ("step", "loss", "skipped")), ("validation.csv", ("step", "l1", "psnr"))):
+        rows, expected = (read_csv(os.path.join(str(where), name)) for where in
+                          (folder, os.path.join(base, "pretrained")))
+        assert [[row[column] for column in columns] for row in rows] == [
+            [row[column] for column in columns] for row in expected]
+    assert ".lock" not in os.listdir(str(folder))
+    with open(str(folder / "run.json")) as file:
+        assert [start["step"] for start in json.load(file)["starts"]] == [0, 1, 3]
+
+
+def test_a_full_disk_stops_no_run_but_fails_its_last_save(base, tmp_path, capfd, monkeypatch):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    monkeypatch.setattr(train_program, "pairs", at_step(
+        2, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20000, hard)))(train_program.pairs))
+    folder = tmp_path / "full"
+    try:
+        run = train(base, folder, "--set", "train.save_checkpoint_freq=1", "datasets.val.dataroot=null", model="RRDB",
+                    status=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(run.paths) == [1]
+    assert read_checkpoint(folder / "latest.ckpt").state["step"] == 1
+    assert sorted(os.listdir(str(folder))) == ["latest.ckpt", "run.json", "step_0000001.ckpt", "train.csv"]
+    assert [row["step"] for row in read_csv(folder / "train.csv")] == ["1", "2", "3", "4"]
+    err = capfd.readouterr().err
+    for step in (2, 3, 4):
+        assert "warning: step {0} is not saved: {1}: could not be written: ".format(
+            step, folder / "step_{:07d}.ckpt".format(step)) in err
+    assert last_line(err).startswith("error: {}: could not be written".format(folder / "step_0000004.ckpt"))
+
+
+def test_the_newest_checkpoint_is_damaged(pretrained, base, tmp_path, capfd):
+    folder = tmp_path / "torn"
+    folder.mkdir()
+    shutil.copy(pretrained.paths[4], str(folder / "step_0000004.ckpt"))
+    os.truncate(str(folder / "step_0000004.ckpt"), 5000)
+    os.link(str(folder / "step_0000004.ckpt"), str(folder / "latest.ckpt"))
+    shutil.copy(pretrained.paths[2], str(folder / "step_0000002.ckpt"))
+    run = train(base, folder, model="RRDB")
+    captured = capfd.readouterr()
+    for name in ("latest.ckpt", "step_0000004.ckpt"):
+        assert "warning: {}: not a MindSpore checkpoint, or a truncated one".format(folder / name) in captured.err
+    assert "resumed from {} at step 2".format(folder / "step_0000002.ckpt") in captured.out
+    assert_same_arrays(run.arrays(4), pretrained.arrays(4))
+    assert_same_arrays(read_checkpoint(folder / "latest.ckpt").arrays, pretrained.arrays(4))
+
+
+def test_two_runs_in_one_folder(base, tmp_path, capfd):
+    folder = tmp_path / "shared"
+    with RunFolder(str(folder), 3).locked():
+        train(base, folder, status=2)
+        assert os.listdir(str(folder)) == [".lock"]
+    err = capfd.readouterr().err
+    assert err.startswith("error: output_dir: another run (process ") and err.count("\n") == 1
+
+
+def test_the_best_checkpoint(trained, base):
+    rows = read_csv(os.path.join(base, "trained", "validation.csv"))[1:]
+    best = min(rows, key=lambda row: float(row["nll"]))
+    assert read_checkpoint(os.path.join(base, "trained", "best.ckpt")).state["step"] == int(best["step"])
+
+
+def test_only_a_better_validation_is_the_best(tmp_path):
+    folder, marked = RunFolder(str(tmp_path), 3), []
+    folder.mark_best = marked.append
+    log = train_program.start_log(load_options_of(tmp_path), folder, 0)
+    for step, nll in enumerate((5.0, 4.0, 4.5, 3.0, -1.0, 0.5)):
+        train_program.validate(lambda nll=nll: ({"nll": nll}, np.zeros((4, 4, 3), np.uint8)), folder, log, step)
+    assert marked == [1, 3, 4]  # there is no checkpoint of step 0
+
+
+def load_options_of(folder):
+    return options_from_dict({"scale": 4, "device_target": "CPU", "output_dir": str(folder)})
+
+
+def test_a_matrix_near_singularity_is_named(base, tmp_path, capfd):
+    opt = options(base)
+    net = train_program.build(opt)[0]
+    name = "flowUpsamplerNet.layers.1.invconv.weight"
+    weight, = [parameter for parameter in net.get_parameters() if parameter.name == name]
+    weight.set_data(Tensor(np.diag([1.0] * (weight.shape[0] - 1) + [1e-7]).astype(np.float32)))
+    folder = RunFolder(str(tmp_path), 3)
+    train_program.save(opt, folder, net, {}, Progress(opt, {"step": 7}))
+    err = capfd.readouterr().err
+    assert "warning: step 7: {} is near singular, condition number 1.0e+07".format(name) in err
+    assert err.count("near singular") == 1 and os.path.exists(folder.step_path(7))
+
+
+def test_a_checkpoint_says_nothing_of_where_to_write(pretrained, base, tmp_path):
+    """Not even one that was made to: its own output_dir is elsewhere, and its arrays bear names of files."""
+    checkpoint = read_checkpoint(pretrained.paths[4])
+    elsewhere = tmp_path / "elsewhere"
+    values = dict(checkpoint.options.to_dict(), output_dir=str(elsewhere))
+    folder = tmp_path / "here"
+    arrays = dict(checkpoint.arrays, **{"optimizer.../../elsewhere/a.ckpt": np.zeros(3, np.float32)})
+    write_checkpoint(folder / "latest.ckpt", checkpoint._replace(options=options_from_dict(values), arrays=arrays))
+    assert train(base, folder, "--set", "datasets.val.dataroot=null", model="RRDB").paths == {}
+    assert sorted(os.listdir(str(folder))) == ["latest.ckpt", "run.json"]
+    assert not elsewhere.exists()
 
 
 def test_a_finished_run_stays_as_it_is(trained, base):
@@ -163,7 +315,7 @@ def test_encoder_is_loaded_frozen_and_then_trained_afresh(pretrained, base):
 
 def test_frozen_encoder_and_steps_that_are_not_finite(base, capfd, monkeypatch):
     """train_RRDB false never touches the encoder; NaN steps are skipped and counted, and ten in a row stop the run."""
-    real = train_program.pairs
+    real = train_program.pairs  # and not at_step, as batches are to be poisoned, and more than one
 
     def poisoned(opt, data, step):
         for number, (hr, lr) in enumerate(real(opt, data, step), start=1):
@@ -199,7 +351,7 @@ def test_a_rate_that_blows_up(base, capfd):
     line = last_line(capfd.readouterr().err)
     assert line.startswith("error: step ") and "3 steps in a row" in line
     assert "no checkpoint yet" in line and "train.lr_G" in line
-    assert run.paths == {} and os.listdir(os.path.join(base, "blown_up")) == ["train.csv"]
+    assert run.paths == {} and sorted(os.listdir(os.path.join(base, "blown_up"))) == ["run.json", "train.csv"]
 
 
 @pytest.mark.parametrize("model, delay, niter, start", [
@@ -259,8 +411,8 @@ def test_batches_go_on_over_epochs_and_from_any_step(base):
 
 
 @pytest.mark.parametrize("overrides, words", [
-    (["network_G.flow.K=2"], "another network (network_G.flow.K)"),
-    (["model=RRDB"], "another network (model)"),
+    (["network_G.flow.K=2"], "another network (network_G.flow.K: 1 -> 2)"),
+    (["model=RRDB"], "another network (model: 'SRFlow' -> 'RRDB')"),
     (["path.resume_state={folder}/none.ckpt"], "none.ckpt: no such checkpoint file"),
     (["path.resume_state={inference}"], "an inference checkpoint; training resumes from a training checkpoint"),
     (["path.resume_state=null"], "holds the run of"),  # a new run may not replace another
@@ -278,13 +430,17 @@ def test_resuming_what_does_not_fit(trained, converted, base, tmp_path, capfd, o
     assert sorted(os.listdir(str(tmp_path))) == ["c.yml", "latest.ckpt"]
 
 
-def test_which_checkpoint_a_run_resumes(base, tmp_path):
-    folder = "output_dir={}".format(tmp_path)
-    assert train_program.find_resume(options(base, folder)) is None
-    (tmp_path / "latest.ckpt").write_text("")
-    assert train_program.find_resume(options(base, folder)) == str(tmp_path / "latest.ckpt")
-    assert train_program.find_resume(options(base, folder, "path.resume_state=null")) is None
-    assert train_program.find_resume(options(base, folder, "path.resume_state=a.ckpt")) == "a.ckpt"
+def test_which_checkpoint_a_run_resumes(trained, base, tmp_path):
+    def found(*overrides):
+        opt = options(base, "output_dir={}".format(tmp_path), *overrides)
+        result = train_program.find_checkpoint(opt, RunFolder(opt.output_dir, 3))
+        return result and (result[0], result[1].state["step"])
+
+    assert found() is None
+    shutil.copy(trained.paths[4], str(tmp_path / "latest.ckpt"))
+    assert found() == (str(tmp_path / "latest.ckpt"), 4)
+    assert found("path.resume_state=null") is None
+    assert found("path.resume_state=" + trained.paths[2]) == (trained.paths[2], 2)
 
 
 def test_an_encoder_of_another_size(pretrained, base, capsys):
@@ -354,7 +510,8 @@ def test_modelarts_copies_data_in_and_results_out(base, tmp_path, monkeypatch):
     settings["datasets"]["val"]["dataroot"] = None
     config = write_config(tmp_path / "c.yml", settings)
     assert run("train", "--opt", config, "--set", "train.niter=1") == 0
-    assert sorted(os.listdir(str(remote / "results" / "run1"))) == ["latest.ckpt", "train.csv"]
+    assert sorted(os.listdir(str(remote / "results" / "run1"))) == ["latest.ckpt", "run.json", "step_0000001.ckpt",
+                                                                       "train.csv"]
     assert read_checkpoint(remote / "results" / "run1" / "latest.ckpt").state["step"] == 1
 
     shutil.rmtree(str(cache))  # the next job gets another machine, and goes on where this one stopped

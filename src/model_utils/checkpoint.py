@@ -32,6 +32,10 @@ class CheckpointError(ValueError):
     """A file that is no checkpoint, a damaged one, or one of another network."""
 
 
+class DamagedCheckpoint(CheckpointError):
+    """A file that is torn, or whose contents are not those that were written."""
+
+
 class Checkpoint(NamedTuple):
     """kind: TRAINING (weights as trained) or INFERENCE (as `packed.to_arrays` makes them); options: of the run.
 
@@ -59,8 +63,11 @@ def write_checkpoint(path, checkpoint):
     entries.append({"name": DESCRIPTION, "data": Tensor(text)})
     with atomic_write(path) as temporary:
         try:
-            mindspore.save_checkpoint(entries, temporary)
-        except RuntimeError as error:
+            with _quiet():
+                mindspore.save_checkpoint(entries, temporary)
+        except (RuntimeError, OSError) as error:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(os.path.splitext(temporary)[0] + ".tmp")  # where 2.x writes first
             raise OSError(f"{path}: could not be written: {' '.join(str(error).split())[:200]}") from None
         os.chmod(temporary, 0o644)  # MindSpore leaves it read-only
 
@@ -72,19 +79,19 @@ def read_checkpoint(path):
         raise CheckpointError(f"{path}: no such checkpoint file")
     arrays = _read_arrays(path)
     if DESCRIPTION not in arrays:
-        raise CheckpointError(f"{path}: a MindSpore checkpoint, but not one that train.py or train2test.py wrote whole")
+        raise DamagedCheckpoint(f"{path}: a MindSpore checkpoint, but not one that train.py or train2test.py wrote whole")
     try:
         description = json.loads(arrays.pop(DESCRIPTION).tobytes().decode())
         version, digest = description["format_version"], description.pop("sha256")
         kind, state, options = description["kind"], description["state"], description["options"]
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise CheckpointError(f"{path}: damaged, its description cannot be read; use another checkpoint") from None
+        raise DamagedCheckpoint(f"{path}: damaged, its description cannot be read; use another checkpoint") from None
     if version not in READABLE.get(kind, ()):
         readable = ", ".join(str(known) for known in READABLE.get(kind, ()))
         raise CheckpointError(f"{path}: {kind} checkpoint of format {version}, this code reads {readable}; "
                               "train2test.py makes an inference checkpoint again from a training checkpoint")
     if digest != _hash(arrays, description):
-        raise CheckpointError(f"{path}: damaged, its contents do not match their hash; use another checkpoint")
+        raise DamagedCheckpoint(f"{path}: damaged, its contents do not match their hash; use another checkpoint")
     return Checkpoint(kind, options_from_dict(options, source=f"{path}: stored options"), arrays, state)
 
 
@@ -118,7 +125,7 @@ def _read_arrays(path):
     except (ValueError, TypeError, RuntimeError, KeyError, EOFError, OSError):
         loaded = None
     if not loaded:
-        raise CheckpointError(f"{path}: not a MindSpore checkpoint, or a truncated one; copy it again or use another")
+        raise DamagedCheckpoint(f"{path}: not a MindSpore checkpoint, or a truncated one; copy it again or use another")
     return {name: parameter.asnumpy() for name, parameter in loaded.items()}
 
 

@@ -72,6 +72,8 @@ SCHEMA = {
             "use_flip": Field(bool, True, "flip HR and LR together, left to right, at random"),
             "add_noise": Field(bool, False, "add the dequantisation noise in training (the published run did not)"),
             "num_workers": Field(int, 2, "parallel workers of the data pipeline", minimum=1),
+            "skip_damaged": Field(bool, False, "leave out the records that cannot be read or do not fit, counted and "
+                                  "named, instead of stopping; the whole file is read for that at every start"),
         },
         "val": {
             "dataroot": Field(str, None, "validation MindRecord; eval.py needs it unless --lr_dir is given",
@@ -119,6 +121,8 @@ SCHEMA = {
         "strict_load": Field(bool, True, "a missing or surplus parameter in that checkpoint is an error"),
         "resume_state": Field(str, None, "checkpoint to resume; auto: the newest one in output_dir, if any; null: none",
                               nullable=True),
+        "keep_checkpoints": Field(int, 3, "how many checkpoints stay in output_dir, the newest ones; best.ckpt, the "
+                                  "one with the best validation, stays beside them", minimum=1),
     },
     "train": {
         "manual_seed": Field(int, 10, "seed of initialisation, shuffling and noise", minimum=0, maximum=2 ** 31 - 1),
@@ -148,6 +152,10 @@ SCHEMA = {
         "grad_clip_norm": Field(float, None, "largest norm of the whole gradient; null: no clipping",
                                 above=0, nullable=True),
         "max_bad_steps": Field(int, 10, "so many non-finite steps in a row stop the run", minimum=1),
+        "loss_alarm_multiple": Field(float, 1.5, "warn when the loss stays above so many times its best; by how much, "
+                                     "where an NLL is below 1: (this - 1) bits or times its size; null: never",
+                                     above=1, nullable=True),
+        "loss_alarm_steps": Field(int, 2000, "for so many steps in a row", minimum=1),
     },
 }
 
@@ -280,6 +288,13 @@ def differences(first, second):
     first, second = _flatten(first.to_dict()), _flatten(second.to_dict())
     missing = object()
     return sorted(key for key in set(first) | set(second) if first.get(key, missing) != second.get(key, missing))
+
+
+def changes(first, second):
+    """The same as lines `key: value in first -> value in second`; "nothing" where the key is absent."""
+    values = [_flatten(options.to_dict()) for options in (first, second)]
+    return ["{}: {} -> {}".format(key, *[_show(side[key]) if key in side else "nothing" for side in values])
+            for key in differences(first, second)]
 
 
 def all_keys():

@@ -122,6 +122,7 @@ class TrainStep(nn.Cell):
         self.grad = ops.GradOperation(get_by_list=True)
         self.hyper_map = ops.HyperMap()
         self.mean_over_ranks = nn.DistributedGradReducer(self.params, True, rank_size) if rank_size > 1 else None
+        self.sum_over_ranks, self.rank_size = ops.AllReduce() if rank_size > 1 else None, rank_size
 
     def set_loss_scale(self, value):
         """Host side: the factor of the next steps' loss, 1 at first; it is used if the step is `scaled`."""
@@ -136,6 +137,8 @@ class TrainStep(nn.Cell):
         grads = self.grad(self.mean_loss, self.params)(hr, lr)
         if self.mean_over_ranks is not None:
             grads = self.mean_over_ranks(grads)
+            # The loss too: where one rank's alone is not finite, all of them must skip the step.
+            loss = self.sum_over_ranks(loss) / self.rank_size
         norm = self.global_norm(grads)
         finite = ops.IsFinite()(loss + norm)
         if self.scaled:

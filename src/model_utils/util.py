@@ -6,6 +6,7 @@ import ctypes
 import glob
 import os
 import random
+import re
 import sys
 import traceback
 import uuid
@@ -86,6 +87,32 @@ def atomic_write(path):
             os.remove(temporary)
         raise
     _flush(folder)
+
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}(\.[^.]+)?")
+
+
+def is_temporary(path):
+    """Whether a path has a name such as :func:`atomic_write` gives its temporary files."""
+    return _TEMPORARY.fullmatch(os.path.basename(path)) is not None
+
+
+@contextlib.contextmanager
+def not_fatal(what):
+    """Outlive a file that cannot be written, such as on a full disk: an OSError in the block is told on stderr.
+
+        with not_fatal("step 100"):
+            save(path)
+
+    Args:
+        what: the beginning of the line.
+    """
+    try:
+        yield
+    except OSError as error:
+        from tqdm import tqdm
+        message = " ".join(str(error).split()) or type(error).__name__
+        tqdm.write("warning: {}: {}; the run goes on".format(what, message), file=sys.stderr)
 
 
 def _flush(path):

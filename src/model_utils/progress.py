@@ -1,0 +1,132 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where a run stands, and what its numbers say of its health."""
+import math
+import time
+
+import numpy as np
+
+from src.model_utils.train_step import LossScale
+
+SINGULAR = 1e6  # condition number from which float32, of 2⁻²⁴ = 6e-8 precision, keeps but one digit of an inverse
+
+
+class Progress:
+    """What a run knows beside its parameters and optimizers; `state()` goes into its checkpoints.
+
+    step: updates done; actnorm_initialised; skipped: steps so far that were not finite; bad_in_row: how many of them
+    were the last ones; window: losses since the last row of the log; loss_scale; alarm. No random state is among them:
+    order, crops, flips and noise of the data are functions of the seed and the step, and nothing else is random.
+    """
+
+    def __init__(self, opt, state=None):
+        state = state or {}
+        settings = opt.train
+        self.step = state.get("step", 0)
+        self.actnorm_initialised = state.get("actnorm_initialised", False)
+        self.skipped, self.bad_in_row = state.get("skipped", 0), 0
+        self.window = list(state.get("window", []))
+        # A run in float32 has no loss scale, and its checkpoints none either.
+        self.loss_scale = LossScale(opt.precision == "float16", **state.get("loss_scale", {}))
+        # Bits per pixel may be 0 or less, where a multiple means nothing: a bit is the least that counts as their size.
+        self.alarm = LossAlarm(settings.loss_alarm_multiple, settings.loss_alarm_steps,
+                               floor=1.0 if opt.model == "SRFlow" else 0.0, **state.get("loss_alarm", {}))
+        self._began = time.time() - state.get("seconds", 0.0)
+
+    def count(self, loss, finite):
+        """Notes a step that was done."""
+        self.step += 1
+        self.actnorm_initialised = True
+        self.loss_scale.update(finite)
+        self.bad_in_row = 0 if finite else self.bad_in_row + 1
+        self.skipped += not finite
+        self.window.append(loss if finite else math.nan)
+
+    def mean_loss(self):
+        """The mean of the losses since the last call, NaN if none was finite."""
+        losses, self.window = self.window, []
+        return float(np.nanmean(losses)) if np.isfinite(losses).any() else math.nan
+
+    def seconds(self):
+        """Time that the run has taken, its earlier parts included."""
+        return time.time() - self._began
+
+    def state(self):
+        state = {"step": self.step, "actnorm_initialised": self.actnorm_initialised, "skipped": self.skipped,
+                 "window": self.window, "seconds": self.seconds(), "loss_alarm": self.alarm.state()}
+        if self.loss_scale.dynamic:
+            state["loss_scale"] = self.loss_scale.state()
+        return state
+
+
+class LossAlarm:
+    """Speaks up when the loss has been far above its best for long.
+
+    The loss is smoothed, mean ← mean + (loss − mean)/`smoothing`, from the plain mean of the first `smoothing` steps
+    on. With b the lowest mean so far, the loss is too high above b + (multiple − 1)·max(|b|, floor): for b ≥ floor that
+    is multiple·b. multiple: None never speaks; steps: how many in a row must be too high, after which it speaks once,
+    and again only after the loss has been lower. The rest is the state of an earlier alarm that it continues.
+    """
+
+    def __init__(self, multiple, steps, floor, smoothing=100, seen=0, mean=0.0, best=None, high=0):
+        self.multiple, self.steps, self.floor, self.smoothing = multiple, steps, floor, smoothing
+        self.seen, self.mean, self.best, self.high = seen, mean, best, high
+
+    def update(self, loss):
+        """Takes the loss of a finite step; returns the warning, or None."""
+        self.seen = min(self.seen + 1, self.smoothing)
+        self.mean += (loss - self.mean) / self.seen
+        if self.multiple is None or self.seen < self.smoothing:
+            return None
+        self.best = self.mean if self.best is None else min(self.best, self.mean)
+        limit = self.best + (self.multiple - 1) * max(abs(self.best), self.floor)
+        self.high = self.high + 1 if self.mean > limit else 0
+        if self.high != self.steps:
+            return None
+        return ("the training loss, {:.4g}, has been above {:.4g} for {} steps; its best was {:.4g}. Consider resuming "
+                "from an earlier checkpoint with a smaller train.lr_G or with train.grad_clip_norm"
+                .format(self.mean, limit, self.steps, self.best))
+
+    def state(self):
+        return {"seen": self.seen, "mean": self.mean, "best": self.best, "high": self.high}
+
+
+def near_singular(parameters, limit=SINGULAR):
+    """[(name, condition number)] of the 1×1 convolutions that are about to lose their inverse.
+
+    parameters: name -> array; the weights are those named `*.invconv.weight`. The condition number is the ratio of the
+    largest and the smallest singular value, in float64.
+    """
+    found = []
+    for name, weight in parameters.items():
+        if name.endswith("invconv.weight"):
+            condition = float(np.linalg.cond(weight.astype(np.float64)))
+            if not condition <= limit:
+                found.append((name, condition))
+    return found
+
+
+class TimedBatches:
+    """Iterates over batches and measures how long it waits for them."""
+
+    def __init__(self, batches):
+        self._batches = iter(batches)
+        self._since, self._waited = time.time(), 0.0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        began = time.time()
+        try:
+            return next(self._batches)
+        finally:
+            self._waited += time.time() - began
+
+    def share(self, restart=False):
+        """The share of the time that went into waiting, from 0 to 1, since the beginning or the last restart."""
+        now = time.time()
+        share = self._waited / max(now - self._since, 1e-9)
+        if restart:
+            self._since, self._waited = now, 0.0
+        return min(1.0, share)

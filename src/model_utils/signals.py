@@ -1,0 +1,57 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""SIGTERM and SIGINT as a polite request: finish the step, save, go."""
+import os
+import signal
+import threading
+
+# The exit status of a run that was stopped so: a scheduler's SIGTERM is part of its plan, Ctrl-C is 130 everywhere.
+STATUS = {signal.SIGTERM: 0, signal.SIGINT: 130}
+
+
+class StopSignals:
+    """Remembers the first SIGTERM or SIGINT of the block; a second one has its ordinary effect at once.
+
+        with StopSignals() as stop:
+            while not stop.requested:
+                ...
+        sys.exit(stop.status)
+
+    requested: whether one has come; name: of that signal; status: the exit status that it asks for, 0 without one.
+    Python runs the handler between two of its own instructions: while MindSpore compiles or computes, it waits.
+    """
+
+    def __init__(self):
+        self.number, self._previous = None, {}
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
+            self._previous = {number: signal.signal(number, self._note) for number in STATUS}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._previous.items():
+            # None: the handler was not Python's and cannot be put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    @property
+    def requested(self):
+        return self.number is not None
+
+    @property
+    def name(self):
+        return signal.Signals(self.number).name if self.requested else None
+
+    @property
+    def status(self):
+        return STATUS[self.number] if self.requested else 0
+
+    def _note(self, number, _):
+        if self.requested:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        self.number = signal.Signals(number)
+        # Not print: the signal may have come in the middle of one.
+        os.write(2, "\n{}: this step is finished and saved, then the run stops; the same again stops it at once\n"
+                 .format(self.name).encode())

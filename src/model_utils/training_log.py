@@ -1,0 +1,191 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a training run leaves to read: CSV files, a loss curve, pictures, TensorBoard's files, run.json.
+
+    train.csv, validation.csv    a row per `train.print_freq` steps, per validation
+    loss.png                     both as curves, drawn anew at each validation
+    pictures/step_0001000.png    the validation's pictures
+    tensorboard/                 the same for TensorBoard, if the package tensorboardX is installed
+    run.json                     when, on what and with which versions the run was started, and its options
+"""
+import csv
+import errno
+import json
+import os
+import platform
+import socket
+import subprocess
+import time
+
+import cv2
+import mindspore
+import numpy as np
+
+from src.model_utils.loss_curve import loss_curve
+from src.model_utils.picture import write_png
+from src.model_utils.util import atomic_write, not_fatal
+
+try:
+    from tensorboardX import SummaryWriter
+except ImportError:
+    SummaryWriter = None
+
+REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+class TrainingLog:
+    """The files of a run that begins, or goes on, at `step`: what an earlier part wrote of later steps is cut off.
+
+    figure: the validation's figure that is the better the lower, such as "nll". A file that cannot be written, as on a
+    full disk, is told on stderr and stops nothing.
+    """
+
+    def __init__(self, opt, step, figure):
+        self.folder, self.figure = opt.output_dir, figure
+        self.training = CsvLog(os.path.join(self.folder, "train.csv"), step)
+        self.validations = CsvLog(os.path.join(self.folder, "validation.csv"), step)
+        self.tensorboard = None
+        if SummaryWriter:
+            with not_fatal("tensorboard"):
+                self.tensorboard = SummaryWriter(os.path.join(self.folder, "tensorboard"), purge_step=step + 1)
+        with not_fatal("run.json"):
+            write_run_json(os.path.join(self.folder, "run.json"), opt, step)
+
+    def train(self, step, **values):
+        """A row of train.csv."""
+        self.training.row(step=step, **values)
+        self._scalars("train", step, values)
+
+    def has_validation(self, step):
+        return any(row["step"] == str(step) for row in self.validations.rows())
+
+    def best_validation(self):
+        """The lowest figure of the validations so far, infinity before the first."""
+        return min((float(row[self.figure]) for row in self.validations.rows() if row.get(self.figure)),
+                   default=np.inf)
+
+    def validation(self, step, figures, picture):
+        """A validation's row and pictures; then the loss curve up to here."""
+        self.validations.row(step=step, **figures)
+        with not_fatal("pictures"):
+            write_png(os.path.join(self.folder, "pictures", "step_{:07d}.png".format(step)), picture)
+        with not_fatal("loss.png"):
+            write_png(os.path.join(self.folder, "loss.png"), loss_curve({
+                "training": _curve(self.training.rows(), "loss"),
+                "validation": _curve(self.validations.rows(), self.figure)}))
+        self._scalars("validation", step, figures)
+        if self.tensorboard:
+            with not_fatal("tensorboard"):
+                self.tensorboard.add_image("validation", picture, step, dataformats="HWC")
+
+    def close(self):
+        if self.tensorboard:
+            with not_fatal("tensorboard"):
+                self.tensorboard.close()
+
+    def _scalars(self, group, step, values):
+        if self.tensorboard:
+            with not_fatal("tensorboard"):
+                for name, value in values.items():
+                    self.tensorboard.add_scalar("{}/{}".format(group, name), value, step)
+
+
+class CsvLog:
+    """A CSV file with a header, whose first column is `step`, that goes on after an interruption.
+
+    On opening, the rows of steps after `step` are cut off, and a last line that was not written whole; at step 0 the
+    file of an earlier attempt is set aside as `*.old`. Rows that cannot be written now, as on a full disk, are told,
+    kept, and written with the next one. Columns that come or go in the middle, as when a run is resumed with other
+    options, are empty where there is nothing.
+    """
+
+    def __init__(self, path, step):
+        self.path, self._waiting = path, []
+        if os.path.exists(path) and step == 0:
+            os.replace(path, path + ".old")
+        elif os.path.exists(path):
+            self._rewrite([row for row in self.rows() if int(row["step"]) <= step])
+
+    def rows(self):
+        """The whole rows of the file, as dicts of text."""
+        if not os.path.exists(self.path):
+            return []
+        with open(self.path, newline="", errors="replace") as file:
+            lines = file.read().split("\n")[:-1]  # what follows the last line's end is torn
+        return [row for row in csv.DictReader(lines)
+                if None not in row and None not in row.values() and row.get("step", "").isdigit()]
+
+    def row(self, **values):
+        """Appends a row; on disk when this returns, or else in memory."""
+        self._waiting.append({name: "{:.6g}".format(value) if isinstance(value, float) else str(value)
+                              for name, value in values.items()})
+        with not_fatal(self.path):
+            rows = self.rows()
+            if rows and list(rows[0]) == list(self._waiting[-1]):
+                self._append(self._waiting)
+            else:
+                self._rewrite(rows + self._waiting)
+            self._waiting = []
+
+    def _append(self, rows):
+        text = "".join(",".join(row.values()) + "\n" for row in rows).encode()
+        with open(self.path, "ab", buffering=0) as file:  # a buffer would try again when the file is closed
+            size = os.path.getsize(self.path)
+            try:
+                if file.write(text) != len(text):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(size)
+                raise
+
+    def _rewrite(self, rows):
+        names = list(dict.fromkeys(name for row in rows for name in row)) or ["step"]
+        with atomic_write(self.path) as temporary:
+            with open(temporary, "w", newline="") as file:
+                writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
+
+
+def _curve(rows, column):
+    """[(step, value)] of the rows that have a finite value there."""
+    pairs = [(int(row["step"]), float(row[column])) for row in rows if row.get(column)]
+    return [(step, value) for step, value in pairs if np.isfinite(value)]
+
+
+def write_run_json(path, opt, step):
+    """Adds this start to run.json: {"starts": [{time, step, versions, device, revision}, ...], "options": of the last}.
+
+    A file of something else is replaced.
+    """
+    try:
+        with open(path) as file:
+            starts = list(json.load(file)["starts"])
+    except (OSError, ValueError, KeyError, TypeError):
+        starts = []
+    starts.append({
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "step": step,
+        "versions": {"python": platform.python_version(), "mindspore": mindspore.__version__,
+                     "numpy": np.__version__, "opencv": cv2.__version__},
+        "device": {"target": opt.device_target, "id": opt.device_id, "name": _device_name(opt),
+                   "host": socket.gethostname(), "cores": os.cpu_count()},
+        "revision": _output_of("git", "-C", REPO, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")})
+    with atomic_write(path) as temporary:
+        with open(temporary, "w") as file:
+            json.dump({"starts": starts, "options": opt.to_dict()}, file, indent=1)
+
+
+def _device_name(opt):
+    if opt.device_target == "GPU":
+        return _output_of("nvidia-smi", "--id={}".format(opt.device_id), "--query-gpu=name", "--format=csv,noheader")
+    return platform.processor() or platform.machine()
+
+
+def _output_of(*command):
+    """What a command prints, or None where it is not here or fails."""
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode(errors="replace").strip() or None

@@ -1,0 +1,50 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""SIGTERM and SIGINT: the first is noted, the second acts."""
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from src.model_utils.signals import StopSignals
+
+
+@pytest.mark.parametrize("number, name, status", [(signal.SIGTERM, "SIGTERM", 0), (signal.SIGINT, "SIGINT", 130)])
+def test_the_first_is_noted(number, name, status, capfd):
+    before = signal.getsignal(number)
+    with StopSignals() as stop:
+        assert (stop.requested, stop.name, stop.status) == (False, None, 0)
+        os.kill(os.getpid(), number)
+        assert (stop.requested, stop.name, stop.status) == (True, name, status)
+    assert signal.getsignal(number) is before
+    assert capfd.readouterr().err.startswith("\n{}: this step is finished and saved".format(name))
+
+
+@pytest.mark.parametrize("first, second", [("SIGTERM", "SIGTERM"), ("SIGINT", "SIGTERM"), ("SIGTERM", "SIGINT")])
+def test_the_second_ends_the_process(repo, first, second):
+    code = ("import os, signal, time\n"
+            "from src.model_utils.signals import StopSignals\n"
+            "with StopSignals():\n"
+            "    os.kill(os.getpid(), signal.{})\n"
+            "    print('still here', flush=True)\n"
+            "    os.kill(os.getpid(), signal.{})\n"
+            "    time.sleep(30)\n".format(first, second))
+    done = subprocess.run([sys.executable, "-c", code], cwd=repo, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          timeout=20, check=False)
+    assert (done.stdout, done.returncode) == (b"still here\n", -getattr(signal, second))
+
+
+def test_outside_the_main_thread_nothing_changes():
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def work():
+        with StopSignals() as stop:
+            seen.append((stop.requested, signal.getsignal(signal.SIGTERM)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [(False, before)]
