@@ -64,7 +64,8 @@ def run(opt, folder, stop, rank_id, rank_size):
     if progress.step == 0 and opt.path.train_pretrain_model_G:
         load_encoder(opt, net)
     if opt.model == "SRFlow" and not progress.actnorm_initialised:
-        hr, lr = next(pairs(opt, make_data(opt, 0, rank_size), 0))  # the same batch on every rank
+        first = data if rank_id == 0 else make_data(opt, 0, rank_size)  # the same batch on every rank
+        hr, lr = next(pairs(opt, first, 0))
         initialise_actnorms(net, hr, lr)
 
     schedule, batches = make_schedule(settings), TimedBatches(pairs(opt, data, progress.step))
@@ -87,6 +88,7 @@ def run(opt, folder, stop, rank_id, rank_size):
             train_step.set_loss_scale(progress.loss_scale.value)
             outputs = train_step(Tensor(hr), Tensor(lr), Tensor(np.float32(rate)))
             nll, norm, finite = (float(output.asnumpy()) for output in outputs)
+            stop.renew()
             progress.count(nll, bool(finite))
             step = progress.step
 
@@ -127,8 +129,15 @@ def run(opt, folder, stop, rank_id, rank_size):
 
 def make_data(opt, rank_id, rank_size):
     train_set = opt.datasets.train
-    return TrainData(train_set.dataroot, opt.scale, train_set.batch_size, train_set.HR_size, opt.train.manual_seed,
-                     train_set.use_flip, train_set.add_noise, rank_id, rank_size, train_set.num_workers)
+    data = TrainData(train_set.dataroot, opt.scale, train_set.batch_size, train_set.HR_size, opt.train.manual_seed,
+                     train_set.use_flip, train_set.add_noise, rank_id, rank_size, train_set.num_workers,
+                     train_set.skip_damaged)
+    if data.damaged and rank_id == 0:
+        warn(f"{train_set.dataroot}: {len(data.damaged)} of {len(data.damaged) + data.records} records are damaged and "
+             "left out:")
+        for record, problem in sorted(data.damaged.items())[:10]:
+            warn(f"record {record}: {problem}")
+    return data
 
 
 def build(opt):

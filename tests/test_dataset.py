@@ -13,6 +13,7 @@ import pytest
 from mindspore.mindrecord import FileWriter
 from skimage.data import astronaut
 
+from src.dataloader import dataset
 from src.dataloader.dataset import DataError, EvalData, TrainData, open_mindrecord
 from src.dataloader.imresize import imresize
 from src.dataloader.prepare import prepare_images
@@ -362,12 +363,89 @@ def test_another_scale_than_the_files(path):
     assert_one_line(lambda p: list(EvalData(p, scale=2)), path, path, "record 0", "not 2 times")
 
 
-def test_undecodable_images(tmp_path):
-    pairs = [(png(hr), png(imresize(hr, 1 / SCALE))) for hr in patches()]
-    pairs[5] = (b"no image at all", pairs[5][1])
+@pytest.mark.parametrize("column, bad", [("HR", 5), ("LR", 0), ("LR", 11)])
+def test_undecodable_images(tmp_path, column, bad):
+    pairs = [[png(hr), png(imresize(hr, 1 / SCALE))] for hr in patches()]
+    pairs[bad]["HR LR".split().index(column)] = b"no image at all"
     path = write(tmp_path / "o.mindrecord", pairs)
-    assert_one_line(lambda p: list(train_data(p).batches(0)), path, path, "MindSpore cannot read it")
-    assert_one_line(lambda p: list(EvalData(p)), path, path, "MindSpore cannot read it")
+    words = path, "%s of record %d cannot be read as an image" % (column, bad), "skip_damaged"
+    assert_one_line(lambda p: list(train_data(p).batches(0)), path, *words)
+    assert_one_line(lambda p: list(EvalData(p)), path, *words)
+
+
+def place_of(path, record, offset):
+    """Where a byte of a record's chunk is in a file of one shard."""
+    header = dataset._read_header(str(path))
+    page, begin, _ = dataset._read_index(str(path) + ".db", str(path))[2][record]
+    return header["header_size"] + page * header["page_size"] + begin + offset
+
+
+def change_byte(path, place):
+    with open(str(path), "r+b") as file:
+        file.seek(place)
+        byte = file.read(1)
+        file.seek(place)
+        file.write(bytes([byte[0] ^ 0x55]))
+
+
+@pytest.mark.parametrize("offset", [0, 3, 9, 15])
+def test_a_damaged_record_in_the_middle(copy, offset):
+    """In one of the lengths that MindSpore trusts: it would crash or hang on them."""
+    place = place_of(copy, 7, offset)
+    change_byte(copy, place)
+    for make in (train_data, EvalData):
+        assert_one_line(make, copy, "%s: damaged at byte " % copy, "in record 7", "copy it again")
+    with open(str(copy) + ".db", "rb") as file:  # nothing was mended behind our back
+        assert file.read(6) == b"SQLite"
+
+
+def test_a_damaged_image_in_the_middle(copy):
+    change_byte(copy, place_of(copy, 7, 16 + 700))  # in the compressed pixels of HR
+    assert_one_line(lambda path: list(train_data(path).batches(0)), copy, str(copy), "HR of record 7 cannot be read")
+
+
+def test_damaged_records_are_skipped_if_wanted(tmp_path):
+    """Of every kind, named; the others come in an order of their own that is the same every time."""
+    pairs = [[png(hr), png(imresize(hr, 1 / SCALE))] for hr in patches()]
+    pairs[2][0] = b"no image at all"
+    pairs[5][1] = png(imresize(patches()[5], 1 / 2))
+    pairs[11][0], pairs[11][1] = png(patches()[11][:16, :16]), png(imresize(patches()[11][:16, :16], 1 / SCALE))
+    path = write(tmp_path / "o.mindrecord", pairs)
+    change_byte(path, place_of(path, 0, 1))
+    data = train_data(path, skip_damaged=True, use_flip=False)
+    assert sorted(data.damaged) == [0, 2, 5, 11] and (data.records, data.len_batches) == (8, 2)
+    for record, words in ((0, "damaged at byte"), (2, "HR of record 2 cannot be read"), (5, "not 4 times"),
+                          (11, "smaller than the HR patches")):
+        assert words in data.damaged[record]
+    good = [1, 3, 4, 6, 7, 8, 9, 10]
+    order = numbers(list(data.batches(0)))
+    assert len(order) == 6 and set(order) < set(good)
+    assert_same_batches(train_data(path, skip_damaged=True).batches(3), train_data(path, skip_damaged=True).batches(3))
+    assert_same_batches(train_data(path, skip_damaged=True).batches(3, start=1),
+                        list(train_data(path, skip_damaged=True).batches(3))[1:])
+
+
+def test_skipping_changes_nothing_where_nothing_is_damaged(folder):
+    for form in ("bytes", "array"):
+        path = str(folder / (form + ".mindrecord"))
+        data = train_data(path, skip_damaged=True)
+        assert data.damaged == {}
+        assert_same_batches(data.batches(1), train_data(path).batches(1))
+
+
+def test_skipping_in_a_file_of_arrays_and_shards(tmp_path):
+    pairs = [(hr.astype(np.int32), imresize(hr, 1 / SCALE).astype(np.int32)) for hr in patches()]
+    pairs[9][0][0, 0, 0] = 999
+    path = write(tmp_path / "o.mindrecord", pairs, array_schema(), shards=3)
+    change_byte(path + "1", place_of(path + "1", 2, 2))  # four records a shard: record 6
+    data = train_data(path + "0", skip_damaged=True, use_flip=False, batch_size=2)
+    assert sorted(data.damaged) == [6, 9]
+    assert sorted(numbers(data.batches(0))) == [0, 1, 2, 3, 4, 5, 7, 8, 10, 11]
+
+
+def test_too_few_are_left(tmp_path):
+    path = write(tmp_path / "o.mindrecord", [(b"x", b"y")] * 4)
+    assert_one_line(lambda p: train_data(p, skip_damaged=True), path, "has 0 records, fewer than one batch")
 
 
 @pytest.mark.parametrize("value", [-1, 256, float("nan")])

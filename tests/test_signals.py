@@ -48,3 +48,14 @@ def test_outside_the_main_thread_nothing_changes():
     thread.start()
     thread.join()
     assert seen == [(False, before)]
+
+
+def test_handlers_are_taken_back():
+    with StopSignals() as stop:
+        signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))  # as MindSpore 2.x does
+        stop.renew()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.name == "SIGINT"
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        stop.renew()  # not after the first: a second one may be on its way to the system's own handler
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN

@@ -13,6 +13,7 @@ import pathlib
 import sqlite3
 import struct
 
+import cv2
 import mindspore.dataset as ds
 import numpy as np
 
@@ -25,12 +26,12 @@ except ImportError:
 COLUMNS = ("HR", "LR")
 _PREPARE = "make it anew with `python -m src.dataloader.prepare`"
 _LARGEST_HEADER = 1 << 24  # MindRecord allows 16 MiB
-_CHECKED_BLOBS = 64  # images looked at for damage; all of them would mean reading all over a file of many GB
 
-MindRecordFile = collections.namedtuple("MindRecordFile", "path records encoded")
+MindRecordFile = collections.namedtuple("MindRecordFile", "path records encoded damaged")
 MindRecordFile.__doc__ = """A MindRecord file that has passed the checks of :func:`open_mindrecord`.
 
-path: absolute path; records: number of records; encoded: column name -> True for encoded images, False for arrays.
+path: absolute path; records: number of records; encoded: column name -> True for encoded images, False for arrays;
+damaged: record -> what is wrong with it, empty unless damaged records were to be skipped.
 """
 
 _EpochPlan = collections.namedtuple("_EpochPlan", "order flips crops")
@@ -40,13 +41,15 @@ class DataError(ValueError):
     """Data that cannot be used; the message is one line that names the file and what to do."""
 
 
-def open_mindrecord(path):
+def open_mindrecord(path, skip_damaged=False):
     """Check a MindRecord file with HR/LR pairs, without MindSpore.
 
-    MindSpore 1.7 crashes the process on a truncated file, hence the look at the file's own page table here.
+    MindSpore 1.7 crashes the process on a truncated file, hence the look at the file's own page table here, and at the
+    lengths before every image (24 bytes of each record; what the images hold is not looked at).
 
     Args:
         path: the ``.mindrecord`` file (of several shards, any one), its ``.db`` index beside it.
+        skip_damaged: list records whose lengths are wrong instead of raising an error.
 
     Returns:
         MindRecordFile.
@@ -60,12 +63,18 @@ def open_mindrecord(path):
     if os.path.basename(path) not in shards:
         raise DataError("%s: was renamed, which MindRecord does not allow; give it and its .db the name %s back"
                         % (path, " or ".join(shards)))
-    records = 0
+    records, damaged = 0, {}
     for shard in shards:
         shard_path = os.path.join(os.path.dirname(path), shard)
         shard_header = _read_header(shard_path)
         _check_complete(shard_path, shard_header)
-        records += _count_records(shard_path, shard_header)
+        count, broken = _check_records(shard_path, shard_header)
+        for number, problem in broken.items():
+            damaged[records + number] = problem
+            if not skip_damaged:
+                raise DataError("%s: %s, in record %d; copy it again, %s, or set datasets.train.skip_damaged"
+                                % (shard_path, problem, records + number, _PREPARE))
+        records += count
     if records == 0:
         raise DataError("%s: has no records; %s" % (path, _PREPARE))
     schema = header["schema"][0]["schema"]
@@ -73,7 +82,7 @@ def open_mindrecord(path):
     if missing:
         raise DataError("%s: has no column %s (it has %s); %s"
                         % (path, " and no column ".join(missing), ", ".join(sorted(schema)), _PREPARE))
-    return MindRecordFile(path, records, {name: schema[name]["type"] == "bytes" for name in COLUMNS})
+    return MindRecordFile(path, records, {name: schema[name]["type"] == "bytes" for name in COLUMNS}, damaged)
 
 
 def _read_header(path):
@@ -104,16 +113,21 @@ def _check_complete(path, header):
         raise DataError("%s: truncated, %d of %d bytes; copy it again or %s" % (path, actual, expected, _PREPARE))
 
 
-def _count_records(path, header):
-    """Number of records in one shard's index, which must agree with the shard."""
+def _check_records(path, header):
+    """(number of records, {record: what is wrong with it}) of one shard, whose index must agree with it."""
     name, raw, blobs = _read_index(path + ".db", path)
     stored = max((page["end_row_id"] for page in header["page"] if page["page_type"] == "BLOB_DATA"), default=0)
     if name != os.path.basename(path) or len(raw) != stored:
         raise DataError("%s.db: index of another file (%s, %d records) than %s (%d records); copy both again or %s"
                         % (path, name, len(raw), path, stored, _PREPARE))
-    some_blobs = blobs[::len(blobs) // _CHECKED_BLOBS + 1] + blobs[-1:]
-    _check_chunks(path, header, raw + some_blobs)
-    return stored
+    fields = len(header["schema"][0].get("blob_fields", ()))
+    with open(path, "rb", buffering=0) as file:
+        for chunk in raw:
+            wrong = _wrong_length(file, header, chunk, 0)
+            if wrong is not None:
+                raise DataError("%s: damaged at byte %d; copy it again or %s" % (path, wrong, _PREPARE))
+        wrong = [_wrong_length(file, header, chunk, fields) for chunk in blobs]
+    return stored, {record: "damaged at byte %d" % place for record, place in enumerate(wrong) if place is not None}
 
 
 def _read_index(index, path):
@@ -131,16 +145,29 @@ def _read_index(index, path):
     return name, raw, blobs
 
 
-def _check_chunks(path, header, chunks):
-    """Every chunk begins with its length (8 bytes, little-endian): holes of an unfinished copy show here.
+def _wrong_length(file, header, chunk, fields):
+    """The place of the first wrong length in a chunk (page, begin, end), or None.
 
-    MindSpore believes these bytes: on wrong ones 1.7 crashes the process and 2.8 may hang.
+    A chunk begins with its length (8 bytes, little-endian); then come its fields, each after its own length (8 bytes,
+    big-endian). MindSpore believes these bytes: on wrong ones 1.7 crashes the process and 2.8 may hang.
     """
-    with open(path, "rb") as file:
-        for page, begin, end in chunks:
-            file.seek(header["header_size"] + page * header["page_size"] + begin)
-            if file.read(8) != struct.pack("<Q", end - begin - 8):
-                raise DataError("%s: damaged at byte %d; copy it again or %s" % (path, file.tell() - 8, _PREPARE))
+    page, begin, end = chunk
+    start = place = header["header_size"] + page * header["page_size"] + begin
+    if _number_at(file, place, "<Q") != end - begin - 8:
+        return place
+    place += 8
+    for _ in range(fields):
+        length = _number_at(file, place, ">Q")
+        if length is None or place + 8 + length > start + end - begin:
+            return place
+        place += 8 + length
+    return None if fields == 0 or place == start + end - begin else place
+
+
+def _number_at(file, place, form):
+    file.seek(place)
+    content = file.read(8)
+    return struct.unpack(form, content)[0] if len(content) == 8 else None
 
 
 class TrainData:
@@ -161,11 +188,14 @@ class TrainData:
         noise: also give uniform noise for dequantisation.
         rank_id, rank_size: this process among those that train together; each gets other records.
         workers: threads for reading, decoding and cropping.
+        skip_damaged: leave out the records that cannot be read or do not fit, which is found out at once, by reading
+            the whole file; otherwise they are errors when they are read.
 
     Attributes:
         len_batches: batches per epoch and rank.
         hr_size: as above, never None.
-        records: records in the file.
+        records: records in use: those of the file without the damaged ones.
+        damaged: record -> what is wrong with it; empty without ``skip_damaged``.
 
     Raises:
         DataError: a file that :func:`open_mindrecord` refuses, too few records for a batch, images smaller than
@@ -175,7 +205,7 @@ class TrainData:
     """
 
     def __init__(self, path, scale, batch_size, hr_size, seed, use_flip=True, noise=False, rank_id=0, rank_size=1,
-                 workers=2):
+                 workers=2, skip_damaged=False):
         _require_positive(scale=scale, batch_size=batch_size, rank_size=rank_size, workers=workers)
         if not 0 <= rank_id < rank_size:
             raise ValueError("rank_id: expected 0 to %d, got %r" % (rank_size - 1, rank_id))
@@ -183,17 +213,22 @@ class TrainData:
             raise ValueError("seed: expected 0 to %d, got %r" % (2 ** 32 - 1, seed))
         if hr_size is not None and (hr_size < scale or hr_size % scale):
             raise ValueError("hr_size: expected a multiple of the scale, %d, got %r" % (scale, hr_size))
-        self._file = open_mindrecord(path)
+        self._file = open_mindrecord(path, skip_damaged)
         self._scale, self._batch_size, self._seed = scale, batch_size, seed
         self._use_flip, self._noise = use_flip, noise
         self._rank_id, self._rank_size = rank_id, rank_size
         self._workers = workers
-        self.records = self._file.records
+        self.hr_size = hr_size
+        self.damaged = dict(self._file.damaged)
+        if skip_damaged:
+            readable = [record for record in range(self._file.records) if record not in self.damaged]
+            self.damaged.update(_find_damaged(self._file, readable, workers, self._checked))
+        self._usable = np.array([record for record in range(self._file.records) if record not in self.damaged], int)
+        self.records = len(self._usable)
         self.len_batches = self.records // (batch_size * rank_size)
         if self.len_batches == 0:
             raise DataError("%s: has %d records, fewer than one batch (batch_size %d, ranks %d); prepare more or lower "
                             "the batch size" % (self._file.path, self.records, batch_size, rank_size))
-        self.hr_size = hr_size
         self._probe()
 
     def batches(self, epoch, start=0):
@@ -220,17 +255,18 @@ class TrainData:
     def _batches(self, epoch, start):
         if start == self.len_batches:
             return
-        failures = []
-        for batch in _iterate(self._pipeline(epoch, start, failures), self._file.path):
+        failures, plan = [], self._plan(epoch)
+        shape = (self.len_batches, self._rank_size, self._batch_size)
+        positions = np.arange(np.prod(shape)).reshape(shape)[start:, self._rank_id].ravel()
+        records = [int(record) for record in plan.order[positions]]
+        pipeline = self._pipeline(epoch, plan, positions, records, failures)
+        for batch in _iterate(pipeline, self._file, records, self._checked):
             if failures:
                 raise failures[0]
             yield batch["HR"], batch["LR"], batch["noise"] if self._noise else None
 
-    def _pipeline(self, epoch, start, failures):
-        """MindSpore dataset of the batches from ``start`` on, with columns HR, LR and noise."""
-        plan = self._plan(epoch)
-        shape = (self.len_batches, self._rank_size, self._batch_size)
-        positions = np.arange(np.prod(shape)).reshape(shape)[start:, self._rank_id].ravel()
+    def _pipeline(self, epoch, plan, positions, records, failures):
+        """MindSpore dataset of the batches of these records, with columns HR, LR and noise."""
 
         def augment(hr, lr, position):
             # An exception in here would make MindSpore print its whole stack, so failures travel beside the data.
@@ -240,7 +276,7 @@ class TrainData:
                 failures.append(error)
                 return self._blank()
 
-        rows = _read(self._file, [int(record) for record in plan.order[positions]], self._workers)
+        rows = _read(self._file, records, self._workers)
         rows = ds.zip((rows, ds.NumpySlicesDataset({"position": positions}, shuffle=False)))
         # As many columns out as in: otherwise MindSpore 1.7 demands an argument that 2.x does without.
         rows = rows.map(augment, input_columns=["HR", "LR", "position"], output_columns=["HR", "LR", "noise"],
@@ -250,7 +286,7 @@ class TrainData:
     def _plan(self, epoch):
         """The random choices of an epoch, by position: record, flip or not, where to crop (fractions)."""
         random = np.random.RandomState([self._seed, epoch])
-        return _EpochPlan(random.permutation(self.records), random.randint(0, 2, self.records).astype(bool),
+        return _EpochPlan(self._usable[random.permutation(self.records)], random.randint(0, 2, self.records).astype(bool),
                           random.random_sample((self.records, 2)))
 
     def _augment(self, hr, lr, epoch, plan, position):
@@ -278,8 +314,8 @@ class TrainData:
 
     def _probe(self):
         """Read the first and the last record: settles ``hr_size`` and finds unusable data before training starts."""
-        ends = sorted({0, self.records - 1})
-        for record, row in zip(ends, _iterate(_read(self._file, ends, 1), self._file.path)):
+        ends = sorted({int(self._usable[0]), int(self._usable[-1])})
+        for record, row in zip(ends, _iterate(_read(self._file, ends, 1), self._file, ends, self._checked)):
             if self.hr_size is None:
                 if row["HR"].shape[:1] != row["HR"].shape[1:2]:
                     raise DataError("%s: record %d is %s, not square; set the size of the HR patches to crop"
@@ -290,7 +326,7 @@ class TrainData:
     def _checked(self, hr, lr, record):
         """The pair as pixels, if it can give a patch."""
         hr, lr = _checked_pair(hr, lr, self._file.path, record, self._scale)
-        if min(hr.shape[:2]) < self.hr_size:
+        if self.hr_size is not None and min(hr.shape[:2]) < self.hr_size:
             raise DataError("%s: HR of record %d is %s, smaller than the HR patches of %d; lower their size or %s"
                             % (self._file.path, record, _size(hr), self.hr_size, _PREPARE))
         return hr, lr
@@ -328,36 +364,80 @@ class EvalData:
 
     def __iter__(self):
         scale = self._scale
-        rows = _iterate(_read(self._file, list(range(self._length)), self._workers), self._file.path)
-        for index, row in enumerate(rows):
+        records = list(range(self._length))
+        for index, row in enumerate(_iterate(_read(self._file, records, self._workers), self._file, records)):
             if scale is None:
                 scale = row["HR"].shape[0] // max(1, row["LR"].shape[0])
             hr, lr = _checked_pair(row["HR"], row["LR"], self._file.path, index, scale)
             yield index, np.rint(hr).astype(np.uint8), np.rint(lr).astype(np.uint8)
 
 
-def _read(file, records, workers):
-    """MindSpore dataset of the given records in the given order, columns HR and LR, decoded (H, W, 3)."""
+def _read(file, records, workers, decode=True):
+    """MindSpore dataset of the given records in the given order, columns HR and LR, decoded (H, W, 3) or as stored."""
     rows = ds.MindDataset(file.path, columns_list=list(COLUMNS), sampler=ds.SubsetSampler(records),
                           num_parallel_workers=_threads(workers))
     for column in COLUMNS:
-        if file.encoded[column]:
+        if decode and file.encoded[column]:
             rows = rows.map(vision.Decode(), input_columns=[column], num_parallel_workers=_threads(workers))
     return rows
 
 
-def _iterate(pipeline, path):
-    """Rows of a MindSpore dataset as dicts of numpy arrays; its threads end with the iteration, finished or not."""
+def _iterate(pipeline, file, records, check=None):
+    """Rows of a MindSpore dataset as dicts of numpy arrays; its threads end with the iteration, finished or not.
+
+    file, records: what it reads, and check(hr, lr, record), which raises a DataError, for the message about a failure.
+    """
     try:
-        iterator = pipeline.create_dict_iterator(num_epochs=1, output_numpy=True)
-        try:
-            for row in iterator:
-                yield row
-        finally:
-            iterator.stop()
+        for row in _rows(pipeline):
+            yield row
     except RuntimeError as error:
+        reason = _summary(error)
+        for problem in _find_damaged(file, records, 1, check or (lambda *_: None), first=True).values():
+            raise DataError(problem) from None
         raise DataError("%s: MindSpore cannot read it (%s); copy it again or %s"
-                        % (path, _summary(error), _PREPARE)) from None
+                        % (file.path, reason, _PREPARE)) from None
+
+
+def _rows(pipeline):
+    iterator = pipeline.create_dict_iterator(num_epochs=1, output_numpy=True)
+    try:
+        for row in iterator:
+            yield row
+    finally:
+        iterator.stop()
+
+
+def _find_damaged(file, records, workers, check, first=False):
+    """{record: what is wrong with it} of those that cannot be decoded or that `check` objects to, in their order.
+
+    Decodes with OpenCV, since MindSpore's decoder stops at a bad image without saying which. first: stop at the first.
+    """
+    damaged = {}
+    try:
+        for record, row in zip(records, _rows(_read(file, records, workers, decode=False))):
+            try:
+                check(*[_decoded(file, row[name], name, record) for name in COLUMNS], record)
+            except DataError as error:
+                damaged[record] = str(error)
+                if first:
+                    break
+    except RuntimeError as error:  # no single record's fault, as far as we can tell
+        if not first:
+            raise DataError("%s: MindSpore cannot read it (%s); copy it again or %s"
+                            % (file.path, _summary(error), _PREPARE)) from None
+    return damaged
+
+
+def _decoded(file, stored, name, record):
+    """An image as the file stores it -> (H, W, 3), or a DataError that names the record."""
+    if not file.encoded[name]:
+        return stored
+    content = np.frombuffer(stored.tobytes(), np.uint8)  # 2.x gives one text of bytes, 1.7 an array of them
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    if image is None:
+        raise DataError("%s: %s of record %d cannot be read as an image; %s, or set datasets.train.skip_damaged"
+                        % (file.path, name, record, _PREPARE))
+    return image[:, :, ::-1]
 
 
 def _summary(error):

@@ -19,6 +19,7 @@ class StopSignals:
 
     requested: whether one has come; name: of that signal; status: the exit status that it asks for, 0 without one.
     Python runs the handler between two of its own instructions: while MindSpore compiles or computes, it waits.
+    MindSpore 2.x, when it compiles, takes SIGINT for itself and makes a SIGTERM of it; `renew` takes it back.
     """
 
     def __init__(self):
@@ -28,6 +29,12 @@ class StopSignals:
         if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
             self._previous = {number: signal.signal(number, self._note) for number in STATUS}
         return self
+
+    def renew(self):
+        """To be called after what may have compiled."""
+        if not self.requested:
+            for number in self._previous:
+                signal.signal(number, self._note)
 
     def __exit__(self, *_):
         for number, handler in self._previous.items():

@@ -112,6 +112,7 @@ class CsvLog:
             return []
         with open(self.path, newline="", errors="replace") as file:
             lines = file.read().split("\n")[:-1]  # what follows the last line's end is torn
+        lines = [line for line in lines if "\0" not in line]  # as some file systems leave after a power cut
         return [row for row in csv.DictReader(lines)
                 if None not in row and None not in row.values() and row.get("step", "").isdigit()]
 
