@@ -18,6 +18,7 @@ import train as train_program
 from programs import fixture_base, fixture_converted, fixture_pretrained, fixture_trained  # noqa: F401
 from programs import HR_SIZE, RATE, REPO, last_line, read_csv, read_image, run, tiny_options, train, write_config
 from sabotage import at_step
+from src.dataloader.dataset import DataError
 from src.model_utils.checkpoint import TRAINING, CheckpointError, parameter_arrays, read_checkpoint, write_checkpoint
 from src.model_utils.options import load_options, options_from_dict
 from src.model_utils.progress import Progress
@@ -404,6 +405,24 @@ def test_batches_go_on_over_epochs_and_from_any_step(base):
         for expected, came in zip((hr, lr), next(later)):
             np.testing.assert_array_equal(expected, came)
     assert any(not np.array_equal(batches[0][0], hr) for hr, _ in batches[4:])
+
+
+def test_damaged_records_are_counted_and_named(base, tmp_path, capfd):
+    for suffix in ("", ".db"):
+        shutil.copy(os.path.join(base, "train.mindrecord" + suffix), str(tmp_path))
+    path = tmp_path / "train.mindrecord"
+    content = bytearray(path.read_bytes())
+    place = content.index(b"\x89PNG") + 500
+    content[place] ^= 1  # in the first image's compressed pixels
+    path.write_bytes(bytes(content))
+    overrides = "datasets.train.dataroot={}".format(path), "datasets.train.skip_damaged=true"
+    data = train_program.make_data(options(base, *overrides), 0, 1)
+    assert data.records == 7 and data.len_batches == 3
+    first, second = capfd.readouterr().err.splitlines()[-2:]
+    assert first == "warning: {}: 1 of 8 records are damaged and left out:".format(path)
+    assert second.startswith("warning: record 0: {}: HR of record 0 cannot be read as an image".format(path))
+    with pytest.raises(DataError, match="HR of record 0 cannot be read as an image"):
+        train_program.make_data(options(base, overrides[0]), 0, 1)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

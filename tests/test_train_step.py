@@ -269,3 +269,43 @@ def test_an_optimizer_that_starts_later_starts_afresh(mode):
         np.testing.assert_allclose(loss_cell.gain.asnumpy(), gain.values[0], rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(loss_cell.offset.asnumpy(), offset.values[0], rtol=1e-5, atol=1e-6)
     assert (float(early.steps.asnumpy()), float(late.steps.asnumpy())) == (6, 3)
+
+
+class Same(nn.Cell):
+    """In the gradients' reducer's place: the other rank has the same."""
+
+    def construct(self, grads):
+        return grads
+
+
+class Plus(nn.Cell):
+    """In AllReduce's place: adds the other rank's loss."""
+
+    def __init__(self, other):
+        super().__init__()
+        # No constant: with x + NaN, MindSpore was seen to leave the NaN out when it optimises the graph.
+        self.other = Parameter(Tensor(np.float32(other)), name="other", requires_grad=False)
+
+    def construct(self, loss):
+        return loss + self.other
+
+
+@pytest.mark.parametrize("other", [3.0, np.inf, np.nan])
+def test_a_rank_whose_loss_is_not_finite_makes_all_skip_the_step(other):
+    """Its gradients may be finite all the same; ranks that disagree on the step would drift apart for good."""
+    hr, lr = batch()
+    loss = Affine()
+    optimizers = [Adam(list(loss.get_parameters()), "test", BETA1, BETA2)]
+    step = TrainStep(loss, optimizers)
+    own = Affine.reference(*[value.asnumpy() for value in (loss.gain, loss.offset)], hr, lr)[0]
+    step.mean_over_ranks, step.sum_over_ranks, step.rank_size = Same(), Plus(other), 2
+    before = everything(loss, optimizers)
+    mean, _, finite = call(step, hr, lr, 0.1)
+    after = everything(loss, optimizers)
+    if np.isfinite(other):
+        assert finite and mean == pytest.approx((own + other) / 2, rel=1e-6)
+        assert (after["gain"] != before["gain"]).all()
+    else:
+        assert not finite
+        for name, value in before.items():
+            np.testing.assert_array_equal(after[name], value)

@@ -1,0 +1,175 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""A run that is killed again and again ends where an undisturbed one ends, and needs no more memory on the way.
+
+    python tests/soak/soak.py FOLDER [--steps 3000] [--kills 10] [--seed 0] [--opt CFG] [--set key=value ...]
+
+Trains the quick start's network twice in FOLDER, once undisturbed and once with SIGKILLs at random moments, each
+followed by a resume. Then compares the last checkpoints (every parameter and optimizer state, bit by bit) and the logs
+(every step once, the same losses), and the undisturbed process's resident memory from step 500 on (from a sixth of the
+run, if it is shorter than 3,000 steps) with its end. Ends with status 1 if anything differs or grew by 5 % or more.
+By hand, not by pytest: at its defaults it takes hours on two cores.
+"""
+import argparse
+import csv
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, ROOT)
+from src.model_utils.checkpoint import read_checkpoint  # noqa: E402
+from src.model_utils.util import run_main  # noqa: E402
+
+GROWTH = 0.05
+
+
+def main():
+    arguments = parse()
+    data = os.path.join(arguments.folder, "data")
+    subprocess.run([sys.executable, os.path.join(ROOT, "scripts", "quickstart_data.py"), data], check=True)
+    settings = ["datasets.train.dataroot={}/train.mindrecord".format(data),
+                "datasets.val.dataroot={}/valid.mindrecord".format(data), "path.train_pretrain_model_G=null",
+                "path.resume_state=auto", "train.niter={}".format(arguments.steps), "train.print_freq=1",
+                "train.save_checkpoint_freq={}".format(max(1, arguments.steps // 60)),
+                "train.val_freq={}".format(max(1, arguments.steps // 6))] + arguments.set
+    undisturbed, killed = (os.path.join(arguments.folder, name) for name in ("undisturbed", "killed"))
+    for folder in (undisturbed, killed):
+        shutil.rmtree(folder, ignore_errors=True)
+
+    memory = run_undisturbed(arguments, settings, undisturbed)
+    kills = run_killed(arguments, settings, killed)
+    problems = compare(undisturbed, killed, arguments.steps)
+    if kills != arguments.kills:
+        problems.append("{} kills instead of {}".format(kills, arguments.kills))
+    growth = memory_growth(memory, min(500, arguments.steps // 6))
+    if growth >= GROWTH:
+        problems.append("memory grew by {:.1%}".format(growth))
+    for problem in problems:
+        print("FAILED: {}".format(problem))
+    return 1 if problems else 0
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder")
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--opt", default=os.path.join(ROOT, "configs", "SRFlow_quickstart_4X.yml"))
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
+    arguments = parser.parse_args()
+    arguments.folder = os.path.abspath(arguments.folder)
+    return arguments
+
+
+def start(arguments, settings, folder):
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "console.log"), "ab") as log:
+        return subprocess.Popen([sys.executable, "train.py", "--opt", arguments.opt, "--device_target", "CPU",
+                                 "--output_dir", folder, "--set"] + settings, cwd=ROOT, stdout=log, stderr=log)
+
+
+def run_undisturbed(arguments, settings, folder):
+    """[(step, resident bytes)], twice a second."""
+    began, memory, process = time.time(), [], start(arguments, settings, folder)
+    while process.poll() is None:
+        resident = resident_bytes(process.pid)
+        if resident:
+            memory.append((last_step(folder), resident))
+        time.sleep(0.5)
+    check_finished(process, folder)
+    print("undisturbed: {} steps in {:.0f} s".format(arguments.steps, time.time() - began), flush=True)
+    return memory
+
+
+def run_killed(arguments, settings, folder):
+    """Runs to the end; the number of kills. The moments: after random steps, plus up to two seconds."""
+    chance = random.Random(arguments.seed)
+    targets = sorted(chance.sample(range(1, arguments.steps), arguments.kills))
+    began, kills = time.time(), 0
+    while True:
+        process = start(arguments, settings, folder)
+        while process.poll() is None and not (kills < len(targets) and last_step(folder) >= targets[kills]):
+            time.sleep(0.02)
+        if kills < len(targets) and process.poll() is None:
+            time.sleep(2 * chance.random())
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+        print("kill {}: after the row of step {}".format(kills, last_step(folder)), flush=True)
+    check_finished(process, folder)
+    print("killed: {} steps in {:.0f} s".format(arguments.steps, time.time() - began), flush=True)
+    return kills
+
+
+def check_finished(process, folder):
+    if process.returncode != 0:
+        raise ValueError("train.py ended with status {}; see {}".format(process.returncode,
+                                                                       os.path.join(folder, "console.log")))
+
+
+def resident_bytes(pid):
+    """Of a process, None once it has ended."""
+    try:
+        with open("/proc/{}/statm".format(pid)) as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (FileNotFoundError, ProcessLookupError, IndexError):
+        return None
+
+
+def last_step(folder):
+    """The step of the log's last whole row, 0 before the first."""
+    try:
+        with open(os.path.join(folder, "train.csv"), "rb") as file:
+            file.seek(max(0, os.path.getsize(file.name) - 500))
+            line = file.read().split(b"\n")[-2]
+    except (FileNotFoundError, IndexError):
+        return 0
+    step = line.split(b",")[0]
+    return int(step) if step.isdigit() else 0
+
+
+def compare(first, second, steps):
+    """What differs between the results of two runs, a line each."""
+    problems = []
+    one, other = (read_checkpoint(os.path.join(folder, "latest.ckpt")) for folder in (first, second))
+    differing = [name for name in sorted(set(one.arrays) | set(other.arrays))
+                 if name not in one.arrays or name not in other.arrays
+                 or one.arrays[name].tobytes() != other.arrays[name].tobytes()]
+    print("arrays compared: {}, differing: {}; steps {} and {}".format(len(one.arrays), len(differing),
+                                                                      one.state["step"], other.state["step"]))
+    if differing or one.state["step"] != steps or other.state["step"] != steps:
+        problems.append("the last checkpoints differ: {}".format(", ".join(differing[:5])))
+    for name, columns in (("train.csv", ("step", "loss", "lr", "grad_norm", "skipped")), ("validation.csv", None)):
+        rows = []
+        for folder in (first, second):
+            with open(os.path.join(folder, name), newline="") as file:
+                rows.append([[row[column] for column in columns or row] for row in csv.DictReader(file)])
+        print("{}: {} and {} rows, {}".format(name, len(rows[0]), len(rows[1]),
+                                              "the same" if rows[0] == rows[1] else "not the same"))
+        if rows[0] != rows[1]:
+            problems.append("{} differs".format(name))
+    return problems
+
+
+def memory_growth(memory, from_step):
+    """By what share the resident memory grew: the median of the last tenth against that of the first after a step."""
+    resident = [size for step, size in memory if step >= from_step]
+    tenth = max(1, len(resident) // 10)
+    begin, end = np.median(resident[:tenth]), np.median(resident[-tenth:])
+    print("resident memory from step {}: {:.0f} MB, at the end {:.0f} MB ({:+.1%}), {} samples".format(
+        from_step, begin / 1e6, end / 1e6, end / begin - 1, len(resident)))
+    return end / begin - 1
+
+
+if __name__ == "__main__":
+    run_main(main)
