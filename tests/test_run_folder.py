@@ -189,7 +189,8 @@ def test_leftovers_of_killed_writers(folder):
 
 def test_one_run_at_a_time(folder):
     with folder.locked():
-        with pytest.raises(ValueError, match="output_dir: another run .process {} on .* is writing to".format(os.getpid())):
+        words = "output_dir: another run .process {} on .* is writing to".format(os.getpid())
+        with pytest.raises(ValueError, match=words):
             with RunFolder(folder.path, keep=1).locked():
                 pass
         folder.save(checkpoint(10))
