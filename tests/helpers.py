@@ -154,6 +154,17 @@ def conv_reference(x, weight):
 # Gradients
 
 
+class Weighted(nn.Cell):
+    """Σ weights·cell(x)."""
+
+    def __init__(self, cell, weights):
+        super().__init__(auto_prefix=False)
+        self.cell, self.output_weights = cell, Tensor(weights)
+
+    def construct(self, x):
+        return ops.ReduceSum()(self.cell(x) * self.output_weights)
+
+
 class ParameterGradients(nn.Cell):
     """(inputs...) -> d Σ f(inputs) / d parameter, for every parameter of `cell` or those given; f: cell's output."""
 

@@ -3,7 +3,7 @@
 """The fast forms of convolution: values and both gradients against the plain definition, in float64 NumPy."""
 import numpy as np
 import pytest
-from helpers import MODES, InputGradients, ParameterGradients, conv_reference, normal
+from helpers import MODES, InputGradients, ParameterGradients, Weighted, conv_reference, normal
 from mindspore import Parameter, Tensor, context, nn, ops
 
 from src.model.convolutions import (conv2d, nearest_down2, nearest_up2, phase_weights, transposed_conv2d,
@@ -87,17 +87,6 @@ class Upsampled(Plain):
 
     def construct(self, x):
         return upsampled_conv2d(x, phase_weights(ops.Reshape()(self.weights, self.weights.shape[1:])))
-
-
-class Weighted(nn.Cell):
-    """Σ weights·cell(x)."""
-
-    def __init__(self, cell, weights):
-        super().__init__(auto_prefix=False)
-        self.cell, self.output_weights = cell, Tensor(weights)
-
-    def construct(self, x):
-        return ops.ReduceSum()(self.cell(x) * self.output_weights)
 
 
 def outputs_and_gradients(cell, x, sens):

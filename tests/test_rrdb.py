@@ -3,9 +3,9 @@
 """The encoder: shapes, initialisation, and its formula in NumPy."""
 import numpy as np
 import pytest
-from helpers import (MODES, InputGradients, ParameterGradients, arrays, conv_reference, golden_state, normal, randomise,
-                     shapes, tiny_network)
-from mindspore import Tensor, context, nn, ops
+from helpers import (MODES, InputGradients, ParameterGradients, Weighted, arrays, conv_reference, golden_state, normal,
+                     randomise, shapes, tiny_network)
+from mindspore import Tensor, context, nn
 
 from src.model.Flow import ParameterStacks
 from src.model.RRDBNet import Conv2d, ResidualDenseBlock, RRDBNet, SmallConv2d, grouped_by_consumer, mean_down2
@@ -123,17 +123,6 @@ def test_gradients_of_dense_blocks_are_those_of_finite_differences(nf, gc, mode)
         ends = [objective({name: value + sign * step * direction}) for sign in (1, -1)]
         expected = (ends[0] - ends[1]) / (2 * step)
         assert abs((gradient * direction).sum() - expected) < 1e-4 * np.linalg.norm(gradient), name
-
-
-class Weighted(nn.Cell):
-    """Σ weights·block(x)."""
-
-    def __init__(self, block, weights):
-        super().__init__(auto_prefix=False)
-        self.block, self.weights = block, Tensor(weights)
-
-    def construct(self, x):
-        return ops.ReduceSum()(self.block(x) * self.weights)
 
 
 @pytest.mark.parametrize("scale, doublings", [(4, 2), (8, 3)])

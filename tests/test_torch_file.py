@@ -491,14 +491,20 @@ def read_or_none(path):
         return None
 
 
-def test_a_flipped_bit_of_the_zip_format(tmp_path):
-    """Every entry has a checksum: what is read is right."""
-    content, path, refused = content_of(ZIP), tmp_path / "flipped.pth", 0
+def flipped_bits(source, path):
+    """What `read_or_none` makes of the file with one bit flipped, for a bit of every third byte; path: to write it."""
+    content = content_of(source)
     for position in range(0, len(content), 3):
         flipped = bytearray(content)
         flipped[position] ^= 1 << position % 8
         path.write_bytes(flipped)
-        arrays = read_or_none(path)
+        yield read_or_none(path)
+
+
+def test_a_flipped_bit_of_the_zip_format(tmp_path):
+    """Every entry has a checksum: what is read is right."""
+    refused = 0
+    for arrays in flipped_bits(ZIP, tmp_path / "flipped.pth"):
         if arrays is None:
             refused += 1
         else:
@@ -509,12 +515,7 @@ def test_a_flipped_bit_of_the_zip_format(tmp_path):
 @pytest.mark.filterwarnings("ignore:invalid escape sequence")  # of a text that becomes one of an old protocol
 def test_a_flipped_bit_of_the_older_format(tmp_path):
     """It has no checksums, so that a number or a name may come out wrong; nothing worse happens."""
-    content, path, refused = content_of(LEGACY), tmp_path / "flipped.pth", 0
-    for position in range(0, len(content), 3):
-        flipped = bytearray(content)
-        flipped[position] ^= 1 << position % 8
-        path.write_bytes(flipped)
-        refused += read_or_none(path) is None
+    refused = sum(arrays is None for arrays in flipped_bits(LEGACY, tmp_path / "flipped.pth"))
     assert refused > 100
 
 

@@ -131,10 +131,10 @@ class Conditioner(nn.Cell):
         return flat
 
 
-class Encoder(nn.Cell):
-    """(hr, weights..., what `Conditioner` returned...) -> latents..., logdet: one flat tuple.
+class _PackedFlow(nn.Cell):
+    """The flow of a network, its cond taken from a flat tuple of tensors.
 
-    weights: the second part of `packed.flatten`.
+    weights: nested as `make_weights` gives them, of which only the structure is kept.
     """
 
     def __init__(self, net, weights):
@@ -143,43 +143,40 @@ class Encoder(nn.Cell):
         self.sizes = tuple(sizes_of(groups) for groups in weights[2])
         self.counts = tuple(sum(sum(group) for group in sizes) for sizes in self.sizes)
 
+    def cond(self, tensors, at):
+        """From `at` on: the second part of `packed.flatten`, then what `Conditioner` returned, four for a coupling."""
+        weights, conditions = (), ()
+        for level, level_sizes in enumerate(self.sizes):
+            weights = weights + (nest(tensors, at, level_sizes),)
+            at += self.counts[level]
+        for _ in self.sizes:
+            level_conditions = ()
+            for _ in range(self.flow.K):
+                level_conditions = level_conditions + (tensors[at:at + 4],)
+                at += 4
+            conditions = conditions + (level_conditions,)
+        return weights, conditions
+
+
+class Encoder(_PackedFlow):
+    """(hr, weights..., what `Conditioner` returned...) -> latents..., logdet: one flat tuple."""
+
     def construct(self, *tensors):
-        latents, logdet = self.flow(tensors[0], _flow_cond(tensors, 1, self.sizes, self.counts, self.flow.K))
+        latents, logdet = self.flow(tensors[0], self.cond(tensors, 1))
         return latents + (logdet,)
 
 
-class Decoder(nn.Cell):
-    """(latents..., weights..., what `Conditioner` returned...) -> hr. weights: as for `Encoder`."""
+class Decoder(_PackedFlow):
+    """(latents..., weights..., what `Conditioner` returned...) -> hr."""
 
     def __init__(self, net, weights):
-        super().__init__(auto_prefix=False)
-        self.flow = net.flowUpsamplerNet
-        self.sizes = tuple(sizes_of(groups) for groups in weights[2])
-        self.counts = tuple(sum(sum(group) for group in sizes) for sizes in self.sizes)
+        super().__init__(net, weights)
         self.n_latents = self.flow.split_levels + 1
 
     def construct(self, *tensors):
-        cond = _flow_cond(tensors, self.n_latents, self.sizes, self.counts, self.flow.K)
-        hr, _ = self.flow.inverse(tensors[:self.n_latents], cond)
+        hr, _ = self.flow.inverse(tensors[:self.n_latents], self.cond(tensors, self.n_latents))
         return hr
 
     def first_not_finite(self, tensors):
         """Host side: the number of the level, from 1, at which decoding the same inputs first is not finite."""
-        cond = _flow_cond(tuple(tensors), self.n_latents, self.sizes, self.counts, self.flow.K)
-        return self.flow.first_not_finite(tensors[:self.n_latents], cond)
-
-
-def _flow_cond(tensors, at, sizes, counts, steps):
-    """The flow's cond from tensors: from `at` on weights, by level `sizes` of groups and `counts` in all, then
-    conditions, of `steps` couplings per level four each."""
-    weights, conditions = (), ()
-    for level, level_sizes in enumerate(sizes):
-        weights = weights + (nest(tensors, at, level_sizes),)
-        at += counts[level]
-    for _ in sizes:
-        level_conditions = ()
-        for _ in range(steps):
-            level_conditions = level_conditions + (tensors[at:at + 4],)
-            at += 4
-        conditions = conditions + (level_conditions,)
-    return weights, conditions
+        return self.flow.first_not_finite(tensors[:self.n_latents], self.cond(tuple(tensors), self.n_latents))

@@ -21,7 +21,7 @@ def make_weights(net):
 
 
 def halved(weights):
-    """The weights of a float32 network as one of `half` gives them: the networks' in float16, the rest as it was."""
+    """What `make_weights` gave of a float32 network as it gives it after `compute_in_half`."""
     encoder, features, flow = weights
     with pynative_mode():
         return in_type(encoder, mstype.float16), in_type(features, mstype.float16), \

@@ -25,6 +25,7 @@ from src.model_utils.util import atomic_write
 OFFICIAL, OFFICIAL_RRDB = "official SRFlow", "official RRDB"
 PORT_TRAINING, PORT_TEST = "earlier port, training", "earlier port, test"
 
+EXPORTED = (".pth", ".safetensors")  # suffixes that `write_any` knows
 LARGE_CONDITION = 1e6  # above it, inverting twice may have cost digits that float32 has
 
 PORT_LAYER = re.compile(r"flowUpsamplerNet\.layers_(\d{1,5})\.(\d{1,5})\.(.+)")
@@ -67,9 +68,6 @@ def write_any(path, arrays):
             save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, temporary)
         except safetensors.SafetensorError as error:
             raise OSError(f"{path}: could not be written: {error}") from None
-
-
-EXPORTED = (".pth", ".safetensors")  # suffixes that `write_any` knows
 
 
 def _published_options(arrays, path):
