@@ -7,8 +7,6 @@
 import contextlib
 import sys
 
-import numpy as np
-from mindspore import Tensor
 from tqdm import tqdm
 
 from src.dataloader.dataset import TrainData
@@ -59,15 +57,7 @@ def run(opt, folder, stop, rank_id, rank_size):
 
     data = make_data(opt, rank_id, rank_size)
     net, loss = build(opt)
-    optimizers = make_optimizers(opt, net)
-    progress = resume(opt, folder, net, optimizers)
-    if progress.step == 0 and opt.path.train_pretrain_model_G:
-        load_encoder(opt, net)
-    if opt.model == "SRFlow" and not progress.actnorm_initialised:
-        first = data if rank_id == 0 else make_data(opt, 0, rank_size)  # the same batch on every rank
-        hr, lr = next(pairs(opt, first, 0))
-        initialise_actnorms(net, hr, lr)
-
+    progress, optimizers = begin_or_resume(opt, folder, net, data, rank_id, rank_size)
     schedule, batches = make_schedule(settings), TimedBatches(pairs(opt, data, progress.step))
     validation = make_validation(opt, net) if rank_id == 0 else None
     log = start_log(opt, folder, progress.step) if rank_id == 0 else None
@@ -86,10 +76,9 @@ def run(opt, folder, stop, rank_id, rank_size):
                                        rank_size, progress.loss_scale.dynamic)
             rate = schedule(progress.step)
             train_step.set_loss_scale(progress.loss_scale.value)
-            outputs = train_step(Tensor(hr), Tensor(lr), Tensor(np.float32(rate)))
-            nll, norm, finite = (float(output.asnumpy()) for output in outputs)
+            nll, norm, finite = train_step.run(hr, lr, rate)
             stop.renew()
-            progress.count(nll, bool(finite))
+            progress.count(nll, finite)
             step = progress.step
 
             bar.set_postfix({"nll" if opt.model == "SRFlow" else "l1": f"{nll:.3f}", "lr": f"{rate:.2e}",
@@ -156,19 +145,41 @@ def build(opt):
     return net, NegativeLogLikelihood(net, opt.datasets.train.quant if opt.datasets.train.add_noise else None)
 
 
+def begin_or_resume(opt, folder, net, data, rank_id, rank_size):
+    """Gives the network its first parameters, or those of the checkpoint to resume; returns (Progress, optimizers)."""
+    progress, arrays = resume(opt, folder, net)
+    if progress.step == 0 and opt.path.train_pretrain_model_G:
+        load_encoder(opt, net)
+    if opt.model == "SRFlow" and not progress.actnorm_initialised:
+        first = data if rank_id == 0 else make_data(opt, 0, rank_size)  # the same batch on every rank
+        hr, lr = next(pairs(opt, first, 0))
+        initialise_actnorms(net, hr, lr)
+    optimizers = make_optimizers(opt, net)
+    for optimizer in optimizers.values():
+        optimizer.load_state(arrays)
+    return progress, optimizers
+
+
 def make_optimizers(opt, net):
-    """{"flow": Adam, "encoder": Adam}: apart, because the encoder's may start later, from a fresh state."""
+    """{"flow": Adam, "encoder": Adam}: apart, because the encoder's may start later, from a fresh state.
+
+    They join the network's parameters, which follow the training only when an optimizer's `write_back` is called.
+    """
     settings = opt.train
 
-    def adam(name, params):
-        return Adam(params, name, settings.beta1, settings.beta2, settings.weight_decay_G)
+    def adam(name, cell, params):
+        return Adam(params, name, settings.beta1, settings.beta2, settings.weight_decay_G, cell.parameter_stacks())
 
     if opt.model == "RRDB":
-        return {"encoder": adam("encoder", list(net.get_parameters()))}
-    optimizers = {"flow": adam("flow", list(net.flowUpsamplerNet.get_parameters()))}
+        return {"encoder": adam("encoder", net, list(net.get_parameters()))}
+    flow, encoder = net.flowUpsamplerNet, net.RRDB
+    optimizers = {"flow": adam("flow", flow, list(flow.get_parameters()))}
     if opt.network_G.train_RRDB:
-        unused = {param.name for param in net.RRDB.image_only_parameters()}
-        optimizers["encoder"] = adam("encoder", [p for p in net.RRDB.get_parameters() if p.name not in unused])
+        unused = {param.name for param in encoder.image_only_parameters()}
+        optimizers["encoder"] = adam("encoder", encoder, [p for p in encoder.get_parameters() if p.name not in unused])
+    else:
+        for stacks in encoder.parameter_stacks():
+            stacks.join()  # once, instead of stacking what does not change in every step
     return optimizers
 
 
@@ -229,11 +240,11 @@ def find_checkpoint(opt, folder):
     return (path, read_checkpoint(path)) if path else None
 
 
-def resume(opt, folder, net, optimizers):
-    """Restores parameters and optimizer states, if there is a checkpoint to resume; returns the run's Progress."""
+def resume(opt, folder, net):
+    """Restores the parameters, if there is a checkpoint to resume; returns the run's Progress and all arrays."""
     found = find_checkpoint(opt, folder)
     if found is None:
-        return Progress(opt)
+        return Progress(opt), {}
     path, checkpoint = found
     if checkpoint.kind != TRAINING:
         raise CheckpointError(f"{path}: an {checkpoint.kind} checkpoint; training resumes from a training checkpoint")
@@ -243,14 +254,10 @@ def resume(opt, folder, net, optimizers):
     if of_network:
         raise CheckpointError(f"{path}: its run had another network ({'; '.join(of_network)}); use another output_dir")
     load_parameters(net, checkpoint.parameters(), path)
-    for optimizer in optimizers.values():
-        for parameter in optimizer.state():
-            if parameter.name in checkpoint.arrays:
-                parameter.set_data(Tensor(checkpoint.arrays[parameter.name]))
     print(f"resumed from {path} at step {checkpoint.state['step']}", flush=True)
     for change in changed:
         print(f"changed since then: {change}", flush=True)
-    return Progress(opt, checkpoint.state)
+    return Progress(opt, checkpoint.state), checkpoint.arrays
 
 
 def save(opt, folder, net, optimizers, progress):
@@ -258,12 +265,14 @@ def save(opt, folder, net, optimizers, progress):
 
     Names the 1x1 convolutions that are about to lose their inverse.
     """
+    for optimizer in optimizers.values():
+        optimizer.write_back()
     arrays = parameter_arrays(net)
     for name, condition in near_singular(arrays):
         warn(f"step {progress.step}: {name} is near singular, condition number {condition:.1e}: sampling will be "
              "inexact. Consider resuming from an earlier checkpoint with a smaller train.lr_G")
     for optimizer in optimizers.values():
-        arrays.update({parameter.name: parameter.asnumpy() for parameter in optimizer.state()})
+        arrays.update(optimizer.state_arrays())
     folder.save(Checkpoint(TRAINING, opt, arrays, progress.state()))
 
 

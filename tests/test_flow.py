@@ -9,7 +9,7 @@ import pytest
 from helpers import MODES, InputGradients, ParameterGradients, arrays, conv_reference, jacobian, normal, randomise
 from mindspore import Tensor, context, nn, ops
 
-from src.model.Flow import Conv2dZeros, ParameterStacks, Squeeze, even_odd, gaussian_logp
+from src.model.Flow import Conv2dZeros, Squeeze, even_odd, gaussian_logp
 from src.model.FlowActNorms import ActNorm
 from src.model.FlowAffineCouplingsAblation import CondAffineSeparatedAndCond
 from src.model.FlowLevel import FlowLevel

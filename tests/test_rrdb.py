@@ -7,7 +7,7 @@ from helpers import (MODES, InputGradients, ParameterGradients, Weighted, arrays
                      randomise, shapes, tiny_network)
 from mindspore import Tensor, context, nn
 
-from src.model.Flow import ParameterStacks
+from src.model.stacks import ParameterStacks
 from src.model.RRDBNet import Conv2d, ResidualDenseBlock, RRDBNet, SmallConv2d, grouped_by_consumer, mean_down2
 
 

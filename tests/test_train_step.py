@@ -85,7 +85,7 @@ def everything(loss, optimizers):
     """Copies of all parameters and of the optimizers' state."""
     values = arrays(loss)
     for optimizer in optimizers:
-        values.update({state.name: state.asnumpy().copy() for state in optimizer.state()})
+        values.update({name: value.copy() for name, value in optimizer.state_arrays().items()})
     return values
 
 

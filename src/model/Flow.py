@@ -8,7 +8,7 @@ import math
 
 import mindspore.common.dtype as mstype
 import numpy as np
-from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from mindspore import Parameter, Tensor, nn, ops
 
 from src.model.convolutions import conv2d
 
@@ -58,62 +58,6 @@ def even_odd(h):
     """
     n, c, height, width = h.shape
     return ops.Unstack(2)(ops.Reshape()(h, (n, c // 2, 2, height, width)))
-
-
-def as_tensor(parameter):
-    """The parameter's value as an operator's output: inside a tuple, MindSpore 1.7's PyNative mode would lose the
-    gradient of a bare Parameter."""
-    return ops.Reshape()(parameter, parameter.shape)
-
-
-def _stacked(parameters):
-    """Parameters of one shape as one tensor. A function, so that the nesting of its loop ends with it: the compiler's
-    is limited."""
-    values = ()
-    for parameter in parameters:
-        values = values + (as_tensor(parameter),)
-    return ops.Stack(0)(values)
-
-
-class ParameterStacks(nn.Cell):
-    """() -> for each parameter of a kind of layer, its values in `layers` layers stacked: a tuple of (layers, ...).
-
-    layers: for each of them its parameters, at most ten, in order; other cells own and name them already.
-    """
-
-    def __init__(self, layers):
-        super().__init__(auto_prefix=False)
-        self.kinds = len(layers[0])
-        for k in range(10):
-            # Each kind an attribute of its own, as reading one tuple of all would load them all each time; and set
-            # past nn.Cell, which would register and rename the parameters.
-            same = [parameters[k] for parameters in layers] if k < self.kinds else []
-            object.__setattr__(self, f"kind{k}", ParameterTuple(same))
-
-    def construct(self):
-        kinds = (self.kind0, self.kind1, self.kind2, self.kind3, self.kind4, self.kind5, self.kind6, self.kind7,
-                 self.kind8, self.kind9)
-        stacks = ()
-        for same in kinds[:self.kinds]:
-            stacks = stacks + (_stacked(same),)
-        return stacks
-
-
-def slices(x, axis):
-    """x cut into its slices along an axis, which goes: a tuple of x.shape[axis] tensors."""
-    if x.shape[axis] == 1:  # of an operator with one output in a tuple, MindSpore 1.7's PyNative mode loses the gradient
-        return (ops.Squeeze(axis)(x),)
-    return ops.Unstack(axis)(x)
-
-
-def unstack(stacks):
-    """Several stacks over layers -> for each layer its tuple of tensors."""
-    columns, rows = (), ()
-    for stack in stacks:
-        columns = columns + (slices(stack, 0),)
-    for row in zip(*columns):
-        rows = rows + (row,)
-    return rows
 
 
 def in_type(groups, dtype):

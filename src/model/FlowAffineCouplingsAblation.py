@@ -5,9 +5,10 @@ import mindspore.common.dtype as mstype
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from src.model.Flow import LOGSCALE_FACTOR, Conv2dZeros, FlowCell, even_odd, sum_per_image, unstack
+from src.model.Flow import LOGSCALE_FACTOR, Conv2dZeros, FlowCell, even_odd, sum_per_image
 from src.model.FlowActNorms import ActNorm
 from src.model.convolutions import conv2d, transposed_conv2d, transposed_weights
+from src.model.stacks import unstack
 
 
 class NormalisedConv2d(nn.Cell):

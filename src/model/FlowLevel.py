@@ -5,7 +5,7 @@ import mindspore.common.dtype as mstype
 import numpy as np
 from mindspore import Tensor, ops
 
-from src.model.Flow import FlowCell, ParameterStacks, Squeeze, in_type, per_image, slices
+from src.model.Flow import FlowCell, Squeeze, in_type, per_image
 from src.model.FlowAffineCouplingsAblation import CondAffineSeparatedAndCond, affine_weights, fold, last_conv2d, \
     last_weights, shift_scale
 from src.model.FlowStep import FlowStep
@@ -13,6 +13,7 @@ from src.model.InvertibleConv1x1 import mixing_weights
 from src.model.Split import Split2d
 from src.model.convolutions import conv2d, nearest_down2, nearest_up2, phase_weights, upsampled_conv2d
 from src.model.slogdet import SLogDet
+from src.model.stacks import ParameterStacks, slices
 
 _CENTRE = Tensor(np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]], np.float32).reshape(1, 1, 3, 3))
 
@@ -60,6 +61,10 @@ class FlowLevel(FlowCell):
         self._mixings = (ParameterStacks([step.mixing_parameters() for step in self.steps()]),)
         self._feature_nets = (ParameterStacks([coupling.fFeatures.parameters_in_order() for coupling in couplings]),)
         self._affine_nets = (ParameterStacks([coupling.fAffine.parameters_in_order() for coupling in couplings]),)
+
+    def parameter_stacks(self):
+        """Its ParameterStacks."""
+        return self._mixings + self._feature_nets + self._affine_nets
 
     def recompute_steps(self):
         """Marks what computes for all steps; see `FlowUpsamplerNet.recompute_steps`."""

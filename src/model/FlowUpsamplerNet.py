@@ -44,6 +44,10 @@ class FlowUpsamplerNet(FlowCell):
         self._feature_weights = tuple(level.feature_weights for level in self._levels)
         self._conditions = tuple(level.conditions for level in self._levels)
 
+    def parameter_stacks(self):
+        """The ParameterStacks of all levels."""
+        return [stacks for level in self._levels for stacks in level.parameter_stacks()]
+
     def compute_in_half(self):
         """The coupling networks in float16 from now on; the rest, log-dets among it, stays float32."""
         for level in self._levels:

@@ -4,9 +4,10 @@
 import numpy as np
 from mindspore import Parameter, Tensor, ops
 
-from src.model.Flow import FlowCell, per_image, unstack
+from src.model.Flow import FlowCell, per_image
 from src.model.convolutions import conv2d
 from src.model.slogdet import matrix_inverse
+from src.model.stacks import unstack
 
 
 class InvertibleConv1x1(FlowCell):

@@ -7,8 +7,9 @@ import mindspore.common.dtype as mstype
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from src.model.Flow import ParameterStacks, as_tensor, in_type, unstack
+from src.model.Flow import in_type
 from src.model.convolutions import conv2d, nearest_up2, phase_weights, upsampled_conv2d
+from src.model.stacks import ParameterStacks, as_tensor, unstack
 
 RESIDUAL_SCALE = 0.2
 
@@ -159,6 +160,10 @@ class RRDBNet(nn.Cell):
         self._dense_blocks = (ParameterStacks([rdb.parameters_in_order() for rdb in dense_blocks]),)
         self.nf, self.gc = nf, gc
         self.half = False
+
+    def parameter_stacks(self):
+        """Its ParameterStacks."""
+        return list(self._dense_blocks)
 
     def compute_in_half(self):
         """Computes in float16 from now on; the parameters stay float32."""

@@ -7,6 +7,9 @@ import mindspore.common.dtype as mstype
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
+from src.model.stacks import put_together, taken_apart
+from src.model_utils.util import compile_cell
+
 
 class Adam(nn.Cell):
     """Adam (Kingma and Ba, algorithm 1), with ε where PyTorch has it:
@@ -17,12 +20,20 @@ class Adam(nn.Cell):
     ε to √v instead, which is another step size wherever gradients are small at the start. Weight decay adds
     weight_decay·p to g.
 
-    params: list of parameters; their state is named `optimizer.{name}.{m,v}.{parameter}` and `optimizer.{name}.steps`.
+    params: list of parameters; stacks: list of ParameterStacks of some of them, which are joined here, and updated in
+    their place.
     """
 
-    def __init__(self, params, name, beta1, beta2, weight_decay=0.0, eps=1e-8):
+    def __init__(self, params, name, beta1, beta2, weight_decay=0.0, stacks=(), eps=1e-8):
         super().__init__(auto_prefix=False)
+        self.stacks, members = stacks, {}
+        for stack in stacks:
+            members.update(stack.join())
+        stacked = {param.name for same in members.values() for param in same}
+        params = [param for param in params if param.name not in stacked] + [p for s in stacks for p in s.joined]
         self.params = ParameterTuple(params)
+        self.state_members = {f"optimizer.{name}.{moment}.{stack}": [f"optimizer.{name}.{moment}.{p.name}" for p in same]
+                              for stack, same in members.items() for moment in "mv"}
         self.beta1, self.beta2, self.eps, self.weight_decay = beta1, beta2, eps, weight_decay
         self.m = _zeros_like(params, f"optimizer.{name}.m")
         self.v = _zeros_like(params, f"optimizer.{name}.v")
@@ -34,6 +45,22 @@ class Adam(nn.Cell):
     def state(self):
         """All parameters of the optimizer itself."""
         return list(self.m) + list(self.v) + [self.steps]
+
+    def state_arrays(self):
+        """The state by name, whether joined or not: `optimizer.{name}.{m,v}.{parameter}`, `optimizer.{name}.steps`."""
+        return taken_apart({param.name: param.asnumpy() for param in self.state()}, self.state_members)
+
+    def load_state(self, arrays):
+        """Restores what `state_arrays` gave; a state that is not among the arrays stays as it is."""
+        arrays = put_together(arrays, self.state_members)
+        for param in self.state():
+            if param.name in arrays:
+                param.set_data(Tensor(arrays[param.name]))
+
+    def write_back(self):
+        """Brings the layers' own parameters up to date, which stay behind where `stacks` join them."""
+        for stack in self.stacks:
+            stack.write_back()
 
     def construct(self, grads, rate):
         """One update of `params`; grads: in their order; rate: float32 scalar."""
@@ -119,10 +146,20 @@ class TrainStep(nn.Cell):
         self.params = ParameterTuple([param for optimizer in optimizers for param in optimizer.params])
         self.ends = [len(optimizer.params) for optimizer in optimizers]
         self.clip_norm, self.scaled = clip_norm, scaled
+        self.is_ready = False
         self.grad = ops.GradOperation(get_by_list=True)
         self.hyper_map = ops.HyperMap()
         self.mean_over_ranks = nn.DistributedGradReducer(self.params, True, rank_size) if rank_size > 1 else None
         self.sum_over_ranks, self.rank_size = ops.AllReduce() if rank_size > 1 else None, rank_size
+
+    def run(self, hr, lr, rate):
+        """Host side: the same from and to NumPy arrays and numbers, in graph mode; the first call compiles."""
+        inputs = Tensor(hr), Tensor(lr), Tensor(np.float32(rate))
+        if not self.is_ready:
+            compile_cell(self, *inputs)
+            self.is_ready = True
+        loss, norm, finite = (float(output.asnumpy()) for output in self(*inputs))
+        return loss, norm, bool(finite)
 
     def set_loss_scale(self, value):
         """Host side: the factor of the next steps' loss, 1 at first; it is used if the step is `scaled`."""

@@ -57,6 +57,17 @@ def pynative_mode():
         context.set_context(mode=mode)
 
 
+def compile_cell(cell, *inputs):
+    """Compile a cell for inputs of these shapes and types, and give the memory that this took back to the system.
+
+    In graph mode; the call with such inputs then has nothing left to compile. The compiler of a training step leaves
+    more than a gigabyte that the C library's allocator would keep.
+    """
+    cell.compile(*inputs)
+    with contextlib.suppress(OSError, AttributeError):  # another C library than GNU's
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 @contextlib.contextmanager
 def atomic_write(path):
     """Let a file appear whole or not at all.
