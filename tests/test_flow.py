@@ -9,7 +9,7 @@ import pytest
 from helpers import MODES, InputGradients, ParameterGradients, arrays, conv_reference, jacobian, normal, randomise
 from mindspore import Tensor, context, nn, ops
 
-from src.model.Flow import Conv2dZeros, Squeeze, even_odd, gaussian_logp
+from src.model.Flow import Conv2dZeros, Cut, Squeeze, even_odd, gaussian_logp
 from src.model.FlowActNorms import ActNorm
 from src.model.FlowAffineCouplingsAblation import CondAffineSeparatedAndCond
 from src.model.FlowLevel import FlowLevel
@@ -92,15 +92,14 @@ class Step(nn.Cell):
         self.layer = self.levels[0].steps()[0]
         self.levels[0].keep_parameters()
         self.set_features(features)
-        self.weights, self.feature_weights = self.levels[0].weights, self.levels[0].feature_weights
-        self.conditions = self.levels[0].conditions
+        self.weights, self.conditions = self.levels[0].weights, self.levels[0].conditions
 
     def set_features(self, features):
         self.own, self.stacked = Tensor(features[:, :OWN].copy()), Tensor(features[:, OWN:].copy())
 
     def cond(self):
-        mixings, couplings, _ = self.weights()
-        conditions = self.conditions(self.own, self.stacked, self.feature_weights())
+        feature_weights, (mixings, couplings, _) = self.weights()
+        conditions = self.conditions(self.own, self.stacked, feature_weights)
         return mixings[0], (conditions[0], couplings[0])
 
     def construct(self, x):
@@ -150,7 +149,8 @@ class Level(nn.Cell):
         self.own, self.stacked = Tensor(normal(1, images, OWN, *own_size)), Tensor(normal(2, images, STACKED, *size))
 
     def cond(self):
-        return self.level.weights(), self.level.conditions(self.own, self.stacked, self.level.feature_weights())
+        feature_weights, weights = self.level.weights()
+        return weights, self.level.conditions(self.own, self.stacked, feature_weights)
 
     def construct(self, x):
         return self.level(x, self.cond())
@@ -428,6 +428,31 @@ def test_squeeze_order():
     np.testing.assert_array_equal(logdet.asnumpy(), [0, 0])
 
 
+class CutAndWeighted(nn.Cell):
+    """x² with its first `at` channels times 2 and the others times 3."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.cut = Cut(at)
+
+    def construct(self, x):
+        first, rest = self.cut(x * x)
+        return ops.Concat(1)((2.0 * first, 3.0 * rest))
+
+
+@pytest.mark.parametrize("mode", sorted(MODES))
+@pytest.mark.parametrize("shape", [(2, 5, 3, 4), (6, 5, 2)])
+def test_cut_and_its_gradient(shape, mode):
+    context.set_context(mode=MODES[mode])
+    x, at = normal(33, *shape), 2
+    parts = [value.asnumpy() for value in Cut(at)(Tensor(x))]
+    np.testing.assert_array_equal(parts[0], x[:, :at])
+    np.testing.assert_array_equal(parts[1], x[:, at:])
+    gradient = InputGradients(CutAndWeighted(at))(Tensor(np.ones_like(x)), Tensor(x)).asnumpy()
+    factors = np.array([2, 2, 3, 3, 3]).reshape((-1,) + (1,) * (len(shape) - 2))
+    np.testing.assert_allclose(gradient, 2 * x * factors, rtol=1e-6)
+
+
 def test_even_odd_channels():
     h = normal(32, 2, 6, 3, 4)
     even, odd = even_odd(Tensor(h))
@@ -623,10 +648,11 @@ def test_actnorms_are_initialised_layer_after_layer():
     assert context.get_context("mode") == context.GRAPH_MODE  # as it was before
     context.set_context(mode=context.PYNATIVE_MODE)
     own, stacked = net.RRDB(Tensor(lr), net.RRDB.weights())
-    conditions = flow.conditions((own, stacked), flow.feature_weights())
+    feature_weights, flow_weights = flow.weights()
+    conditions = flow.conditions((own, stacked), feature_weights)
     resized = [np.repeat(np.repeat(stacked.asnumpy(), 2, 2), 2, 3), stacked.asnumpy(), stacked.asnumpy()[:, :, ::2, ::2]]
     x, layers, checked = Tensor(hr), list(flow.layers), 0
-    for level, (mixings, couplings, splits) in enumerate(flow.weights()):
+    for level, (mixings, couplings, splits) in enumerate(flow_weights):
         features = Tensor(np.concatenate([own[level].asnumpy(), resized[level]], 1))
         x, _ = layers.pop(0)(x)
         conds = [()] + list(zip(conditions[level], couplings))  # one transition step

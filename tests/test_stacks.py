@@ -37,7 +37,8 @@ class Layers(nn.Cell):
 
     def construct(self, hr, lr):
         weights, biases = self.stacks[0]()
-        error = ops.ReduceSum()(ops.Tanh()(weights) * self.of_weights) + ops.ReduceSum()(biases * biases * self.of_biases)
+        error = ops.ReduceSum()(ops.Tanh()(weights) * self.of_weights)
+        error = error + ops.ReduceSum()(biases * biases * self.of_biases)
         return ops.ReduceMean()((self.gain * error + lr - hr) * lr, (1, 2, 3))
 
 

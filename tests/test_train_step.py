@@ -169,6 +169,22 @@ def test_steps_follow_the_reference(mode):
         np.testing.assert_allclose(loss_cell.offset.asnumpy(), reference.values[1], rtol=1e-5, atol=1e-6)
 
 
+def test_running_a_step_from_arrays():
+    context.set_context(mode=context.GRAPH_MODE)
+    results = []
+    for run in (True, False):
+        loss_cell = Affine()
+        step = TrainStep(loss_cell, [Adam([loss_cell.gain, loss_cell.offset], "all", BETA1, BETA2)])
+        outputs = [step.run(*batch(i), 0.05) if run else call(step, *batch(i), 0.05) for i in range(2)]
+        assert all([type(value) for value in output] == [float, float, bool] for output in outputs)
+        results.append((outputs, everything(loss_cell, step.optimizers)))
+    (outputs, values), (expected, expected_values) = results
+    assert outputs == expected
+    assert set(values) == set(expected_values) and len(values) == 7
+    for name, value in expected_values.items():
+        np.testing.assert_array_equal(values[name], value, err_msg=name)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e17, 1e30])
 def test_a_step_that_is_not_finite_changes_nothing(bad, mode):
     """NaN, infinity, an overflow of the gradient's norm alone (1e17), and one of the loss (1e30)."""

@@ -74,6 +74,25 @@ def in_type(groups, dtype):
     return cast_groups
 
 
+class Cut(nn.Cell):
+    """x (N, C, ...) -> its first `at` channels and the rest: (N, at, ...), (N, C − at, ...).
+
+    Its gradient is one concatenation; that of two slices is two copies padded with zeros, and their sum. Both parts
+    must be used, as MindSpore 1.7 takes the gradient of an unused one for the integer 0.
+    """
+
+    def __init__(self, at):
+        super().__init__()
+        self.at = at
+
+    def construct(self, x):
+        return x[:, :self.at], x[:, self.at:]
+
+    def bprop(self, x, out, dout):
+        """The gradients of both, one after the other."""
+        return (ops.Concat(1)((dout[0], dout[1])),)
+
+
 class Squeeze(FlowCell):
     """Trades resolution for channels (RealNVP, section 3.6): z[c·4 + dy·2 + dx, i, j] = x[c, 2i + dy, 2j + dx].
 

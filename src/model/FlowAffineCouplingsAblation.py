@@ -5,7 +5,7 @@ import mindspore.common.dtype as mstype
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from src.model.Flow import LOGSCALE_FACTOR, Conv2dZeros, FlowCell, even_odd, sum_per_image
+from src.model.Flow import LOGSCALE_FACTOR, Conv2dZeros, Cut, FlowCell, even_odd, sum_per_image
 from src.model.FlowActNorms import ActNorm
 from src.model.convolutions import conv2d, transposed_conv2d, transposed_weights
 from src.model.stacks import unstack
@@ -98,19 +98,20 @@ class CondAffineSeparatedAndCond(FlowCell):
     def __init__(self, channels, feature_channels, hidden, eps):
         super().__init__()
         self.kept = channels // 2
+        self.halves = Cut(self.kept)
         self.eps = eps
         self.fAffine = CouplingNet(self.kept + feature_channels, hidden, 2 * (channels - self.kept))
         self.fFeatures = CouplingNet(feature_channels, hidden, 2 * channels)
 
     def construct(self, x, cond):
         (shift_ft, scale_ft, log_scale_ft, hidden_ft), weights = cond
-        z1, z2 = self._halves((x + shift_ft) * scale_ft)
+        z1, z2 = self.halves((x + shift_ft) * scale_ft)
         shift, scale = self._affine(z1, hidden_ft, weights)
         return ops.Concat(1)((z1, (z2 + shift) * scale)), log_scale_ft + sum_per_image(ops.Log()(scale))
 
     def inverse(self, z, cond):
         (shift_ft, scale_ft, log_scale_ft, hidden_ft), weights = cond
-        z1, z2 = self._halves(z)
+        z1, z2 = self.halves(z)
         shift, scale = self._affine(z1, hidden_ft, weights)
         x = ops.Concat(1)((z1, z2 / scale - shift)) / scale_ft - shift_ft
         return x, -log_scale_ft - sum_per_image(ops.Log()(scale))
@@ -118,7 +119,7 @@ class CondAffineSeparatedAndCond(FlowCell):
     def initialise(self, x, features):
         """Host side: sets the ActNorms inside for this batch, fFeatures' first; returns the coupling's output."""
         shift_ft, scale_ft = self._initial_shift_scale(self.fFeatures.initialise(features))
-        z1, z2 = self._halves((x + shift_ft) * scale_ft)
+        z1, z2 = self.halves((x + shift_ft) * scale_ft)
         shift, scale = self._initial_shift_scale(self.fAffine.initialise(ops.Concat(1)((z1, features))))
         return ops.Concat(1)((z1, (z2 + shift) * scale))
 
@@ -134,14 +135,10 @@ class CondAffineSeparatedAndCond(FlowCell):
         h = ops.BiasAdd()(last_conv2d(h, last, last_bias.shape[0]), last_bias)
         return shift_scale(ops.Cast()(h, mstype.float32), self.eps)
 
-    def _halves(self, z):
-        return z[:, :self.kept], z[:, self.kept:]
 
-
-def affine_weights(folded, kept):
-    """`weights` of K couplings, a tuple of K, from their folded fAffine; z1 has `kept` channels."""
-    first, _, second, second_bias, last, last_bias = folded
-    first = ops.Reshape()(first[:, :kept], (second.shape[0], -1, kept, 3, 3))
+def affine_weights(first, second, second_bias, last, last_bias):
+    """`weights` of K couplings, a tuple of K, from their folded fAffine; first: its part for z1 alone."""
+    first = ops.Reshape()(first, (second.shape[0], -1) + first.shape[1:])
     return unstack((first, second, second_bias, last_weights(last), last_bias))
 
 

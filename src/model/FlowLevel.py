@@ -5,7 +5,7 @@ import mindspore.common.dtype as mstype
 import numpy as np
 from mindspore import Tensor, ops
 
-from src.model.Flow import FlowCell, Squeeze, in_type, per_image
+from src.model.Flow import Cut, FlowCell, Squeeze, in_type, per_image
 from src.model.FlowAffineCouplingsAblation import CondAffineSeparatedAndCond, affine_weights, fold, last_conv2d, \
     last_weights, shift_scale
 from src.model.FlowStep import FlowStep
@@ -24,9 +24,10 @@ class FlowLevel(FlowCell):
     construct(x, cond) -> (z, logdet)     x (N, C/4, 2H, 2W), z (N, C, H, W), in a level with split its ε included
     inverse(z, cond)   -> (x, logdet)
 
-    cond = (weights, conditions), by the methods of these names. C `channels`; K, n_transitions: steps with and without
-    coupling; hidden, eps: of the couplings. A level's features are `own_channels` of its own, at (H, W), and
-    `stacked_channels` at the low resolution, which is `doublings` times smaller by half (−1: twice as large).
+    cond = (weights, conditions): the second result of the method `weights`, and that of `conditions`. C `channels`; K,
+    n_transitions: steps with and without coupling; hidden, eps: of the couplings. A level's features are `own_channels`
+    of its own, at (H, W), and `stacked_channels` at the low resolution, which is `doublings` times smaller by half
+    (−1: twice as large).
 
     What a step does to the low-resolution image's features is the same for all steps, so it is done for all at once:
     as one convolution each for the first layers of fFeatures and fAffine, as grouped ones for the rest of fFeatures.
@@ -35,12 +36,13 @@ class FlowLevel(FlowCell):
     def __init__(self, channels, own_channels, stacked_channels, doublings, K, n_transitions, hidden, eps, split):
         super().__init__()
         self.kept = channels // 2 if split else channels
-        self.own_channels, self.doublings = own_channels, doublings
+        self.doublings = doublings
         self.enlargements = max(doublings - 1, 0)
         self.coupling_channels, self.coupling_kept, self.eps = channels, channels // 2, eps
         self.K, self.n_transitions = K, n_transitions
         self.half = False
         self.slogdet = SLogDet()
+        self.cut_kept, self.cut_own = Cut(self.coupling_kept), Cut(own_channels)
         # A plain tuple: `FlowUpsamplerNet` owns the layers and names their parameters.
         features = own_channels + stacked_channels
         self.layers = (Squeeze(),)
@@ -56,7 +58,7 @@ class FlowLevel(FlowCell):
         self._split_weights = tuple(cell.weights for cell in self._kinds[3:])
 
     def keep_parameters(self):
-        """Collects the layers' parameters for `weights` and `feature_weights`; once, when they have their names."""
+        """Collects the layers' parameters for `weights`; once, when they have their names."""
         couplings = [step.affine for step in self.steps()[self.n_transitions:]]
         self._mixings = (ParameterStacks([step.mixing_parameters() for step in self.steps()]),)
         self._feature_nets = (ParameterStacks([coupling.fFeatures.parameters_in_order() for coupling in couplings]),)
@@ -77,33 +79,32 @@ class FlowLevel(FlowCell):
         return self.layers[1:1 + self.n_transitions + self.K]
 
     def weights(self):
-        """What construct and inverse need of the parameters: (mixings, couplings, splits), of S steps the conds of
-        their 1×1 convolutions, of K couplings the `affine_weights`, and the split's cond where there is one."""
-        matrices, biases, logs = self._mixings[0]()
-        affine = fold(self._affine_nets[0]())
+        """(What `conditions` needs of the parameters, what construct and inverse need of them).
+
+        The former: (fFeatures' first layers, fAffine's, the rest of fFeatures). The latter: (mixings, couplings,
+        splits), of S steps the conds of their 1×1 convolutions, of K couplings the `affine_weights`, and the split's
+        cond where there is one.
+        """
+        first, first_bias, second, second_bias, last, last_bias = fold(self._feature_nets[0]())
+        rest = (_joined(second), _joined(second_bias), _joined(last_weights(last)), _joined(last_bias))
+        affine_first, affine_bias, second, second_bias, last, last_bias = fold(self._affine_nets[0]())
+        of_z1, of_features = self.cut_kept(affine_first)
+        features = (self._first_weights(first, first_bias), self._first_weights(of_features, affine_bias), rest)
+        couplings = affine_weights(of_z1, second, second_bias, last, last_bias)
+        if self.half:
+            features, couplings = in_type((features, couplings), mstype.float16)
         splits = ()
         for weights in self._split_weights:
             splits = splits + (weights(),)
-        couplings = affine_weights(affine, self.coupling_kept)
-        if self.half:
-            couplings = in_type((couplings,), mstype.float16)[0]
-        return mixing_weights(matrices, biases, logs, self.slogdet), couplings, splits
-
-    def feature_weights(self):
-        """What `conditions` needs of the parameters: (fFeatures' first layers, fAffine's, the rest of fFeatures)."""
-        first, first_bias, second, second_bias, last, last_bias = fold(self._feature_nets[0]())
-        affine = fold(self._affine_nets[0]())
-        rest = (_joined(second), _joined(second_bias), _joined(last_weights(last)), _joined(last_bias))
-        weights = (self._first_weights(first, first_bias),
-                   self._first_weights(affine[0][:, self.coupling_kept:], affine[1]), rest)
-        return in_type((weights,), mstype.float16)[0] if self.half else weights
+        matrices, biases, logs = self._mixings[0]()
+        return features, (mixing_weights(matrices, biases, logs, self.slogdet), couplings, splits)
 
     def _first_weights(self, weights, biases):
         """K first layers over the features as one: own weights, the biases with them, and weights over the stack."""
         # The bias as the weight of one more channel, a constant 1: cheaper than adding it to K·hidden maps.
         bias = ops.Reshape()(biases, (-1, 1, 1, 1)) * _CENTRE
-        own = ops.Concat(1)((weights[:, :self.own_channels], bias))
-        stacked = weights[:, self.own_channels:]
+        own, stacked = self.cut_own(weights)
+        own = ops.Concat(1)((own, bias))
         return (own,) + (phase_weights(stacked) if self.doublings > 0 else (stacked,))
 
     def conditions(self, own, stacked, feature_weights):

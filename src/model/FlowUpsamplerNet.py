@@ -14,8 +14,8 @@ class FlowUpsamplerNet(FlowCell):
     construct(x, cond) -> (latents, logdet)      x (N, 3, H, W); latents: those split off, in order, z last
     inverse(latents, cond) -> (x, logdet)
 
-    cond = (weights, conditions), by the methods of these names, of each level in order. `layers` holds all layers of
-    all levels in encoding order, and with them the parameters' names.
+    cond = (weights, conditions): the second result of the method `weights`, and that of `conditions`. `layers` holds all
+    layers of all levels in encoding order, and with them the parameters' names.
 
     levels: their number, the first at 2^(levels−2) times the low resolution; K, n_transitions: steps of a level with
     and without coupling; split_levels: how many levels, from the first, end in a split; own_channels,
@@ -41,7 +41,6 @@ class FlowUpsamplerNet(FlowCell):
         # Bound methods, because graph mode in MindSpore 1.7 can call a method of a cell in a sequence only so.
         self._inverses = tuple(level.inverse for level in self._levels)
         self._weights = tuple(level.weights for level in self._levels)
-        self._feature_weights = tuple(level.feature_weights for level in self._levels)
         self._conditions = tuple(level.conditions for level in self._levels)
 
     def parameter_stacks(self):
@@ -65,18 +64,12 @@ class FlowUpsamplerNet(FlowCell):
         return tuple(splits) + ((self.kept[-1],) + sizes[-1],)
 
     def weights(self):
-        """What construct and inverse need of the parameters."""
-        weights = ()
+        """(What `conditions` needs of the parameters, what construct and inverse need of them), each by level."""
+        features, flow = (), ()
         for level_weights in self._weights:
-            weights = weights + (level_weights(),)
-        return weights
-
-    def feature_weights(self):
-        """What `conditions` needs of the parameters."""
-        weights = ()
-        for level_weights in self._feature_weights:
-            weights = weights + (level_weights(),)
-        return weights
+            of_features, of_flow = level_weights()
+            features, flow = features + (of_features,), flow + (of_flow,)
+        return features, flow
 
     def conditions(self, features, feature_weights):
         """What the low-resolution image contributes to the couplings; features: what RRDBNet returns."""

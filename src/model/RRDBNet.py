@@ -7,7 +7,7 @@ import mindspore.common.dtype as mstype
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from src.model.Flow import in_type
+from src.model.Flow import Cut, in_type
 from src.model.convolutions import conv2d, nearest_up2, phase_weights, upsampled_conv2d
 from src.model.stacks import ParameterStacks, as_tensor, unstack
 
@@ -64,7 +64,7 @@ class ResidualDenseBlock(nn.Cell):
 
     def __init__(self, nf, gc):
         super().__init__()
-        self.gc = gc
+        self.cut = Cut(gc)
         self.conv1 = SmallConv2d(nf, gc)
         self.conv2 = SmallConv2d(nf + gc, gc)
         self.conv3 = SmallConv2d(nf + 2 * gc, gc)
@@ -80,8 +80,8 @@ class ResidualDenseBlock(nn.Cell):
         """x (N, nf, H, W); weights: one block's, as `grouped_by_consumer` gives them."""
         pending = ops.BiasAdd()(conv2d(x, weights[0]), weights[5])
         for weight in weights[1:5]:
-            output = _lrelu(pending[:, :self.gc])
-            pending = pending[:, self.gc:] + conv2d(output, weight)
+            output, later = self.cut(pending)
+            pending = later + conv2d(_lrelu(output), weight)
         return pending * RESIDUAL_SCALE + x
 
 

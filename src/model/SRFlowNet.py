@@ -30,7 +30,8 @@ class SRFlowNet(nn.Cell):
         levels = int(math.log2(scale)) + 1
         self.scale = scale
         self.RRDB = RRDBNet(scale, nf, nb, gc, blocks)
-        self.flowUpsamplerNet = FlowUpsamplerNet(levels, K, n_transitions, split_levels, nf, nf * len(blocks), hidden, eps)
+        self.flowUpsamplerNet = FlowUpsamplerNet(levels, K, n_transitions, split_levels, nf, nf * len(blocks),
+                                                 hidden, eps)
 
     def compute_in_half(self):
         """RRDB and coupling networks in float16 from now on; parameters, log-dets, determinants stay float32."""
@@ -38,14 +39,15 @@ class SRFlowNet(nn.Cell):
         self.flowUpsamplerNet.compute_in_half()
 
     def construct(self, hr, lr):
-        return self.flowUpsamplerNet(hr, (self.flowUpsamplerNet.weights(), self._conditions(lr)))
+        return self.flowUpsamplerNet(hr, self._cond(lr))
 
     def inverse(self, latents, lr):
-        return self.flowUpsamplerNet.inverse(latents, (self.flowUpsamplerNet.weights(), self._conditions(lr)))
+        return self.flowUpsamplerNet.inverse(latents, self._cond(lr))
 
-    def _conditions(self, lr):
+    def _cond(self, lr):
+        feature_weights, weights = self.flowUpsamplerNet.weights()
         features = self.RRDB(lr, self.RRDB.weights())
-        return self.flowUpsamplerNet.conditions(features, self.flowUpsamplerNet.feature_weights())
+        return weights, self.flowUpsamplerNet.conditions(features, feature_weights)
 
 
 def initialise_actnorms(net, hr, lr):

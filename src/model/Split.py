@@ -3,7 +3,7 @@
 """Split: takes half of the channels out of the flow as Gaussian noise (RealNVP, section 3.6; Glow, section 3.4)."""
 from mindspore import ops
 
-from src.model.Flow import Conv2dZeros, FlowCell, even_odd, sum_per_image
+from src.model.Flow import Conv2dZeros, Cut, FlowCell, even_odd, sum_per_image
 from src.model.convolutions import conv2d
 
 
@@ -23,6 +23,7 @@ class Split2d(FlowCell):
     def __init__(self, channels):
         super().__init__()
         self.kept = channels // 2
+        self.halves = Cut(self.kept)
         self.conv = Conv2dZeros(self.kept, 2 * (channels - self.kept))
 
     def weights(self):
@@ -30,13 +31,13 @@ class Split2d(FlowCell):
         return self.conv.folded()
 
     def construct(self, x, cond):
-        z1, z2 = x[:, :self.kept], x[:, self.kept:]
+        z1, z2 = self.halves(x)
         mean, logs = self._gaussian(z1, cond)
         eps = (z2 - mean) * ops.Exp()(-logs)
         return ops.Concat(1)((z1, eps)), -sum_per_image(logs)
 
     def inverse(self, z, cond):
-        z1, eps = z[:, :self.kept], z[:, self.kept:]
+        z1, eps = self.halves(z)
         mean, logs = self._gaussian(z1, cond)
         return ops.Concat(1)((z1, mean + ops.Exp()(logs) * eps)), sum_per_image(logs)
 

@@ -3,7 +3,7 @@
 """Weights as inference uses them: made once from the parameters, given to the compiled cells, stored in a file.
 
 ActNorms folded into their neighbours, 1×1 weights inverted, convolutions grouped: in training the modules' methods
-`weights` and `feature_weights` compute this in every step, for inference `make_weights` does it once. The result is
+`weights` compute this in every step, for inference `make_weights` does it once. The result is
 nested tuples: groups of members of tensors; for the flow, one such for each level.
 """
 import mindspore.common.dtype as mstype
@@ -17,7 +17,7 @@ from src.model_utils.util import pynative_mode
 def make_weights(net):
     """(weights of the encoder, weights of the conditions, weights of the flow) of an SRFlowNet."""
     with pynative_mode():  # to compile this would take far longer than to do it
-        return net.RRDB.weights(), net.flowUpsamplerNet.feature_weights(), net.flowUpsamplerNet.weights()
+        return (net.RRDB.weights(),) + net.flowUpsamplerNet.weights()
 
 
 def halved(weights):

@@ -94,7 +94,8 @@ def _stacked(parameters):
 
 def slices(x, axis):
     """x cut into its slices along an axis, which goes: a tuple of x.shape[axis] tensors."""
-    if x.shape[axis] == 1:  # of an operator with one output in a tuple, MindSpore 1.7's PyNative mode loses the gradient
+    if x.shape[axis] == 1:
+        # Of an operator with one output in a tuple, MindSpore 1.7's PyNative mode loses the gradient.
         return (ops.Squeeze(axis)(x),)
     return ops.Unstack(axis)(x)
 

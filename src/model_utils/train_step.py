@@ -32,8 +32,9 @@ class Adam(nn.Cell):
         stacked = {param.name for same in members.values() for param in same}
         params = [param for param in params if param.name not in stacked] + [p for s in stacks for p in s.joined]
         self.params = ParameterTuple(params)
-        self.state_members = {f"optimizer.{name}.{moment}.{stack}": [f"optimizer.{name}.{moment}.{p.name}" for p in same]
-                              for stack, same in members.items() for moment in "mv"}
+        self.state_members = {f"{prefix}.{stack}": [f"{prefix}.{param.name}" for param in same]
+                              for prefix in (f"optimizer.{name}.m", f"optimizer.{name}.v")
+                              for stack, same in members.items()}
         self.beta1, self.beta2, self.eps, self.weight_decay = beta1, beta2, eps, weight_decay
         self.m = _zeros_like(params, f"optimizer.{name}.m")
         self.v = _zeros_like(params, f"optimizer.{name}.v")
