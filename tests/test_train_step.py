@@ -67,6 +67,17 @@ class Singular(nn.Cell):
         return ops.ReduceMean()(hr * lr, (1, 2, 3)) - log_abs_det
 
 
+class GlobalNorm(nn.Cell):
+    """(gradients...) -> their 2-norm, as a TrainStep computes it."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.norm = step.global_norm
+
+    def construct(self, *grads):
+        return self.norm(grads)
+
+
 def parameter(name, values):
     return Parameter(Tensor(np.array(values, np.float32).reshape(1, 3, 1, 1)), name=name)
 
@@ -167,6 +178,16 @@ def test_steps_follow_the_reference(mode):
         reference.step(grads, 0.05)
         np.testing.assert_allclose(loss_cell.gain.asnumpy(), reference.values[0], rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(loss_cell.offset.asnumpy(), reference.values[1], rtol=1e-5, atol=1e-6)
+
+
+def test_norm_of_many_numbers(mode):
+    """Of as many as a stack of the full network has; float32 summed one after the other would be off by a percent."""
+    grads = [np.random.RandomState(i).standard_normal(shape).astype(np.float32)
+             for i, shape in enumerate([(60, 100, 800), (5,), (1, 3, 1, 1)])]
+    loss_cell = Affine()
+    norm = GlobalNorm(TrainStep(loss_cell, [Adam([loss_cell.gain], "all", BETA1, BETA2)]))
+    expected = np.sqrt(sum((grad.astype(np.float64) ** 2).sum() for grad in grads))
+    assert float(norm(*[Tensor(grad) for grad in grads]).asnumpy()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_running_a_step_from_arrays():
