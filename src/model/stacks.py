@@ -27,15 +27,13 @@ class ParameterStacks(nn.Cell):
         self.is_joined = False
 
     def construct(self):
-        stacks = ()
         if self.is_joined:
-            for parameter in self.joined:
-                stacks = stacks + (as_tensor(parameter),)
-        else:
-            kinds = (self.kind0, self.kind1, self.kind2, self.kind3, self.kind4, self.kind5, self.kind6, self.kind7,
-                     self.kind8, self.kind9)
-            for same in kinds[:self.kinds]:
-                stacks = stacks + (_stacked(same),)
+            return self.joined
+        stacks = ()
+        kinds = (self.kind0, self.kind1, self.kind2, self.kind3, self.kind4, self.kind5, self.kind6, self.kind7,
+                 self.kind8, self.kind9)
+        for same in kinds[:self.kinds]:
+            stacks = stacks + (_stacked(same),)
         return stacks
 
     def members(self):
