@@ -184,8 +184,8 @@ def evaluation_case(clock, patches=100):
 
 CASES = {"sample_first": sample_case((1, 3, 40, 40)), "sample_more": sample_more_case,
          "sample_batch4": sample_case((4, 3, 40, 40)), "sample_120x80": sample_case((1, 3, 80, 120)),
-         "encode": encode_case, "train_1": train_case(1), "train_2": train_case(2), "determinants": determinants_case,
-         "evaluation": evaluation_case}
+         "encode": encode_case, "train_1": train_case(1), "train_2": train_case(2), "train_4": train_case(4),
+         "determinants": determinants_case, "evaluation": evaluation_case}
 
 
 def run_case(name, repeats):

@@ -17,6 +17,7 @@ from src.model.FlowStep import FlowStep
 from src.model.FlowUpsamplerNet import FlowUpsamplerNet
 from src.model.InvertibleConv1x1 import InvertibleConv1x1, mixing_weights
 from src.model.slogdet import SLogDet
+from src.model.stacks import ParameterStacks
 from src.model.Split import Split2d
 from src.model.SRFlowNet import NegativeLogLikelihood, SRFlowNet, initialise_actnorms
 from src.model.convolutions import conv2d
