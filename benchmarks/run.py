@@ -153,7 +153,6 @@ def determinants_case(clock):
 def evaluation_case(clock, patches=100):
     """What eval.py does with MindRecord patches, per patch; notes the share of the time spent in the network."""
     import tempfile
-    import numpy as np
     from skimage.data import astronaut
     from src.dataloader.dataset import EvalData
     from src.dataloader.prepare import prepare_images
