@@ -213,15 +213,16 @@ def test_a_later_format(path, checkpoint, monkeypatch):
     monkeypatch.setattr("src.model_utils.checkpoint.FORMAT_VERSION", 99)
     write_checkpoint(path, checkpoint)
     monkeypatch.undo()
-    assert_refused(path, "format 99", "reads 1, 2")
+    assert_refused(path, "format 99", "reads 1, 2, 3")
 
 
-def test_an_inference_checkpoint_of_the_first_format(path, checkpoint, monkeypatch):
-    monkeypatch.setattr("src.model_utils.checkpoint.FORMAT_VERSION", 1)
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_inference_checkpoint_of_an_earlier_format(path, checkpoint, monkeypatch, version):
+    monkeypatch.setattr("src.model_utils.checkpoint.FORMAT_VERSION", version)
     write_checkpoint(path, checkpoint)
     assert read_checkpoint(path).kind == TRAINING  # the format of training checkpoints has not changed
     write_checkpoint(path, checkpoint._replace(kind=INFERENCE))
-    assert_refused(path, "inference checkpoint of format 1", "train2test.py")
+    assert_refused(path, f"inference checkpoint of format {version}", "train2test.py")
 
 
 def test_options_of_a_later_version(path, checkpoint, monkeypatch):

@@ -6,8 +6,8 @@ import pytest
 from helpers import MODES, InputGradients, ParameterGradients, Weighted, conv_reference, normal
 from mindspore import Parameter, Tensor, context, nn, ops
 
-from src.model.convolutions import (conv2d, nearest_down2, nearest_up2, phase_weights, transposed_conv2d,
-                                    transposed_weights, upsampled_conv2d)
+from src.model import winograd
+from src.model.convolutions import conv2d, nearest_down2, nearest_up2, transposed_conv2d, transposed_weights
 
 
 @pytest.fixture(autouse=True, params=sorted(MODES))
@@ -82,11 +82,29 @@ class TransposedOneByOne(Plain):
         return ops.Concat(1)(outputs)
 
 
-class Upsampled(Plain):
-    """upsampled_conv2d, K = 1."""
+class Winograd(Plain):
+    """winograd.conv2d, K = 1."""
 
     def construct(self, x):
-        return upsampled_conv2d(x, phase_weights(ops.Reshape()(self.weights, self.weights.shape[1:])))
+        return winograd.conv2d(x, winograd.weights(ops.Reshape()(self.weights, self.weights.shape[1:])))
+
+
+class WinogradInTwoParts(Plain):
+    """The same, by even and odd products."""
+
+    def construct(self, x):
+        kernels = ops.Reshape()(self.weights, self.weights.shape[1:])
+        y = winograd.outputs(winograd.even_tiles(x), winograd.even_weights(kernels))
+        y = y + winograd.outputs(winograd.odd_tiles(x), winograd.odd_weights(kernels))
+        return winograd.as_map(y, x.shape[0], x.shape[2], x.shape[3])
+
+
+class Enlarged(Plain):
+    """winograd.enlarged_conv2d, K = 1."""
+
+    def construct(self, x):
+        kernels = ops.Reshape()(self.weights, self.weights.shape[1:])
+        return winograd.enlarged_conv2d(x, winograd.even_weights(kernels))
 
 
 def outputs_and_gradients(cell, x, sens):
@@ -100,7 +118,17 @@ def outputs_and_gradients(cell, x, sens):
     (Plain, (1, 4, 3, 1, 1)), (Plain, (3, 2, 5, 3, 3)), (Transposed, (1, 4, 3, 3, 3)), (Transposed, (3, 2, 5, 3, 3)),
     (Transposed, (2, 1, 1, 3, 3)), (TransposedOneByOne, (2, 3, 4, 3, 3))])
 def test_forms_of_a_convolution(form, shape):
-    size = 5, 4
+    check_form(form, shape, (5, 4))
+
+
+# Tiles are of 2×2 outputs: sides that they fill, and sides that they do not.
+@pytest.mark.parametrize("form", [Winograd, WinogradInTwoParts])
+@pytest.mark.parametrize("size, c_out, c_in", [((4, 6), 4, 3), ((5, 4), 2, 5), ((3, 7), 2, 2), ((1, 1), 1, 1)])
+def test_winograds_form(form, size, c_out, c_in):
+    check_form(form, (1, c_out, c_in, 3, 3), size)
+
+
+def check_form(form, shape, size):
     x, weights = normal(1, 2, shape[0] * shape[2], *size), normal(2, *shape)
     sens = normal(3, 2, shape[0] * shape[1], *size)
     y, of_x, of_weights = outputs_and_gradients(form(weights), x, sens)
@@ -114,7 +142,7 @@ def test_forms_of_a_convolution(form, shape):
 def test_convolution_of_an_enlarged_image(size, c_out, c_in):
     x, weights = normal(4, 2, c_in, *size), normal(5, 1, c_out, c_in, 3, 3)
     sens = normal(6, 2, c_out, 2 * size[0], 2 * size[1])
-    y, of_x, of_weights = outputs_and_gradients(Upsampled(weights), x, sens)
+    y, of_x, of_weights = outputs_and_gradients(Enlarged(weights), x, sens)
     np.testing.assert_allclose(y, grouped_reference(repeat2(x), weights), atol=1e-4)
     of_enlarged = input_gradient(sens, weights).reshape(2, c_in, size[0], 2, size[1], 2)
     np.testing.assert_allclose(of_x, of_enlarged.sum((3, 5)), atol=1e-4)

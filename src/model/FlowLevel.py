@@ -5,13 +5,14 @@ import mindspore.common.dtype as mstype
 import numpy as np
 from mindspore import Tensor, ops
 
+from src.model import winograd
 from src.model.Flow import Cut, FlowCell, Squeeze, in_type, per_image
 from src.model.FlowAffineCouplingsAblation import CondAffineSeparatedAndCond, affine_weights, fold, last_conv2d, \
     last_weights, shift_scale
 from src.model.FlowStep import FlowStep
 from src.model.InvertibleConv1x1 import mixing_weights
 from src.model.Split import Split2d
-from src.model.convolutions import conv2d, nearest_down2, nearest_up2, phase_weights, upsampled_conv2d
+from src.model.convolutions import conv2d, nearest_down2, nearest_up2
 from src.model.slogdet import SLogDet
 from src.model.stacks import ParameterStacks, slices
 
@@ -100,12 +101,15 @@ class FlowLevel(FlowCell):
         return features, (mixing_weights(matrices, biases, logs, self.slogdet), couplings, splits)
 
     def _first_weights(self, weights, biases):
-        """K first layers over the features as one: own weights, the biases with them, and weights over the stack."""
+        """K first layers over the features as one, for `_tiles`."""
         # The bias as the weight of one more channel, a constant 1: cheaper than adding it to K·hidden maps.
         bias = ops.Reshape()(biases, (-1, 1, 1, 1)) * _CENTRE
         own, stacked = self.cut_own(weights)
         own = ops.Concat(1)((own, bias))
-        return (own,) + (phase_weights(stacked) if self.doublings > 0 else (stacked,))
+        both = ops.Concat(1)((own, stacked))
+        if self.doublings > 0:
+            return winograd.even_weights(both), winograd.odd_weights(own)
+        return (winograd.weights(both),)
 
     def conditions(self, own, stacked, feature_weights):
         """Of each coupling the `features` that its cond takes: a tuple of K.
@@ -115,28 +119,32 @@ class FlowLevel(FlowCell):
         """
         features_first, affine_first, (second, second_bias, last, last_bias) = feature_weights
         n, _, height, width = own.shape
-        own = ops.Concat(1)((own, ops.Ones()((n, 1, height, width), own.dtype)))
-        for _ in range(self.enlargements):
-            stacked = nearest_up2(stacked)
-        if self.doublings < 0:
-            stacked = nearest_down2(stacked)
-
-        h = ops.ReLU()(self._first(own, stacked, features_first))
+        tiles = self._tiles(own, stacked)
+        h = ops.ReLU()(_first(tiles, features_first, own.shape))
         h = ops.ReLU()(ops.BiasAdd()(conv2d(h, second, self.K), second_bias))
         h = ops.BiasAdd()(last_conv2d(h, last, 2 * self.coupling_channels, self.K), last_bias)
         shift, scale = shift_scale(ops.Cast()(h, mstype.float32), self.eps)
         by_step = (n, self.K, self.coupling_channels, height, width)
         shift, scale = ops.Reshape()(shift, by_step), ops.Reshape()(scale, by_step)
         log_scale = ops.ReduceSum()(ops.Log()(scale), (2, 3, 4))
-        hidden = ops.Reshape()(self._first(own, stacked, affine_first), (n, self.K, -1, height, width))
+        hidden = ops.Reshape()(_first(tiles, affine_first, own.shape), (n, self.K, -1, height, width))
         conditions = ()
         for features in zip(slices(shift, 1), slices(scale, 1), slices(log_scale, 1), slices(hidden, 1)):
             conditions = conditions + (features,)
         return conditions
 
-    def _first(self, own, stacked, weights):
-        y = conv2d(own, weights[0])
-        return y + (upsampled_conv2d(stacked, weights[1:]) if self.doublings > 0 else conv2d(stacked, weights[1]))
+    def _tiles(self, own, stacked):
+        """The features, with a constant 1 for the biases, as first layers take them: even and odd tiles, or all."""
+        n, _, height, width = own.shape
+        own = ops.Concat(1)((own, ops.Ones()((n, 1, height, width), own.dtype)))
+        for _ in range(self.enlargements):
+            stacked = nearest_up2(stacked)
+        if self.doublings > 0:
+            even = ops.Concat(1)((winograd.even_tiles(own), winograd.enlarged_tiles(stacked)))
+            return even, winograd.odd_tiles(own)
+        if self.doublings < 0:
+            stacked = nearest_down2(stacked)
+        return (winograd.tiles(ops.Concat(1)((own, stacked))),)
 
     def construct(self, x, cond):
         (mixings, couplings, splits), conditions = cond
@@ -184,6 +192,14 @@ class FlowLevel(FlowCell):
         for split, weights in zip(self._kinds[3:], self._split_weights):
             z, _ = split.construct(z, weights())
         return z
+
+
+def _first(tiles, weights, shape):
+    """The first layers, before their ReLU where they have one: (N, K·hidden, H, W); shape: (N, ·, H, W)."""
+    y = winograd.outputs(tiles[0], weights[0])
+    for more_tiles, more_weights in zip(tiles[1:], weights[1:]):
+        y = y + winograd.outputs(more_tiles, more_weights)
+    return winograd.as_map(y, shape[0], shape[2], shape[3])
 
 
 def _joined(stack):

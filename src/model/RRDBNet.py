@@ -7,9 +7,10 @@ import mindspore.common.dtype as mstype
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from src.model import winograd
 from src.model.Flow import Cut, in_type
-from src.model.convolutions import conv2d, nearest_up2, phase_weights, upsampled_conv2d
-from src.model.stacks import ParameterStacks, as_tensor, unstack
+from src.model.convolutions import conv2d, nearest_up2
+from src.model.stacks import ParameterStacks, as_tensor, slices, unstack
 
 RESIDUAL_SCALE = 0.2
 
@@ -78,7 +79,7 @@ class ResidualDenseBlock(nn.Cell):
 
     def construct(self, x, weights):
         """x (N, nf, H, W); weights: one block's, as `grouped_by_consumer` gives them."""
-        pending = ops.BiasAdd()(conv2d(x, weights[0]), weights[5])
+        pending = ops.BiasAdd()(winograd.conv2d(x, weights[0]), weights[5])
         for weight in weights[1:5]:
             output, later = self.cut(pending)
             pending = later + conv2d(_lrelu(output), weight)
@@ -89,8 +90,8 @@ def grouped_by_consumer(values, nf, gc):
     """Of R dense blocks the weights by part instead of by convolution: a tuple of R.
 
     values: the blocks' `parameters_in_order`, each stacked over the blocks. A block's: the weights of its input,
-    (4·gc + nf, nf, 3, 3), and of the four outputs, (k·gc + nf, gc, 3, 3), k = 3 … 0, for all consumers in order; and
-    all biases (4·gc + nf,).
+    (16, 4·gc + nf, nf) as `winograd.conv2d` takes them, and of the four outputs, (k·gc + nf, gc, 3, 3), k = 3 … 0, for
+    all consumers in order; and all biases (4·gc + nf,). The outputs have too few channels for Winograd's way to pay.
     """
     # Cut into pieces of equal width: the gradient of such a cut is one concatenation.
     width = math.gcd(nf, gc)
@@ -115,7 +116,12 @@ def grouped_by_consumer(values, nf, gc):
         weight = ops.Concat(2)(own) if len(own) > 1 else own[0]
         count, c_out = weight.shape[:2]
         parts = parts + (ops.Reshape()(weight, (count, c_out, -1, 3, 3)),)
-    return unstack(parts + (ops.Concat(1)(values[5:]),))
+    of_input = winograd.weights(ops.Reshape()(parts[0], (-1, nf, 3, 3)))
+    of_input = slices(ops.Reshape()(of_input, (16, parts[0].shape[0], -1, nf)), 1)
+    blocks = ()
+    for first, rest in zip(of_input, unstack(parts[1:] + (ops.Concat(1)(values[5:]),))):
+        blocks = blocks + ((first,) + rest,)
+    return blocks
 
 
 class RRDB(nn.Cell):
@@ -175,7 +181,7 @@ class RRDBNet(nn.Cell):
         upconvs = ()
         for values in self._upconv_values[:self.flow_upconvs]:
             weight, bias = values()
-            upconvs = upconvs + (phase_weights(weight) + (bias,),)
+            upconvs = upconvs + ((winograd.even_weights(weight), bias),)
         edges = (self.conv_first.values(), self.trunk_conv.values())
         weights = (edges, upconvs, grouped_by_consumer(self._dense_blocks[0](), self.nf, self.gc))
         return in_type(weights, mstype.float16) if self.half else weights
@@ -189,8 +195,8 @@ class RRDBNet(nn.Cell):
         last, block_outputs = self._trunk(lr, weights)
         own = (last, mean_down2(last))
         fea = last
-        for upconv in weights[1]:
-            fea = _lrelu(ops.BiasAdd()(upsampled_conv2d(fea, upconv[:4]), upconv[4]))
+        for weight, bias in weights[1]:
+            fea = _lrelu(ops.BiasAdd()(winograd.enlarged_conv2d(fea, weight), bias))
             own = (fea,) + own
         return own, ops.Concat(1)(block_outputs)
 
