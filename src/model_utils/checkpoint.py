@@ -21,8 +21,8 @@ from src.model_utils.network_names import explain_mismatch
 from src.model_utils.options import options_from_dict
 from src.model_utils.util import atomic_write
 
-# What this code writes, and of each kind what it reads: inference checkpoints of format 1 held plain parameters, those of
-# format 2 weights for other forms of convolution.
+# What this code writes, and of each kind what it reads: inference checkpoints of format 1 held plain parameters, those
+# of format 2 weights for other forms of convolution.
 FORMAT_VERSION = 3
 DESCRIPTION = "__srflow__"
 TRAINING, INFERENCE = "training", "inference"
