@@ -192,7 +192,7 @@ def run_case(name, repeats):
     clock = Clock(repeats)
     import mindspore
     CASES[name](clock)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # of KiB
     print(json.dumps({"case": name, "seconds": statistics.median(clock.times), "first_call": clock.first,
                       "startup": clock.startup, "peak_gb": peak, "mindspore": mindspore.__version__, **clock.notes}))
 
