@@ -94,9 +94,10 @@ class WinogradInTwoParts(Plain):
 
     def construct(self, x):
         kernels = ops.Reshape()(self.weights, self.weights.shape[1:])
-        y = winograd.outputs(winograd.even_tiles(x), winograd.even_weights(kernels))
-        y = y + winograd.outputs(winograd.odd_tiles(x), winograd.odd_weights(kernels))
-        return winograd.as_map(y, x.shape[0], x.shape[2], x.shape[3])
+        n, _, height, width = x.shape
+        even = winograd.products(winograd.even_tiles(x), winograd.even_weights(kernels))
+        odd = winograd.products(winograd.odd_tiles(x), winograd.odd_weights(kernels))
+        return winograd.joined_as_maps(even, odd, n, height, width)
 
 
 class Enlarged(Plain):

@@ -1,9 +1,10 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """One level of the flow, and what all of its steps share: their conditions and their weights."""
+import math
+
 import mindspore.common.dtype as mstype
-import numpy as np
-from mindspore import Tensor, ops
+from mindspore import ops
 
 from src.model import winograd
 from src.model.Flow import Cut, FlowCell, Squeeze, in_type, per_image
@@ -14,9 +15,7 @@ from src.model.InvertibleConv1x1 import mixing_weights
 from src.model.Split import Split2d
 from src.model.convolutions import conv2d, nearest_down2, nearest_up2
 from src.model.slogdet import SLogDet
-from src.model.stacks import ParameterStacks, slices
-
-_CENTRE = Tensor(np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]], np.float32).reshape(1, 1, 3, 3))
+from src.model.stacks import ParameterStacks, slices, unstack
 
 
 class FlowLevel(FlowCell):
@@ -30,8 +29,9 @@ class FlowLevel(FlowCell):
     of its own, at (H, W), and `stacked_channels` at the low resolution, which is `doublings` times smaller by half
     (−1: twice as large).
 
-    What a step does to the low-resolution image's features is the same for all steps, so it is done for all at once:
-    as one convolution each for the first layers of fFeatures and fAffine, as grouped ones for the rest of fFeatures.
+    What a step does to the low-resolution image's features is the same for all steps, so it is done for a group of steps
+    at once: as one convolution each for the first layers of fFeatures and fAffine, as grouped ones for the rest of
+    fFeatures. The larger a level's maps, the smaller its groups, which bounds the memory.
     """
 
     def __init__(self, channels, own_channels, stacked_channels, doublings, K, n_transitions, hidden, eps, split):
@@ -41,6 +41,7 @@ class FlowLevel(FlowCell):
         self.enlargements = max(doublings - 1, 0)
         self.coupling_channels, self.coupling_kept, self.eps = channels, channels // 2, eps
         self.K, self.n_transitions = K, n_transitions
+        self.group = math.gcd(K, 4 ** max(2 - doublings, 0))
         self.half = False
         self.slogdet = SLogDet()
         self.cut_kept, self.cut_own = Cut(self.coupling_kept), Cut(own_channels)
@@ -82,16 +83,14 @@ class FlowLevel(FlowCell):
     def weights(self):
         """(What `conditions` needs of the parameters, what construct and inverse need of them).
 
-        The former: (fFeatures' first layers, fAffine's, the rest of fFeatures). The latter: (mixings, couplings,
-        splits), of S steps the conds of their 1×1 convolutions, of K couplings the `affine_weights`, and the split's
-        cond where there is one.
+        The former: for each group of steps three members, fFeatures' first layers, fAffine's, the rest of fFeatures. The
+        latter: (mixings, couplings, splits), of S steps the conds of their 1×1 convolutions, of K couplings the
+        `affine_weights`, and the split's cond where there is one.
         """
-        first, first_bias, second, second_bias, last, last_bias = fold(self._feature_nets[0]())
-        rest = (_joined(second), _joined(second_bias), _joined(last_weights(last)), _joined(last_bias))
         affine_first, affine_bias, second, second_bias, last, last_bias = fold(self._affine_nets[0]())
         of_z1, of_features = self.cut_kept(affine_first)
-        features = (self._first_weights(first, first_bias), self._first_weights(of_features, affine_bias), rest)
         couplings = affine_weights(of_z1, second, second_bias, last, last_bias)
+        features = self._features_weights(of_features, affine_bias)
         if self.half:
             features, couplings = in_type((features, couplings), mstype.float16)
         splits = ()
@@ -100,12 +99,23 @@ class FlowLevel(FlowCell):
         matrices, biases, logs = self._mixings[0]()
         return features, (mixing_weights(matrices, biases, logs, self.slogdet), couplings, splits)
 
+    def _features_weights(self, affine_first, affine_bias):
+        first, first_bias, second, second_bias, last, last_bias = fold(self._feature_nets[0]())
+        by_group = ()
+        for values in (first, first_bias, affine_first, affine_bias):
+            by_group = by_group + (ops.Reshape()(values, (self.K // self.group, -1) + values.shape[1:]),)
+        for stack in (second, second_bias, last_weights(last), last_bias):
+            by_group = by_group + (ops.Reshape()(stack, (self.K // self.group, -1) + stack.shape[2:]),)
+        members = ()
+        for first, first_bias, affine_first, affine_bias, second, second_bias, last, last_bias in unstack(by_group):
+            members = members + (self._first_weights(first, first_bias), self._first_weights(affine_first, affine_bias),
+                                 (second, second_bias, last, last_bias))
+        return members
+
     def _first_weights(self, weights, biases):
-        """K first layers over the features as one, for `_tiles`."""
-        # The bias as the weight of one more channel, a constant 1: cheaper than adding it to K·hidden maps.
-        bias = ops.Reshape()(biases, (-1, 1, 1, 1)) * _CENTRE
+        """First layers over the features as one, for `_tiles`."""
         own, stacked = self.cut_own(weights)
-        own = ops.Concat(1)((own, bias))
+        own = winograd.with_biases(own, biases)
         both = ops.Concat(1)((own, stacked))
         if self.doublings > 0:
             return winograd.even_weights(both), winograd.odd_weights(own)
@@ -117,17 +127,23 @@ class FlowLevel(FlowCell):
         own (N, own_channels, H, W), stacked (N, stacked_channels, h, w), the low resolution's size; both in the
         weights' type. What enters the log-det is float32 again.
         """
-        features_first, affine_first, (second, second_bias, last, last_bias) = feature_weights
-        n, _, height, width = own.shape
         tiles = self._tiles(own, stacked)
-        h = ops.ReLU()(_first(tiles, features_first, own.shape))
-        h = ops.ReLU()(ops.BiasAdd()(conv2d(h, second, self.K), second_bias))
-        h = ops.BiasAdd()(last_conv2d(h, last, 2 * self.coupling_channels, self.K), last_bias)
+        conditions = ()
+        for i in range(self.K // self.group):
+            conditions = conditions + self._group_conditions(tiles, feature_weights[3 * i:3 * i + 3], own.shape)
+        return conditions
+
+    def _group_conditions(self, tiles, weights, shape):
+        features_first, affine_first, (second, second_bias, last, last_bias) = weights
+        n, _, height, width = shape
+        h = ops.ReLU()(_first(tiles, features_first, shape))
+        h = ops.ReLU()(ops.BiasAdd()(conv2d(h, second, self.group), second_bias))
+        h = ops.BiasAdd()(last_conv2d(h, last, 2 * self.coupling_channels, self.group), last_bias)
         shift, scale = shift_scale(ops.Cast()(h, mstype.float32), self.eps)
-        by_step = (n, self.K, self.coupling_channels, height, width)
+        by_step = (n, self.group, self.coupling_channels, height, width)
         shift, scale = ops.Reshape()(shift, by_step), ops.Reshape()(scale, by_step)
         log_scale = ops.ReduceSum()(ops.Log()(scale), (2, 3, 4))
-        hidden = ops.Reshape()(_first(tiles, affine_first, own.shape), (n, self.K, -1, height, width))
+        hidden = ops.Reshape()(_first(tiles, affine_first, shape), (n, self.group, -1, height, width))
         conditions = ()
         for features in zip(slices(shift, 1), slices(scale, 1), slices(log_scale, 1), slices(hidden, 1)):
             conditions = conditions + (features,)
@@ -135,8 +151,7 @@ class FlowLevel(FlowCell):
 
     def _tiles(self, own, stacked):
         """The features, with a constant 1 for the biases, as first layers take them: even and odd tiles, or all."""
-        n, _, height, width = own.shape
-        own = ops.Concat(1)((own, ops.Ones()((n, 1, height, width), own.dtype)))
+        own = winograd.with_one(own)
         for _ in range(self.enlargements):
             stacked = nearest_up2(stacked)
         if self.doublings > 0:
@@ -196,12 +211,10 @@ class FlowLevel(FlowCell):
 
 def _first(tiles, weights, shape):
     """The first layers, before their ReLU where they have one: (N, K·hidden, H, W); shape: (N, ·, H, W)."""
-    y = winograd.outputs(tiles[0], weights[0])
-    for more_tiles, more_weights in zip(tiles[1:], weights[1:]):
-        y = y + winograd.outputs(more_tiles, more_weights)
-    return winograd.as_map(y, shape[0], shape[2], shape[3])
-
-
-def _joined(stack):
-    """(K, O, ...) -> (K·O, ...)."""
-    return ops.Reshape()(stack, (-1,) + stack.shape[2:])
+    n, _, height, width = shape
+    products = ()
+    for some_tiles, some_weights in zip(tiles, weights):
+        products = products + (winograd.products(some_tiles, some_weights),)
+    if len(products) == 1:
+        return winograd.as_maps(products[0], n, height, width)
+    return winograd.joined_as_maps(products[0], products[1], n, height, width)

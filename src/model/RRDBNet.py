@@ -79,8 +79,8 @@ class ResidualDenseBlock(nn.Cell):
 
     def construct(self, x, weights):
         """x (N, nf, H, W); weights: one block's, as `grouped_by_consumer` gives them."""
-        pending = ops.BiasAdd()(winograd.conv2d(x, weights[0]), weights[5])
-        for weight in weights[1:5]:
+        pending = winograd.conv2d(winograd.with_one(x), weights[0])
+        for weight in weights[1:]:
             output, later = self.cut(pending)
             pending = later + conv2d(_lrelu(output), weight)
         return pending * RESIDUAL_SCALE + x
@@ -89,9 +89,9 @@ class ResidualDenseBlock(nn.Cell):
 def grouped_by_consumer(values, nf, gc):
     """Of R dense blocks the weights by part instead of by convolution: a tuple of R.
 
-    values: the blocks' `parameters_in_order`, each stacked over the blocks. A block's: the weights of its input,
-    (16, 4·gc + nf, nf) as `winograd.conv2d` takes them, and of the four outputs, (k·gc + nf, gc, 3, 3), k = 3 … 0, for
-    all consumers in order; and all biases (4·gc + nf,). The outputs have too few channels for Winograd's way to pay.
+    values: the blocks' `parameters_in_order`, each stacked over the blocks. A block's: for all consumers in order the
+    weights of its input and the biases, (16, 4·gc + nf, nf + 1) as `winograd.conv2d` takes them, and the weights of the
+    four outputs, (k·gc + nf, gc, 3, 3), k = 3 … 0. The outputs have too few channels for Winograd's way to pay.
     """
     # Cut into pieces of equal width: the gradient of such a cut is one concatenation.
     width = math.gcd(nf, gc)
@@ -116,10 +116,11 @@ def grouped_by_consumer(values, nf, gc):
         weight = ops.Concat(2)(own) if len(own) > 1 else own[0]
         count, c_out = weight.shape[:2]
         parts = parts + (ops.Reshape()(weight, (count, c_out, -1, 3, 3)),)
-    of_input = winograd.weights(ops.Reshape()(parts[0], (-1, nf, 3, 3)))
-    of_input = slices(ops.Reshape()(of_input, (16, parts[0].shape[0], -1, nf)), 1)
+    of_input = ops.Reshape()(parts[0], (-1, nf, 3, 3))
+    of_input = winograd.weights(winograd.with_biases(of_input, ops.Reshape()(ops.Concat(1)(values[5:]), (-1,))))
+    of_input = slices(ops.Reshape()(of_input, (16, parts[0].shape[0], -1, nf + 1)), 1)
     blocks = ()
-    for first, rest in zip(of_input, unstack(parts[1:] + (ops.Concat(1)(values[5:]),))):
+    for first, rest in zip(of_input, unstack(parts[1:])):
         blocks = blocks + ((first,) + rest,)
     return blocks
 
