@@ -216,7 +216,7 @@ def test_a_later_format(path, checkpoint, monkeypatch):
     assert_refused(path, "format 99", "reads 1, 2, 3")
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_an_inference_checkpoint_of_an_earlier_format(path, checkpoint, monkeypatch, version):
     monkeypatch.setattr("src.model_utils.checkpoint.FORMAT_VERSION", version)
     write_checkpoint(path, checkpoint)

@@ -122,9 +122,9 @@ def test_forms_of_a_convolution(form, shape):
     check_form(form, shape, (5, 4))
 
 
-# Tiles are of 2×2 outputs: sides that they fill, and sides that they do not.
+# Tiles are of 4×4 outputs: sides that they fill, and sides that they do not.
 @pytest.mark.parametrize("form", [Winograd, WinogradInTwoParts])
-@pytest.mark.parametrize("size, c_out, c_in", [((4, 6), 4, 3), ((5, 4), 2, 5), ((3, 7), 2, 2), ((1, 1), 1, 1)])
+@pytest.mark.parametrize("size, c_out, c_in", [((4, 8), 4, 3), ((5, 4), 2, 5), ((3, 7), 2, 2), ((1, 1), 1, 1)])
 def test_winograds_form(form, size, c_out, c_in):
     check_form(form, (1, c_out, c_in, 3, 3), size)
 

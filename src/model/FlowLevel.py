@@ -113,7 +113,7 @@ class FlowLevel(FlowCell):
         return members
 
     def _first_weights(self, weights, biases):
-        """First layers over the features as one, for `_tiles`."""
+        """A group's first layers over the features as one convolution, for `_tiles`."""
         own, stacked = self.cut_own(weights)
         own = winograd.with_biases(own, biases)
         both = ops.Concat(1)((own, stacked))
@@ -210,11 +210,9 @@ class FlowLevel(FlowCell):
 
 
 def _first(tiles, weights, shape):
-    """The first layers, before their ReLU where they have one: (N, K·hidden, H, W); shape: (N, ·, H, W)."""
+    """A group's first layers, before their ReLU where they have one: (N, group·hidden, H, W); shape: (N, ·, H, W)."""
     n, _, height, width = shape
-    products = ()
-    for some_tiles, some_weights in zip(tiles, weights):
-        products = products + (winograd.products(some_tiles, some_weights),)
-    if len(products) == 1:
-        return winograd.as_maps(products[0], n, height, width)
-    return winograd.joined_as_maps(products[0], products[1], n, height, width)
+    products = winograd.products(tiles[0], weights[0])
+    if len(tiles) == 1:
+        return winograd.as_maps(products, n, height, width)
+    return winograd.joined_as_maps(products, winograd.products(tiles[1], weights[1]), n, height, width)

@@ -8,9 +8,9 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from src.model import winograd
-from src.model.Flow import Cut, in_type
+from src.model.Flow import in_type
 from src.model.convolutions import conv2d, nearest_up2
-from src.model.stacks import ParameterStacks, as_tensor, slices, unstack
+from src.model.stacks import ParameterStacks, as_tensor, unstack
 
 RESIDUAL_SCALE = 0.2
 
@@ -58,14 +58,11 @@ class SmallConv2d(Conv2d):
 class ResidualDenseBlock(nn.Cell):
     """Five convolutions, each fed the block's input and all earlier outputs; the last one is the scaled residual.
 
-    A convolution of a concatenation is the sum of its parts' convolutions. So each part, as soon as it is there, is
-    convolved once for all of its later consumers: the same multiplications, nothing concatenated, and a third of the
-    work and memory of unfolding parts for the matrix product.
+    What a convolution and the next ones are fed is made into tiles once: instead of maps, their tiles are concatenated.
     """
 
     def __init__(self, nf, gc):
         super().__init__()
-        self.cut = Cut(gc)
         self.conv1 = SmallConv2d(nf, gc)
         self.conv2 = SmallConv2d(nf + gc, gc)
         self.conv3 = SmallConv2d(nf + 2 * gc, gc)
@@ -73,56 +70,42 @@ class ResidualDenseBlock(nn.Cell):
         self.conv5 = SmallConv2d(nf + 4 * gc, nf)
 
     def parameters_in_order(self):
-        """The five weights, then the five biases, as `grouped_by_consumer` takes them."""
+        """The five weights, then the five biases, as `dense_block_weights` takes them."""
         convs = (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5)
         return [conv.weight for conv in convs] + [conv.bias for conv in convs]
 
     def construct(self, x, weights):
-        """x (N, nf, H, W); weights: one block's, as `grouped_by_consumer` gives them."""
-        pending = winograd.conv2d(winograd.with_one(x), weights[0])
-        for weight in weights[1:]:
-            output, later = self.cut(pending)
-            pending = later + conv2d(_lrelu(output), weight)
-        return pending * RESIDUAL_SCALE + x
+        """x (N, nf, H, W); weights: one block's, as `dense_block_weights` gives them."""
+        n, _, height, width = x.shape
+        tiles = winograd.tiles(winograd.with_one(x))
+        for weight in weights[:-1]:
+            output = _lrelu(winograd.as_maps(winograd.products(tiles, weight), n, height, width))
+            tiles = ops.Concat(1)((tiles, winograd.tiles(output)))
+        return winograd.as_maps(winograd.products(tiles, weights[-1]), n, height, width) * RESIDUAL_SCALE + x
 
 
-def grouped_by_consumer(values, nf, gc):
-    """Of R dense blocks the weights by part instead of by convolution: a tuple of R.
+def dense_block_weights(values):
+    """Of R dense blocks the five convolutions' weights with biases, as `winograd.products` takes them: a tuple of R.
 
-    values: the blocks' `parameters_in_order`, each stacked over the blocks. A block's: for all consumers in order the
-    weights of its input and the biases, (16, 4·gc + nf, nf + 1) as `winograd.conv2d` takes them, and the weights of the
-    four outputs, (k·gc + nf, gc, 3, 3), k = 3 … 0. The outputs have too few channels for Winograd's way to pay.
+    values: the blocks' `parameters_in_order`, each stacked over the blocks.
     """
-    # Cut into pieces of equal width: the gradient of such a cut is one concatenation.
-    width = math.gcd(nf, gc)
-    head, step = nf // width, gc // width
-    pieces = ()
-    for k, weight in enumerate(values[:5]):
-        count, c_out = weight.shape[:2]
-        n_pieces = head + k * step
-        flat = ops.Reshape()(weight, (count, c_out, n_pieces, width * 9))
-        pieces = pieces + (ops.Split(2, n_pieces)(flat) if n_pieces > 1 else (flat,),)
-    columns = ()
-    for i in range(head + 4 * step):
-        first_consumer = 0 if i < head else (i - head) // step + 1
-        same = ()
-        for consumer in pieces[first_consumer:]:
-            same = same + (consumer[i],)
-        columns = columns + (ops.Concat(1)(same) if len(same) > 1 else same[0],)
-    ends = (0, head, head + step, head + 2 * step, head + 3 * step, head + 4 * step)
-    parts = ()
-    for part in range(5):
-        own = columns[ends[part]:ends[part + 1]]
-        weight = ops.Concat(2)(own) if len(own) > 1 else own[0]
-        count, c_out = weight.shape[:2]
-        parts = parts + (ops.Reshape()(weight, (count, c_out, -1, 3, 3)),)
-    of_input = ops.Reshape()(parts[0], (-1, nf, 3, 3))
-    of_input = winograd.weights(winograd.with_biases(of_input, ops.Reshape()(ops.Concat(1)(values[5:]), (-1,))))
-    of_input = slices(ops.Reshape()(of_input, (16, parts[0].shape[0], -1, nf + 1)), 1)
+    kernels = ()
+    for weights, biases in zip(values[:5], values[5:]):
+        count, c_out = biases.shape
+        biased = winograd.with_biases(ops.Reshape()(weights, (count * c_out,) + weights.shape[2:]),
+                                      ops.Reshape()(biases, (-1,)))
+        kernels = kernels + (ops.Reshape()(biased, (count, c_out) + biased.shape[1:]),)
     blocks = ()
-    for first, rest in zip(of_input, unstack(parts[1:])):
-        blocks = blocks + ((first,) + rest,)
+    for block in unstack(kernels):
+        blocks = blocks + (_block_weights(block),)
     return blocks
+
+
+def _block_weights(kernels):
+    weights = ()
+    for same in kernels:
+        weights = weights + (winograd.weights(same),)
+    return weights
 
 
 class RRDB(nn.Cell):
@@ -165,7 +148,6 @@ class RRDBNet(nn.Cell):
         self._upconv_values = tuple(upconv.values for upconv in self._upconvs)
         dense_blocks = [rdb for block in self.RRDB_trunk for rdb in (block.RDB1, block.RDB2, block.RDB3)]
         self._dense_blocks = (ParameterStacks([rdb.parameters_in_order() for rdb in dense_blocks]),)
-        self.nf, self.gc = nf, gc
         self.half = False
 
     def parameter_stacks(self):
@@ -184,7 +166,7 @@ class RRDBNet(nn.Cell):
             weight, bias = values()
             upconvs = upconvs + ((winograd.even_weights(weight), bias),)
         edges = (self.conv_first.values(), self.trunk_conv.values())
-        weights = (edges, upconvs, grouped_by_consumer(self._dense_blocks[0](), self.nf, self.gc))
+        weights = (edges, upconvs, dense_block_weights(self._dense_blocks[0]()))
         return in_type(weights, mstype.float16) if self.half else weights
 
     def construct(self, lr, weights):
