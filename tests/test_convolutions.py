@@ -97,7 +97,7 @@ class WinogradInTwoParts(Plain):
         n, _, height, width = x.shape
         even = winograd.products(winograd.even_tiles(x), winograd.even_weights(kernels))
         odd = winograd.products(winograd.odd_tiles(x), winograd.odd_weights(kernels))
-        return winograd.joined_as_maps(even, odd, n, height, width)
+        return winograd.as_maps(ops.Concat(0)((even, odd)), n, height, width)
 
 
 class Enlarged(Plain):

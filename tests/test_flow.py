@@ -548,8 +548,8 @@ def test_coupling_formula():
 @pytest.mark.parametrize("doublings, size, own_size", [
     (-1, (2, 4), (1, 2)), (0, (2, 3), (2, 3)), (1, (2, 3), (4, 6)), (2, (1, 3), (4, 12))])
 def test_conditions_of_a_level(doublings, size, own_size):
-    """Of each coupling fFeatures' output, and fAffine's first layer without ActNorm's scale, by the specification: of
-    the level's own features and, appended to them, the stacked ones resized by nearest neighbour."""
+    """Of each coupling fFeatures' output, and fAffine's first layer without ActNorm's scale after a constant 1, by the
+    specification: of the level's own features and, appended to them, the stacked ones resized by nearest neighbour."""
     function = randomise(Level(4, doublings, size, hidden=9, images=2), seed=5)
     own, stacked = function.own.asnumpy(), function.stacked.asnumpy()
     assert own.shape[2:] == own_size
@@ -567,7 +567,8 @@ def test_conditions_of_a_level(doublings, size, own_size):
         np.testing.assert_allclose(scale, expected_scale, atol=2e-5)
         np.testing.assert_allclose(log_scale, np.log(expected_scale).sum((1, 2, 3)), rtol=5e-5)
         expected_hidden = conv_reference(features, p[prefix + "fAffine.0.weight"][:, 2:])
-        np.testing.assert_allclose(hidden, expected_hidden + p[prefix + "fAffine.0.actnorm.bias"], atol=2e-5)
+        np.testing.assert_allclose(hidden[:, 1:], expected_hidden + p[prefix + "fAffine.0.actnorm.bias"], atol=2e-5)
+        np.testing.assert_allclose(hidden[:, 0], 1, atol=1e-6)
 
 
 def test_a_new_coupling_only_scales():

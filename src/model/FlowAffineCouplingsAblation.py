@@ -7,7 +7,7 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from src.model.Flow import LOGSCALE_FACTOR, Conv2dZeros, Cut, FlowCell, even_odd, sum_per_image
 from src.model.FlowActNorms import ActNorm
-from src.model.convolutions import conv2d, transposed_conv2d, transposed_weights
+from src.model.convolutions import conv2d, transposed_conv2d, transposed_weights, with_biases
 from src.model.stacks import unstack
 
 
@@ -52,7 +52,8 @@ def fold(values):
     """K networks in few operations: their layers' weights and biases with ActNorms and scalings folded in.
 
     values: the networks' `parameters_in_order`, each stacked over the networks. Returns first (K·hidden, in, 3, 3) and
-    its bias (K·hidden,), second (K, hidden, hidden, 1, 1) and its bias, last (K, out, hidden, 3, 3) and its bias (K, out).
+    its bias (K·hidden,), second (K, hidden, hidden, 1, 1) and its bias, last (K, out, hidden, 3, 3) and its bias
+    (K, out).
 
     A scale is positive, so it may follow a ReLU: ReLU((w ∗ x + b)·e^s) = e^s·ReLU(w ∗ x + b). That of the first two
     layers is therefore moved into the columns of the layer after them. The last bias has 2 more for odd channels, of
@@ -90,17 +91,19 @@ class CondAffineSeparatedAndCond(FlowCell):
                z  ← z/scale_ft − shift_ft
 
     cond = (features, weights), by `FlowLevel` for all its steps together.
-    features = (shift_ft (N, C, H, W), scale_ft (N, C, H, W), Σ log scale_ft (N,), hidden_ft (N, hidden, H, W)): all that
-    the image contributes; hidden_ft is the features' part of fAffine's first layer, which is affine:
-    w ∗ (z1, ft) + b = w_z ∗ z1 + (w_ft ∗ ft + b). weights, by `affine_weights`: the rest of fAffine.
+    features = (shift_ft (N, C, H, W), scale_ft (N, C, H, W), Σ log scale_ft (N,), hidden_ft (N, 1 + hidden, H, W)): all
+    that the image contributes; hidden_ft is the features' part of fAffine's first layer, which is affine:
+    w ∗ (z1, ft) + b = w_z ∗ z1 + (w_ft ∗ ft + b); before its channels it has one that is constantly 1. weights, by
+    `affine_weights`: the rest of fAffine.
     """
 
     def __init__(self, channels, feature_channels, hidden, eps):
         super().__init__()
         self.kept = channels // 2
+        self.out = 2 * (channels - self.kept)
         self.halves = Cut(self.kept)
         self.eps = eps
-        self.fAffine = CouplingNet(self.kept + feature_channels, hidden, 2 * (channels - self.kept))
+        self.fAffine = CouplingNet(self.kept + feature_channels, hidden, self.out)
         self.fFeatures = CouplingNet(feature_channels, hidden, 2 * channels)
 
     def construct(self, x, cond):
@@ -129,17 +132,23 @@ class CondAffineSeparatedAndCond(FlowCell):
 
     def _affine(self, z1, hidden_ft, weights):
         """(shift, scale) for z2; the network computes in its weights' type."""
-        first, second, second_bias, last, last_bias = weights
+        first, second, last = weights
         h = conv2d(ops.Cast()(z1, first.dtype), first) + ops.Cast()(hidden_ft, first.dtype)
-        h = ops.ReLU()(ops.BiasAdd()(conv2d(ops.ReLU()(h), second), second_bias))
-        h = ops.BiasAdd()(last_conv2d(h, last, last_bias.shape[0]), last_bias)
+        h = last_conv2d(ops.ReLU()(conv2d(ops.ReLU()(h), second)), last, self.out)
         return shift_scale(ops.Cast()(h, mstype.float32), self.eps)
 
 
 def affine_weights(first, second, second_bias, last, last_bias):
-    """`weights` of K couplings, a tuple of K, from their folded fAffine; first: its part for z1 alone."""
-    first = ops.Reshape()(first, (second.shape[0], -1) + first.shape[1:])
-    return unstack((first, second, second_bias, last_weights(last), last_bias))
+    """`weights` of K couplings, a tuple of K, from their folded fAffine; first: its part for z1 alone.
+
+    A first channel, to which the condition's constant 1 is passed on, has the biases of the next layer as weights.
+    """
+    count, hidden, dtype = second.shape[0], second.shape[1], second.dtype
+    first = ops.Reshape()(first, (count, hidden) + first.shape[1:])
+    nothing = ops.Zeros()((count, 1) + first.shape[2:], dtype)
+    one_of_one = ops.Concat(2)((ops.Ones()((count, 1, 1, 1, 1), dtype), ops.Zeros()((count, 1, hidden, 1, 1), dtype)))
+    return unstack((ops.Concat(1)((nothing, first)), ops.Concat(1)((one_of_one, with_biases(second, second_bias))),
+                    last_weights(with_biases(last, last_bias))))
 
 
 def last_weights(weights):

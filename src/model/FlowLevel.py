@@ -13,7 +13,7 @@ from src.model.FlowAffineCouplingsAblation import CondAffineSeparatedAndCond, af
 from src.model.FlowStep import FlowStep
 from src.model.InvertibleConv1x1 import mixing_weights
 from src.model.Split import Split2d
-from src.model.convolutions import conv2d, nearest_down2, nearest_up2
+from src.model.convolutions import conv2d, nearest_down2, nearest_up2, with_biases, with_one
 from src.model.slogdet import SLogDet
 from src.model.stacks import ParameterStacks, slices, unstack
 
@@ -29,8 +29,8 @@ class FlowLevel(FlowCell):
     of its own, at (H, W), and `stacked_channels` at the low resolution, which is `doublings` times smaller by half
     (−1: twice as large).
 
-    What a step does to the low-resolution image's features is the same for all steps, so it is done for a group of steps
-    at once: as one convolution each for the first layers of fFeatures and fAffine, as grouped ones for the rest of
+    What a step does to the low-resolution image's features is the same for all steps, so it is done for a group of
+    steps at once: as one convolution each for the first layers of fFeatures and fAffine, as grouped ones for the rest of
     fFeatures. The larger a level's maps, the smaller its groups, which bounds the memory.
     """
 
@@ -83,8 +83,8 @@ class FlowLevel(FlowCell):
     def weights(self):
         """(What `conditions` needs of the parameters, what construct and inverse need of them).
 
-        The former: for each group of steps three members, fFeatures' first layers, fAffine's, the rest of fFeatures. The
-        latter: (mixings, couplings, splits), of S steps the conds of their 1×1 convolutions, of K couplings the
+        The former: for each group of steps three members, fFeatures' first layers, fAffine's, the rest of fFeatures.
+        The latter: (mixings, couplings, splits), of S steps the conds of their 1×1 convolutions, of K couplings the
         `affine_weights`, and the split's cond where there is one.
         """
         affine_first, affine_bias, second, second_bias, last, last_bias = fold(self._affine_nets[0]())
@@ -115,7 +115,7 @@ class FlowLevel(FlowCell):
     def _first_weights(self, weights, biases):
         """A group's first layers over the features as one convolution, for `_tiles`."""
         own, stacked = self.cut_own(weights)
-        own = winograd.with_biases(own, biases)
+        own = with_biases(own, biases)
         both = ops.Concat(1)((own, stacked))
         if self.doublings > 0:
             return winograd.even_weights(both), winograd.odd_weights(own)
@@ -144,6 +144,7 @@ class FlowLevel(FlowCell):
         shift, scale = ops.Reshape()(shift, by_step), ops.Reshape()(scale, by_step)
         log_scale = ops.ReduceSum()(ops.Log()(scale), (2, 3, 4))
         hidden = ops.Reshape()(_first(tiles, affine_first, shape), (n, self.group, -1, height, width))
+        hidden = ops.Concat(2)((ops.Ones()((n, self.group, 1, height, width), hidden.dtype), hidden))
         conditions = ()
         for features in zip(slices(shift, 1), slices(scale, 1), slices(log_scale, 1), slices(hidden, 1)):
             conditions = conditions + (features,)
@@ -151,7 +152,7 @@ class FlowLevel(FlowCell):
 
     def _tiles(self, own, stacked):
         """The features, with a constant 1 for the biases, as first layers take them: even and odd tiles, or all."""
-        own = winograd.with_one(own)
+        own = with_one(own)
         for _ in range(self.enlargements):
             stacked = nearest_up2(stacked)
         if self.doublings > 0:
@@ -213,6 +214,6 @@ def _first(tiles, weights, shape):
     """A group's first layers, before their ReLU where they have one: (N, group·hidden, H, W); shape: (N, ·, H, W)."""
     n, _, height, width = shape
     products = winograd.products(tiles[0], weights[0])
-    if len(tiles) == 1:
-        return winograd.as_maps(products, n, height, width)
-    return winograd.joined_as_maps(products, winograd.products(tiles[1], weights[1]), n, height, width)
+    if len(tiles) == 2:
+        products = ops.Concat(0)((products, winograd.products(tiles[1], weights[1])))
+    return winograd.as_maps(products, n, height, width)

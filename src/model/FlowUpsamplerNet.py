@@ -14,8 +14,8 @@ class FlowUpsamplerNet(FlowCell):
     construct(x, cond) -> (latents, logdet)      x (N, 3, H, W); latents: those split off, in order, z last
     inverse(latents, cond) -> (x, logdet)
 
-    cond = (weights, conditions): the second result of the method `weights`, and that of `conditions`. `layers` holds all
-    layers of all levels in encoding order, and with them the parameters' names.
+    cond = (weights, conditions): the second result of the method `weights`, and that of `conditions`. `layers` holds
+    all layers of all levels in encoding order, and with them the parameters' names.
 
     levels: their number, the first at 2^(levels−2) times the low resolution; K, n_transitions: steps of a level with
     and without coupling; split_levels: how many levels, from the first, end in a split; own_channels,

@@ -9,7 +9,7 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from src.model import winograd
 from src.model.Flow import in_type
-from src.model.convolutions import conv2d, nearest_up2
+from src.model.convolutions import conv2d, nearest_up2, with_biases, with_one
 from src.model.stacks import ParameterStacks, as_tensor, unstack
 
 RESIDUAL_SCALE = 0.2
@@ -77,7 +77,7 @@ class ResidualDenseBlock(nn.Cell):
     def construct(self, x, weights):
         """x (N, nf, H, W); weights: one block's, as `dense_block_weights` gives them."""
         n, _, height, width = x.shape
-        tiles = winograd.tiles(winograd.with_one(x))
+        tiles = winograd.tiles(with_one(x))
         for weight in weights[:-1]:
             output = _lrelu(winograd.as_maps(winograd.products(tiles, weight), n, height, width))
             tiles = ops.Concat(1)((tiles, winograd.tiles(output)))
@@ -91,10 +91,7 @@ def dense_block_weights(values):
     """
     kernels = ()
     for weights, biases in zip(values[:5], values[5:]):
-        count, c_out = biases.shape
-        biased = winograd.with_biases(ops.Reshape()(weights, (count * c_out,) + weights.shape[2:]),
-                                      ops.Reshape()(biases, (-1,)))
-        kernels = kernels + (ops.Reshape()(biased, (count, c_out) + biased.shape[1:]),)
+        kernels = kernels + (with_biases(weights, biases),)
     blocks = ()
     for block in unstack(kernels):
         blocks = blocks + (_block_weights(block),)

@@ -111,8 +111,8 @@ class EncoderImage(nn.Cell):
 class Conditioner(nn.Cell):
     """(lr, weights...) -> all that encoding and decoding need of the low-resolution images: the conditions, flat.
 
-    weights: the first part of `packed.flatten`, to the constructor nested as `make_weights` gives them, of which only the
-    structure is kept. Flat arguments here and below, because MindSpore 1.7 takes a tuple argument for a constant and
+    weights: the first part of `packed.flatten`, to the constructor nested as `make_weights` gives them, of which only
+    the structure is kept. Flat arguments here and below, because MindSpore 1.7 takes a tuple argument for a constant and
     would compile anew for each.
     """
 

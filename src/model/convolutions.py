@@ -4,13 +4,30 @@
 
 On the CPU a convolution is unfolded into a matrix (each pixel's neighbourhood a column) and multiplied by the weights;
 where few multiplications share one unfolding, the unfolding is what costs time and memory. All of these keep the size
-of the map and pad with zeros; none has a bias. `winograd` has another form.
+of the map and pad with zeros. None has a bias: to add one can take as long as a convolution, while one channel more,
+constantly 1, whose weights are the biases, costs little. `winograd` has another form.
 """
 import numpy as np
 from mindspore import Tensor, ops
 
 # Taps of a 3×3 kernel from the last to the first.
 _REVERSAL = Tensor(np.eye(9, dtype=np.float32)[::-1].copy())
+
+_CENTRE = Tensor(np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]], np.float32))
+
+
+def with_one(x):
+    """Maps (N, I, H, W) after a constant one: (N, 1 + I, H, W)."""
+    return ops.Concat(1)((ops.Ones()((x.shape[0], 1) + x.shape[2:], x.dtype), x))
+
+
+def with_biases(weights, biases):
+    """Weights (..., O, I, k, k) and biases (..., O) -> weights (..., O, 1 + I, k, k) of maps after a constant one.
+
+    k is 1 or 3. The biases are the weights of the kernel's centre.
+    """
+    of_one = ops.Reshape()(biases, biases.shape + (1, 1, 1))
+    return ops.Concat(len(biases.shape))((of_one * _CENTRE if weights.shape[-1] == 3 else of_one, weights))
 
 
 def conv2d(x, weight, group=1):

@@ -23,7 +23,7 @@ def make_weights(net):
 
 
 def _in_one_piece(node):
-    # Some of the flow's are views of larger tensors, with gaps in between: a compiled cell would copy those at every call.
+    # Some of the flow's are views of larger tensors, with gaps: a compiled cell would copy those at every call.
     if isinstance(node, tuple):
         return tuple(_in_one_piece(child) for child in node)
     return Tensor(np.ascontiguousarray(node.asnumpy()))

@@ -7,19 +7,26 @@ A tile of 4×4 outputs depends on 6×6 inputs. Of each tile 36 linear combinatio
 the input channels, are 36 products, of which the outputs are sums: 36 multiplications per tile where the definition has
 144. With all tiles side by side they are 36 matrix products, which also spare unfolding the map.
 
-In one dimension, with inputs d0 … d5, kernel g0, g1, g2 and outputs y0 … y3 there are six products: of the polynomials
-Σ d and Σ g, evaluated at the points 0, 1, ½, −½, ∞ and −1. That of −1 is
+In one dimension, with inputs d0 … d5 and kernel g0, g1, g2, there are six products m, one for each of six points:
 
-    (d1 − d2)/8 − (d3 − d4)/2    times    ⁴⁄₃·(g0 − g1 + g2)
+    point    of the inputs, times 8          of the kernel
+    0        d0 − 5·d2 + 4·d4                8·g0
+    1        4·(d4 + d3) − (d2 + d1)         4/3·(g0 + g1 + g2)
+    ½        4·(d4 − d2) + 2·(d3 − d1)      −4/3·(4·g0 + 2·g1 + g2)
+    −½       4·(d4 − d2) − 2·(d3 − d1)      −4/3·(4·g0 − 2·g1 + g2)
+    ∞        d1 − 5·d3 + 4·d5                2·g2
+    −1       4·(d4 − d3) − (d2 − d1)         4/3·(g0 − g1 + g2)
+
+and the outputs are y_k = Σ point^k·m, k = 0 … 3, where ∞ counts once, in y3, and 0⁰ is 1.
 
 In two dimensions it is the same along rows and columns. In an image enlarged ×2 by repetition, d1 = d2 and d3 = d4, so
 that the product of −1 is zero: 25 products are left, here the `even` ones, which come before the other 11, the `odd`
-ones. All convolutions keep the size of the map and pad with zeros. Tensors of p products have p as first dimension; T is
-the number of tiles, N·⌈H/4⌉·⌈W/4⌉.
+ones. All convolutions keep the size of the map and pad with zeros. Tensors of p products have p as first dimension; T
+is the number of tiles, N·⌈H/4⌉·⌈W/4⌉.
 
-The paper's points are 1, 2, −1, −2. With halves in their place outputs are never multiplied by more than 1, which float16
-needs; all coefficients but the thirds of the kernels' are exact. In float32 a convolution's rounding errors are ten times
-those of the definition, 3·10⁻⁶ of its outputs' standard deviation.
+The paper has 2 and −2 where the halves are here, with which no product is multiplied by more than 1 on its way to an
+output: float16 needs that. Rounding in float32 makes an error of 3·10⁻⁶ of the outputs' standard deviation, ten times
+that of the definition.
 """
 import numpy as np
 from mindspore import Tensor, nn, ops
@@ -34,8 +41,6 @@ _KERNEL = np.array([[8, 0, 0], [4 / 3, 4 / 3, 4 / 3], [-16 / 3, -8 / 3, -4 / 3],
 _OUTPUT = np.array([[1, 1, 1, 1, 0, 1], [0, 1, 1 / 2, -1 / 2, 0, -1], [0, 1, 1 / 4, 1 / 4, 0, 1],
                     [0, 1, 1 / 8, -1 / 8, 1, -1]], np.float32)
 _REPEATED = _INPUT @ np.eye(4, dtype=np.float32)[[0, 1, 1, 2, 2, 3]]  # of d0, d1 = d2, d3 = d4, d5
-
-_CENTRE = Tensor(np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]], np.float32).reshape(1, 1, 3, 3))
 
 _EVEN = [6 * i + j for i in range(5) for j in range(5)]
 _ODD = [product for product in range(36) if product not in _EVEN]
@@ -54,16 +59,6 @@ _INPUTS, _EVEN_INPUTS, _ODD_INPUTS = (Tensor(_in_two_dimensions(_INPUT, part).re
 _REPEATED_INPUTS = Tensor(_in_two_dimensions(_REPEATED, _EVEN).reshape(-1, 1, 4, 4))
 _KERNELS, _EVEN_KERNELS, _ODD_KERNELS = (Tensor(_in_two_dimensions(_KERNEL, part)) for part in (_ALL, _EVEN, _ODD))
 _OUTPUTS, _EVEN_OUTPUTS = (Tensor(_in_two_dimensions(_OUTPUT.T, part).reshape(-1, 1, 4, 4)) for part in (_ALL, _EVEN))
-
-
-def with_biases(kernels, biases):
-    """Kernels (O, I, 3, 3) and biases (O,) -> kernels (O, 1 + I, 3, 3) for `with_one`, which is cheaper than BiasAdd."""
-    return ops.Concat(1)((ops.Reshape()(biases, (-1, 1, 1, 1)) * _CENTRE, kernels))
-
-
-def with_one(x):
-    """Maps (N, I, H, W) after one more, of ones: (N, 1 + I, H, W)."""
-    return ops.Concat(1)((ops.Ones()((x.shape[0], 1) + x.shape[2:], x.dtype), x))
 
 
 def weights(kernels):
@@ -120,11 +115,6 @@ def as_maps(all_products, n, height, width):
     # Not by Transpose, see `_ByProduct`.
     y = ops.Stack(0)(ops.Unstack(1)(y)) if n > 1 else ops.Reshape()(y, (1, -1) + y.shape[2:])
     return y if height % TILE == 0 and width % TILE == 0 else y[:, :, :height, :width]
-
-
-def joined_as_maps(even_products, odd_products, n, height, width):
-    """The outputs of n maps: (25, O, T), (11, O, T) -> (N, O, H, W)."""
-    return as_maps(ops.Concat(0)((even_products, odd_products)), n, height, width)
 
 
 def conv2d(x, weights_of_kernels):
