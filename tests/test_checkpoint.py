@@ -324,3 +324,10 @@ def test_packed_weights_survive_their_names(net):
         for tensor, other in zip(before, after):
             np.testing.assert_array_equal(tensor.asnumpy(), other.asnumpy())
     assert [sizes_of(groups) for groups in weights[2]] == [sizes_of(groups) for groups in again[2]]
+
+
+@pytest.mark.skipif(not hasattr(Tensor, "is_contiguous"), reason="MindSpore 1.7 has no views")
+def test_packed_weights_are_no_views_with_gaps(net):
+    """A compiled cell would copy those at every call."""
+    encoder_and_conditions, flow = flatten(make_weights(net))
+    assert all(tensor.is_contiguous() for tensor in encoder_and_conditions + flow)

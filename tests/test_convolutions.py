@@ -7,7 +7,8 @@ from helpers import MODES, InputGradients, ParameterGradients, Weighted, conv_re
 from mindspore import Parameter, Tensor, context, nn, ops
 
 from src.model import winograd
-from src.model.convolutions import conv2d, nearest_down2, nearest_up2, transposed_conv2d, transposed_weights
+from src.model.convolutions import (conv2d, nearest_down2, nearest_up2, transposed_conv2d, transposed_weights,
+                                    with_biases, with_one)
 
 
 @pytest.fixture(autouse=True, params=sorted(MODES))
@@ -148,6 +149,23 @@ def test_convolution_of_an_enlarged_image(size, c_out, c_in):
     of_enlarged = input_gradient(sens, weights).reshape(2, c_in, size[0], 2, size[1], 2)
     np.testing.assert_allclose(of_x, of_enlarged.sum((3, 5)), atol=1e-4)
     np.testing.assert_allclose(of_weights, weight_gradient(sens, repeat2(x), weights), atol=1e-4)
+
+
+def test_rounding_of_winograds_form():
+    """As many channels as the widest convolution of a dense block has."""
+    x, weights = normal(11, 1, 192, 8, 8), normal(12, 4, 192, 3, 3)
+    expected = conv_reference(x, weights)
+    came = winograd.conv2d(Tensor(x), winograd.weights(Tensor(weights))).asnumpy()
+    assert np.std(came - expected) < 5e-6 * np.std(expected)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_biases_as_weights_of_a_constant_one(kernel):
+    x, weights, biases = normal(13, 2, 3, 4, 5), normal(14, 2, 4, 3, kernel, kernel), normal(15, 2, 4)
+    both = with_biases(Tensor(weights), Tensor(biases)).asnumpy()
+    for k in range(2):
+        came = conv2d(with_one(Tensor(x)), Tensor(both[k])).asnumpy()
+        np.testing.assert_allclose(came, conv_reference(x, weights[k]) + biases[k, :, None, None], atol=1e-4)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ def first_level(trained, converted):
     prefix = "flowUpsamplerNet.layers.1."
     before = {name[len(prefix):]: value for name, value in trained.arrays(4).items() if name.startswith(prefix)}
     after = read_checkpoint(converted).arrays
-    return before, [after[f"flow.0.0.0.{i}"] for i in range(5)], [after[f"flow.0.1.0.{i}"] for i in range(5)]
+    return before, [after[f"flow.0.0.0.{i}"] for i in range(5)], [after[f"flow.0.1.0.{i}"] for i in range(3)]
 
 
 def test_actnorm_and_mixing_weight_are_folded_and_inverted(trained, converted):
@@ -36,15 +36,22 @@ def test_actnorm_and_mixing_weight_are_folded_and_inverted(trained, converted):
     np.testing.assert_allclose(log_abs_det, np.linalg.slogdet(exact)[1], rtol=1e-5, atol=1e-5)
 
 
-def test_scales_of_the_coupling_are_folded(trained, converted):
-    before, _, (first, second, second_bias, _, last_bias) = first_level(trained, converted)
+def test_scales_and_biases_of_the_coupling_are_folded(trained, converted):
+    """The biases are the weights of a first channel, constantly 1, which the second layer passes on."""
+    before, _, (first, second, last) = first_level(trained, converted)
     kept = first.shape[1]
-    np.testing.assert_array_equal(first, before["affine.fAffine.0.weight"][:, :kept])
+    np.testing.assert_array_equal(first[0], 0)
+    np.testing.assert_array_equal(first[1:], before["affine.fAffine.0.weight"][:, :kept])
     scale = np.exp(before["affine.fAffine.0.actnorm.logs"].reshape(1, -1, 1, 1))
-    np.testing.assert_allclose(second, before["affine.fAffine.2.weight"] * scale, rtol=1e-5)
-    np.testing.assert_array_equal(second_bias, before["affine.fAffine.2.actnorm.bias"].reshape(-1))
-    expected = before["affine.fAffine.4.bias"] * np.exp(3 * before["affine.fAffine.4.logs"].reshape(-1))
-    np.testing.assert_allclose(last_bias, expected + np.tile([0, 2], len(expected) // 2), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(second[0, :, 0, 0], np.eye(len(second))[0])
+    np.testing.assert_allclose(second[1:, 1:], before["affine.fAffine.2.weight"] * scale, rtol=1e-5)
+    np.testing.assert_array_equal(second[1:, 0, 0, 0], before["affine.fAffine.2.actnorm.bias"].reshape(-1))
+    out_scale = np.exp(3 * before["affine.fAffine.4.logs"].reshape(-1, 1, 1, 1))
+    scale = np.exp(before["affine.fAffine.2.actnorm.logs"].reshape(1, -1, 1, 1)) * out_scale
+    np.testing.assert_allclose(last[:, 1:], before["affine.fAffine.4.weight"] * scale, rtol=1e-5)
+    expected = np.zeros_like(last[:, 0])
+    expected[:, 1, 1] = before["affine.fAffine.4.bias"] * out_scale[:, 0, 0, 0] + np.tile([0, 2], len(last) // 2)
+    np.testing.assert_allclose(last[:, 0], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_it_knows_where_it_comes_from(trained, converted):

@@ -17,16 +17,7 @@ from src.model_utils.util import pynative_mode
 def make_weights(net):
     """(weights of the encoder, weights of the conditions, weights of the flow) of an SRFlowNet."""
     with pynative_mode():  # to compile this would take far longer than to do it
-        encoder = net.RRDB.weights()
-        features, flow = net.flowUpsamplerNet.weights()
-    return encoder, features, _in_one_piece(flow)
-
-
-def _in_one_piece(node):
-    # Some of the flow's are views of larger tensors, with gaps: a compiled cell would copy those at every call.
-    if isinstance(node, tuple):
-        return tuple(_in_one_piece(child) for child in node)
-    return Tensor(np.ascontiguousarray(node.asnumpy()))
+        return (net.RRDB.weights(),) + net.flowUpsamplerNet.weights()
 
 
 def halved(weights):
