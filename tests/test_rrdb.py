@@ -87,7 +87,7 @@ class DenseBlocks(nn.Cell):
         return self.second(self.first(x, first), second)
 
 
-@pytest.mark.parametrize("nf, gc", [(3, 2), (2, 4), (4, 4)])
+@pytest.mark.parametrize("nf, gc", [(3, 2), (6, 4), (2, 4), (4, 4)])
 def test_dense_blocks_formula(nf, gc):
     blocks, x = randomise(DenseBlocks(nf, gc), seed=1), normal(5, 2, nf, 4, 5)
     reference = Reference(arrays(blocks), 0, ())

@@ -143,8 +143,8 @@ class FlowLevel(FlowCell):
         by_step = (n, self.group, self.coupling_channels, height, width)
         shift, scale = ops.Reshape()(shift, by_step), ops.Reshape()(scale, by_step)
         log_scale = ops.ReduceSum()(ops.Log()(scale), (2, 3, 4))
-        hidden = ops.Reshape()(_first(tiles, affine_first, shape), (n, self.group, -1, height, width))
-        hidden = ops.Concat(2)((ops.Ones()((n, self.group, 1, height, width), hidden.dtype), hidden))
+        hidden = with_one(ops.Reshape()(_first(tiles, affine_first, shape), (n * self.group, -1, height, width)))
+        hidden = ops.Reshape()(hidden, (n, self.group, -1, height, width))
         conditions = ()
         for features in zip(slices(shift, 1), slices(scale, 1), slices(log_scale, 1), slices(hidden, 1)):
             conditions = conditions + (features,)

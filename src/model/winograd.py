@@ -117,12 +117,6 @@ def as_maps(all_products, n, height, width):
     return y if height % TILE == 0 and width % TILE == 0 else y[:, :, :height, :width]
 
 
-def conv2d(x, weights_of_kernels):
-    """The convolution of x (N, I, H, W) by `weights` of its kernels, (36, O, I): (N, O, H, W)."""
-    n, _, height, width = x.shape
-    return as_maps(products(tiles(x), weights_of_kernels), n, height, width)
-
-
 def enlarged_conv2d(x, weights_of_kernels):
     """The convolution of `nearest_up2(x)`, x (N, I, h, w), by `even_weights` of its kernels: (N, O, 2h, 2w)."""
     n, _, height, width = x.shape
