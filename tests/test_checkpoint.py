@@ -12,7 +12,7 @@ from helpers import arrays
 from mindspore import Tensor, nn
 
 from src.model.SRFlow import build_network, require_usable
-from src.model.packed import flatten, from_arrays, make_weights, sizes_of, to_arrays
+from src.model.packed import from_arrays, leaves, make_weights, sizes_of, to_arrays
 from src.model_utils.checkpoint import (INFERENCE, TRAINING, Checkpoint, CheckpointError, load_parameters,
                                         parameter_arrays, read_checkpoint, write_checkpoint)
 from src.model_utils.options import options_from_dict
@@ -319,15 +319,14 @@ def test_a_singular_mixing_weight_is_named():
 def test_packed_weights_survive_their_names(net):
     weights = make_weights(net)
     again = from_arrays(to_arrays(weights))
-    for before, after in zip(flatten(weights), flatten(again)):
-        assert len(before) == len(after) > 0
-        for tensor, other in zip(before, after):
-            np.testing.assert_array_equal(tensor.asnumpy(), other.asnumpy())
+    before, after = leaves(weights), leaves(again)
+    assert len(before) == len(after) > 0
+    for tensor, other in zip(before, after):
+        np.testing.assert_array_equal(tensor.asnumpy(), other.asnumpy())
     assert [sizes_of(groups) for groups in weights[2]] == [sizes_of(groups) for groups in again[2]]
 
 
 @pytest.mark.skipif(not hasattr(Tensor, "is_contiguous"), reason="MindSpore 1.7 has no views")
 def test_packed_weights_are_no_views_with_gaps(net):
     """A compiled cell would copy those at every call."""
-    encoder_and_conditions, flow = flatten(make_weights(net))
-    assert all(tensor.is_contiguous() for tensor in encoder_and_conditions + flow)
+    assert all(tensor.is_contiguous() for tensor in leaves(make_weights(net)))

@@ -172,17 +172,36 @@ class RRDBNet(nn.Cell):
         own: one (N, nf, ·, ·) per level, level 1 (s/2·h, s/2·w) first, level L (h/2, w/2) last.
         stacked: (N, len(blocks)·nf, h, w), the same for all levels. All in the weights' type.
         """
-        last, block_outputs = self._trunk(lr, weights)
-        own = (last, mean_down2(last))
-        fea = last
-        for weight, bias in weights[1]:
+        (first, trunk), upconvs, dense_blocks = weights
+        fea, block_outputs = self._blocks(self.head(lr, first), dense_blocks)
+        return self.tail(fea, block_outputs, trunk, upconvs)
+
+    def head(self, lr, first):
+        """What comes before the blocks of the trunk; first: the convolution's weight and bias."""
+        return _biased_conv2d(ops.Cast()(lr, first[0].dtype), first)
+
+    def block(self, fea, dense_blocks):
+        """One block of the trunk; dense_blocks: the weights of its three.
+
+        Blocks differ by their weights only, which they are given: the first computes for all, and the compiler reads it
+        once.
+        """
+        return self.RRDB_trunk[0](fea, dense_blocks)
+
+    def tail(self, fea, block_outputs, trunk, upconvs):
+        """What comes after the blocks: construct's result. fea: the last one's output, block_outputs: of `blocks`."""
+        fea = _trunk_end(fea, trunk)
+        own = (fea, mean_down2(fea))
+        for weight, bias in upconvs:
             fea = _lrelu(ops.BiasAdd()(winograd.enlarged_conv2d(fea, weight), bias))
             own = (fea,) + own
         return own, ops.Concat(1)(block_outputs)
 
     def image(self, lr):
         """The super-resolved image that L1 pre-training compares: (N, 3, h, w) -> float32 (N, 3, s·h, s·w)."""
-        fea, _ = self._trunk(lr, self.weights())
+        (first, trunk), _, dense_blocks = self.weights()
+        fea, _ = self._blocks(self.head(lr, first), dense_blocks)
+        fea = _trunk_end(fea, trunk)
         for upconv in self._upconvs:
             fea = _lrelu(upconv(nearest_up2(fea)))
         return ops.Cast()(self.conv_last(_lrelu(self.HRconv(fea))), mstype.float32)
@@ -192,18 +211,18 @@ class RRDBNet(nn.Cell):
         cells = self._upconvs[self.flow_upconvs:] + (self.HRconv, self.conv_last)
         return [p for cell in cells for p in cell.get_parameters()]
 
-    def _trunk(self, lr, weights):
-        (first, trunk), _, dense_blocks = weights
-        fea = _biased_conv2d(ops.Cast()(lr, first[0].dtype), first)
+    def _blocks(self, fea, dense_blocks):
         block_outputs = ()
-        # Blocks differ by their weights only, which they are given: the first computes for all, and the compiler reads
-        # it once.
         for i in range(len(self.RRDB_trunk)):
-            fea = self.RRDB_trunk[0](fea, dense_blocks[3 * i:3 * i + 3])
+            fea = self.block(fea, dense_blocks[3 * i:3 * i + 3])
             if i in self.blocks:
                 block_outputs = block_outputs + (fea,)
-        # SRFlow adds the last block's output here, ESRGAN the first convolution's.
-        return fea + _biased_conv2d(fea, trunk), block_outputs
+        return fea, block_outputs
+
+
+def _trunk_end(fea, trunk):
+    # SRFlow adds the last block's output here, ESRGAN the first convolution's.
+    return fea + _biased_conv2d(fea, trunk)
 
 
 def _biased_conv2d(x, values):

@@ -10,7 +10,7 @@ import numpy as np
 from mindspore import Tensor
 
 from src.model.SRFlowNet import Conditioner, Decoder, Encoder, SRFlowNet
-from src.model.packed import flatten, from_arrays, halved, make_weights
+from src.model.packed import from_arrays, halved, leaves, make_weights
 from src.model_utils.checkpoint import INFERENCE, CheckpointError, load_parameters
 from src.model_utils.network_names import IMAGE_ONLY
 from src.model_utils.options import OptionsError, differences, load_options
@@ -82,7 +82,7 @@ class SRFlow:
         self._use(make_weights(self.net))
 
     def _use(self, weights):
-        self._feature_weights, self._flow_weights = flatten(weights)
+        self._weights, self._flow_weights = weights, leaves(weights[2])
         self._last_lr, self._conditions = None, None
 
     def sample(self, lr, heat=0.9, n=1, seed=None, batch=1, tile=None, with_latents=False):
@@ -199,17 +199,18 @@ class SRFlow:
         """What the flow needs of the images. The last images' is kept, so that all that is done with them, one call
         after the other, computes it once."""
         if self._last_lr is None or not np.array_equal(self._last_lr, lr):
-            self._conditions = self._conditioner(Tensor(lr), *self._feature_weights)
+            self._conditions = self._conditioner(Tensor(lr), self._weights)
             self._last_lr = lr.copy()
         return self._conditions
 
     def _decode(self, conditions, latents):
         inputs = [Tensor(np.ascontiguousarray(latent, np.float32)) for latent in latents]
-        inputs += list(self._flow_weights) + list(conditions)
+        inputs += self._flow_weights + list(conditions)
         images = self._decoder(*inputs).asnumpy()
         if not np.isfinite(images).all():
             with pynative_mode():
-                level = self._decoder.first_not_finite(inputs)
+                at = self._decoder.n_latents
+                level = self.net.flowUpsamplerNet.first_not_finite(inputs[:at], self._decoder.cond(tuple(inputs), at))
             share = 100 * np.mean(~np.isfinite(images).all(axis=1))
             warnings.warn(f"decoding is not finite from level {level} of {self.net.flowUpsamplerNet.n_levels} on, in "
                           f"{share:.3g} % of the pixels; nothing is clamped. A lower heat or another checkpoint may "

@@ -28,14 +28,9 @@ def halved(weights):
             tuple((mixings, in_type((couplings,), mstype.float16)[0], splits) for mixings, couplings, splits in flow)
 
 
-def flatten(weights):
-    """The tensors of (encoder, conditions, flow) in order: [those of encoder and conditions], [those of the flow]."""
-    encoder, features, flow = weights
-    return _leaves(encoder) + _leaves(features), _leaves(flow)
-
-
-def _leaves(node):
-    return [leaf for child in node for leaf in _leaves(child)] if isinstance(node, tuple) else [node]
+def leaves(nested):
+    """Host side: the tensors of nested tuples, in order, as a list."""
+    return [leaf for child in nested for leaf in leaves(child)] if isinstance(nested, tuple) else [nested]
 
 
 def sizes_of(groups):
