@@ -17,7 +17,7 @@ from src.model.FlowStep import FlowStep
 from src.model.FlowUpsamplerNet import FlowUpsamplerNet
 from src.model.InvertibleConv1x1 import InvertibleConv1x1, mixing_weights
 from src.model.slogdet import SLogDet
-from src.model.stacks import ParameterStacks
+from src.model.stacks import ParameterStacks, unstack
 from src.model.Split import Split2d
 from src.model.SRFlowNet import NegativeLogLikelihood, SRFlowNet, initialise_actnorms
 from src.model.convolutions import conv2d
@@ -55,7 +55,7 @@ class Mixing(nn.Cell):
 
     def cond(self):
         weights, biases, logs = self.stacks[0]()
-        return mixing_weights(weights, biases, logs, self.slogdet)[0]
+        return unstack(mixing_weights(weights, biases, logs, self.slogdet))[0]
 
     def construct(self, x):
         return self.layer(x, self.cond())
@@ -74,7 +74,7 @@ class TransitionStep(nn.Cell):
 
     def cond(self):
         weights, biases, logs = self.stacks[0]()
-        return mixing_weights(weights, biases, logs, self.slogdet)[0], ()
+        return unstack(mixing_weights(weights, biases, logs, self.slogdet))[0], ()
 
     def construct(self, x):
         return self.layer(x, self.cond())
@@ -101,7 +101,7 @@ class Step(nn.Cell):
     def cond(self):
         feature_weights, (mixings, couplings, _) = self.weights()
         conditions = self.conditions(self.own, self.stacked, feature_weights)
-        return mixings[0], (conditions[0], couplings[0])
+        return unstack(mixings)[0], (conditions[0], unstack(couplings)[0])
 
     def construct(self, x):
         return self.layer(x, self.cond())
@@ -505,7 +505,7 @@ def test_mixing_formula():
 def test_mixing_weights_of_several_steps():
     """Each step has its own, in float64 NumPy; the inverse mixing undoes it."""
     weights, biases, logs = normal(51, 3, 4, 4), normal(52, 3, 1, 4, 1, 1), 0.3 * normal(53, 3, 1, 4, 1, 1)
-    conds = mixing_weights(Tensor(weights), Tensor(biases), Tensor(logs), SLogDet())
+    conds = unstack(mixing_weights(Tensor(weights), Tensor(biases), Tensor(logs), SLogDet()))
     assert len(conds) == 3
     for weight, bias, log, cond in zip(weights.astype(np.float64), biases, logs, conds):
         matrix, shift, inverse, negative_bias, log_abs_det = (value.asnumpy() for value in cond)
@@ -560,12 +560,11 @@ def test_conditions_of_a_level(doublings, size, own_size):
     assert len(conditions) == 2
     p = float64_arrays(function)
     for i, condition in enumerate(conditions):
-        shift, scale, log_scale, hidden = (value.asnumpy() for value in condition)
+        shift, scale, hidden = (value.asnumpy() for value in condition)
         prefix = "layers.{}.affine.".format(2 + i)
         expected_shift, expected_scale = coupling_net_reference(p, prefix + "fFeatures", features)
         np.testing.assert_allclose(shift, expected_shift, atol=2e-5)
         np.testing.assert_allclose(scale, expected_scale, atol=2e-5)
-        np.testing.assert_allclose(log_scale, np.log(expected_scale).sum((1, 2, 3)), rtol=5e-5)
         expected_hidden = conv_reference(features, p[prefix + "fAffine.0.weight"][:, 2:])
         np.testing.assert_allclose(hidden[:, 1:], expected_hidden + p[prefix + "fAffine.0.actnorm.bias"], atol=2e-5)
         np.testing.assert_allclose(hidden[:, 0], 1, atol=1e-6)
@@ -654,23 +653,23 @@ def test_actnorms_are_initialised_layer_after_layer():
     conditions = flow.conditions((own, stacked), feature_weights)
     resized = [np.repeat(np.repeat(stacked.asnumpy(), 2, 2), 2, 3), stacked.asnumpy(), stacked.asnumpy()[:, :, ::2, ::2]]
     x, layers, checked = Tensor(hr), list(flow.layers), 0
-    for level, (mixings, couplings, splits) in enumerate(flow_weights):
+    for level, (mixings, couplings, split) in enumerate(flow_weights):
         features = Tensor(np.concatenate([own[level].asnumpy(), resized[level]], 1))
         x, _ = layers.pop(0)(x)
-        conds = [()] + list(zip(conditions[level], couplings))  # one transition step
-        for mixing, coupling in zip(mixings, conds):
+        conds = [()] + list(zip(conditions[level], unstack(couplings)))  # one transition step
+        for mixing, coupling in zip(unstack(mixings), conds):
             step = layers.pop(0)
             normalised = step.actnorm(x)
             assert_normalised(normalised)
             checked += 1
             if coupling:
-                shift, scale, _, _ = coupling[0]
+                shift, scale, _ = coupling[0]
                 z1 = ((step.invconv.mix(normalised) + shift) * scale)[:, :step.affine.kept]
                 assert_normalises(step.affine.fFeatures, features)
                 assert_normalises(step.affine.fAffine, ops.Concat(1)((z1, features)))
                 checked += 4
             x, _ = step(x, (mixing, coupling))
-        for split in splits:
+        if split:
             x = layers.pop(0)(x, split)[0][:, :flow.kept[level]]
     assert not layers and checked == 3 * (2 + 4)
 

@@ -19,6 +19,7 @@ from src.model.convolutions import nearest_down2, nearest_up2
 from src.model.SRFlow import SRFlow
 from src.model.SRFlowNet import NegativeLogLikelihood, initialise_actnorms
 from src.model.packed import make_weights
+from src.model.stacks import unstack
 from src.model_utils.train_step import Adam, TrainStep
 
 SEEDS = {"seeded_4x": 11, "seeded_8x": 12}
@@ -229,7 +230,7 @@ def test_twenty_steps_of_training(training):
 
 def test_packed_mixing_weights_are_exact_inverses(tiny):
     flow = make_weights(tiny.model.net)[2]
-    mixings = [mixing for level_mixings, _, _ in flow for mixing in level_mixings]
+    mixings = [mixing for level_mixings, _, _ in flow for mixing in unstack(level_mixings)]
     assert len(mixings) == 12
     for matrix, _, inverse, _, log_abs_det in mixings:
         matrix, inverse = (kernel.asnumpy()[:, :, 0, 0].astype(np.float64) for kernel in (matrix, inverse))

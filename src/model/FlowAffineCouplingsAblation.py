@@ -5,10 +5,9 @@ import mindspore.common.dtype as mstype
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from src.model.Flow import LOGSCALE_FACTOR, Conv2dZeros, Cut, FlowCell, even_odd, sum_per_image
+from src.model.Flow import LOGSCALE_FACTOR, Conv2dZeros, Cut, FlowCell, Reciprocal, even_odd, sum_per_image
 from src.model.FlowActNorms import ActNorm
 from src.model.convolutions import conv2d, transposed_conv2d, transposed_weights, with_biases
-from src.model.stacks import unstack
 
 
 class NormalisedConv2d(nn.Cell):
@@ -91,8 +90,8 @@ class CondAffineSeparatedAndCond(FlowCell):
                z  ← z/scale_ft − shift_ft
 
     cond = (features, weights), by `FlowLevel` for all its steps together.
-    features = (shift_ft (N, C, H, W), scale_ft (N, C, H, W), Σ log scale_ft (N,), hidden_ft (N, 1 + hidden, H, W)): all
-    that the image contributes; hidden_ft is the features' part of fAffine's first layer, which is affine:
+    features = (shift_ft (N, C, H, W), scale_ft (N, C, H, W), hidden_ft (N, 1 + hidden, H, W)): all that the image
+    contributes; hidden_ft is the features' part of fAffine's first layer, which is affine:
     w ∗ (z1, ft) + b = w_z ∗ z1 + (w_ft ∗ ft + b); before its channels it has one that is constantly 1. weights, by
     `affine_weights`: the rest of fAffine.
     """
@@ -101,23 +100,24 @@ class CondAffineSeparatedAndCond(FlowCell):
         super().__init__()
         self.kept = channels // 2
         self.out = 2 * (channels - self.kept)
-        self.halves = Cut(self.kept)
+        self.halves, self.reciprocal = Cut(self.kept), Reciprocal()
         self.eps = eps
         self.fAffine = CouplingNet(self.kept + feature_channels, hidden, self.out)
         self.fFeatures = CouplingNet(feature_channels, hidden, 2 * channels)
 
     def construct(self, x, cond):
-        (shift_ft, scale_ft, log_scale_ft, hidden_ft), weights = cond
+        (shift_ft, scale_ft, hidden_ft), weights = cond
         z1, z2 = self.halves((x + shift_ft) * scale_ft)
         shift, scale = self._affine(z1, hidden_ft, weights)
-        return ops.Concat(1)((z1, (z2 + shift) * scale)), log_scale_ft + sum_per_image(ops.Log()(scale))
+        return ops.Concat(1)((z1, (z2 + shift) * scale)), _sum_of_logs(scale_ft, scale)
 
     def inverse(self, z, cond):
-        (shift_ft, scale_ft, log_scale_ft, hidden_ft), weights = cond
+        (shift_ft, scale_ft, hidden_ft), weights = cond
         z1, z2 = self.halves(z)
         shift, scale = self._affine(z1, hidden_ft, weights)
-        x = ops.Concat(1)((z1, z2 / scale - shift)) / scale_ft - shift_ft
-        return x, -log_scale_ft - sum_per_image(ops.Log()(scale))
+        z = ops.Concat(1)((z1, z2 * self.reciprocal(scale) - shift))
+        x = z * self.reciprocal(scale_ft) - shift_ft
+        return x, -_sum_of_logs(scale_ft, scale)
 
     def initialise(self, x, features):
         """Host side: sets the ActNorms inside for this batch, fFeatures' first; returns the coupling's output."""
@@ -138,8 +138,12 @@ class CondAffineSeparatedAndCond(FlowCell):
         return shift_scale(ops.Cast()(h, mstype.float32), self.eps)
 
 
+def _sum_of_logs(scale_ft, scale):
+    return sum_per_image(ops.Log()(scale_ft)) + sum_per_image(ops.Log()(scale))
+
+
 def affine_weights(first, second, second_bias, last, last_bias):
-    """`weights` of K couplings, a tuple of K, from their folded fAffine; first: its part for z1 alone.
+    """`weights` of K couplings, stacked, from their folded fAffine; first: its part for z1 alone.
 
     A first channel, to which the condition's constant 1 is passed on, has the biases of the next layer as weights.
     """
@@ -147,8 +151,8 @@ def affine_weights(first, second, second_bias, last, last_bias):
     first = ops.Reshape()(first, (count, hidden) + first.shape[1:])
     nothing = ops.Zeros()((count, 1) + first.shape[2:], dtype)
     one_of_one = ops.Concat(2)((ops.Ones()((count, 1, 1, 1, 1), dtype), ops.Zeros()((count, 1, hidden, 1, 1), dtype)))
-    return unstack((ops.Concat(1)((nothing, first)), ops.Concat(1)((one_of_one, with_biases(second, second_bias))),
-                    last_weights(with_biases(last, last_bias))))
+    return (ops.Concat(1)((nothing, first)), ops.Concat(1)((one_of_one, with_biases(second, second_bias))),
+            last_weights(with_biases(last, last_bias)))
 
 
 def last_weights(weights):

@@ -40,7 +40,7 @@ class FlowLevel(FlowCell):
         self.doublings = doublings
         self.enlargements = max(doublings - 1, 0)
         self.coupling_channels, self.coupling_kept, self.eps = channels, channels // 2, eps
-        self.K, self.n_transitions = K, n_transitions
+        self.K, self.n_transitions, self.splits = K, n_transitions, split
         self.group = math.gcd(K, 4 ** max(2 - doublings, 0))
         self.half = False
         self.slogdet = SLogDet()
@@ -84,20 +84,20 @@ class FlowLevel(FlowCell):
         """(What `conditions` needs of the parameters, what construct and inverse need of them).
 
         The former: for each group of steps three members, fFeatures' first layers, fAffine's, the rest of fFeatures.
-        The latter: (mixings, couplings, splits), of S steps the conds of their 1×1 convolutions, of K couplings the
-        `affine_weights`, and the split's cond where there is one.
+        The latter: (mixings, couplings, split), the `mixing_weights` of all steps, the `affine_weights` of the K
+        couplings, and the split's cond or ().
         """
         affine_first, affine_bias, second, second_bias, last, last_bias = fold(self._affine_nets[0]())
         of_z1, of_features = self.cut_kept(affine_first)
         couplings = affine_weights(of_z1, second, second_bias, last, last_bias)
         features = self._features_weights(of_features, affine_bias)
         if self.half:
-            features, couplings = in_type((features, couplings), mstype.float16)
-        splits = ()
+            features, (couplings,) = in_type((features, (couplings,)), mstype.float16)
+        split = ()
         for weights in self._split_weights:
-            splits = splits + (weights(),)
+            split = weights()
         matrices, biases, logs = self._mixings[0]()
-        return features, (mixing_weights(matrices, biases, logs, self.slogdet), couplings, splits)
+        return features, (mixing_weights(matrices, biases, logs, self.slogdet), couplings, split)
 
     def _features_weights(self, affine_first, affine_bias):
         first, first_bias, second, second_bias, last, last_bias = fold(self._feature_nets[0]())
@@ -125,7 +125,7 @@ class FlowLevel(FlowCell):
         """Of each coupling the `features` that its cond takes: a tuple of K.
 
         own (N, own_channels, H, W), stacked (N, stacked_channels, h, w), the low resolution's size; both in the
-        weights' type. What enters the log-det is float32 again.
+        weights' type. Shifts and scales are float32 again.
         """
         tiles = self._tiles(own, stacked)
         conditions = ()
@@ -142,11 +142,10 @@ class FlowLevel(FlowCell):
         shift, scale = shift_scale(ops.Cast()(h, mstype.float32), self.eps)
         by_step = (n, self.group, self.coupling_channels, height, width)
         shift, scale = ops.Reshape()(shift, by_step), ops.Reshape()(scale, by_step)
-        log_scale = ops.ReduceSum()(ops.Log()(scale), (2, 3, 4))
         hidden = with_one(ops.Reshape()(_first(tiles, affine_first, shape), (n * self.group, -1, height, width)))
         hidden = ops.Reshape()(hidden, (n, self.group, -1, height, width))
         conditions = ()
-        for features in zip(slices(shift, 1), slices(scale, 1), slices(log_scale, 1), slices(hidden, 1)):
+        for features in zip(slices(shift, 1), slices(scale, 1), slices(hidden, 1)):
             conditions = conditions + (features,)
         return conditions
 
@@ -163,27 +162,28 @@ class FlowLevel(FlowCell):
         return (winograd.tiles(ops.Concat(1)((own, stacked))),)
 
     def construct(self, x, cond):
-        (mixings, couplings, splits), conditions = cond
+        (mixings, couplings, split), conditions = cond
+        mixings = unstack(mixings)
         z, logdet = self._kinds[0](x)
         for mixing in mixings[:self.n_transitions]:
             z, term = self._kinds[1](z, (mixing, ()))
             logdet = logdet + term
-        for mixing, coupling, features in zip(mixings[self.n_transitions:], couplings, conditions):
+        for mixing, coupling, features in zip(mixings[self.n_transitions:], unstack(couplings), conditions):
             z, term = self._kinds[2](z, (mixing, (features, coupling)))
             logdet = logdet + term
-        for split in splits:
+        if self.splits:
             z, term = self._kinds[3](z, split)
             logdet = logdet + term
         return z, logdet
 
     def inverse(self, z, cond):
-        (mixings, couplings, splits), conditions = cond
+        (mixings, couplings, split), conditions = cond
         logdet = per_image(0.0, z.shape[0])
-        for split in splits:
+        if self.splits:
             z, term = self._inverses[3](z, split)
             logdet = logdet + term
-        mixings = mixings[::-1]
-        for mixing, coupling, features in zip(mixings[:self.K], couplings[::-1], conditions[::-1]):
+        mixings = unstack(mixings)[::-1]
+        for mixing, coupling, features in zip(mixings[:self.K], unstack(couplings)[::-1], conditions[::-1]):
             z, term = self._inverses[2](z, (mixing, (features, coupling)))
             logdet = logdet + term
         for mixing in mixings[self.K:]:

@@ -7,7 +7,6 @@ from mindspore import Parameter, Tensor, ops
 from src.model.Flow import FlowCell, per_image
 from src.model.convolutions import conv2d
 from src.model.slogdet import matrix_inverse
-from src.model.stacks import unstack
 
 
 class InvertibleConv1x1(FlowCell):
@@ -45,7 +44,7 @@ def _affine(x, matrix, shift):
 
 
 def mixing_weights(weights, biases, logs, slogdet):
-    """The conds of S steps: a tuple of S. weights (S, C, C), biases and logs (S, 1, C, 1, 1) of their ActNorms."""
+    """The conds of S steps, stacked. weights (S, C, C), biases and logs (S, 1, C, 1, 1) of their ActNorms."""
     count, channels = weights.shape[:2]
     matrices = weights * ops.Exp()(ops.Reshape()(logs, (count, 1, channels)))
     shifts = ops.Reshape()(ops.BatchMatMul()(matrices, ops.Reshape()(biases, (count, channels, 1))),
@@ -54,6 +53,5 @@ def mixing_weights(weights, biases, logs, slogdet):
     _, log_abs_dets = slogdet(weights)
     log_abs_dets = log_abs_dets + ops.ReduceSum()(logs, (1, 2, 3, 4))
     as_kernels = (count, channels, channels, 1, 1)
-    return unstack((ops.Reshape()(matrices, as_kernels), shifts, ops.Reshape()(inverses, as_kernels),
-                    -ops.Reshape()(biases, (count, channels)),
-                    log_abs_dets))
+    return (ops.Reshape()(matrices, as_kernels), shifts, ops.Reshape()(inverses, as_kernels),
+            -ops.Reshape()(biases, (count, channels)), log_abs_dets)

@@ -15,9 +15,17 @@ from src.model.stacks import ParameterStacks, as_tensor, unstack
 RESIDUAL_SCALE = 0.2
 
 
+SLOPE = 0.2
+
+
 def _lrelu(x):
-    """LeakyReLU of slope 0.2; by ReLU, because the gradient of a maximum takes three times as long."""
-    return 0.2 * x + 0.8 * ops.ReLU()(x)
+    """LeakyReLU of slope 0.2."""
+    return SLOPE * _lrelu_over_slope(x)
+
+
+def _lrelu_over_slope(x):
+    """LeakyReLU divided by its slope; by ReLU, because the gradient of a maximum takes three times as long."""
+    return x + (1 / SLOPE - 1) * ops.ReLU()(x)
 
 
 def mean_down2(x):
@@ -79,9 +87,9 @@ class ResidualDenseBlock(nn.Cell):
         n, _, height, width = x.shape
         tiles = winograd.tiles(with_one(x))
         for weight in weights[:-1]:
-            output = _lrelu(winograd.as_maps(winograd.products(tiles, weight), n, height, width))
-            tiles = ops.Concat(1)((tiles, winograd.tiles(output)))
-        return winograd.as_maps(winograd.products(tiles, weights[-1]), n, height, width) * RESIDUAL_SCALE + x
+            output = _lrelu_over_slope(winograd.as_maps(winograd.products(tiles, weight), n, height, width))
+            tiles = ops.Concat(1)((tiles, winograd.tiles(output, SLOPE)))
+        return winograd.as_maps(winograd.products(tiles, weights[-1]), n, height, width, RESIDUAL_SCALE) + x
 
 
 def dense_block_weights(values):

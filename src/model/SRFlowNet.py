@@ -179,8 +179,8 @@ class _Tail(nn.Cell):
         features = self.methods[0](outputs[0], outputs[1:], trunk, upconvs)
         flat = ()
         for level in self.methods[1](features, nest(tensors, self.features_at, self.feature_sizes)):
-            for shift, scale, log_scale, hidden in level:
-                flat = flat + (shift, scale, log_scale, ops.Cast()(hidden, mstype.float32))
+            for shift, scale, hidden in level:
+                flat = flat + (shift, scale, ops.Cast()(hidden, mstype.float32))
         return flat
 
 
@@ -194,23 +194,13 @@ class _PackedFlow(nn.Cell):
         super().__init__()
         flow = net.flowUpsamplerNet
         self.methods = (flow.construct, flow.inverse)
-        self.K, self.n_latents = flow.K, flow.split_levels + 1
-        self.sizes = tuple(sizes_of(groups) for groups in weights[2])
-        self.counts = tuple(sum(sum(group) for group in sizes) for sizes in self.sizes)
+        self.n_latents = flow.split_levels + 1
+        self.sizes, self.n_weights = sizes_of(weights[2]), len(leaves(weights[2]))
+        self.condition_sizes = ((3,) * flow.K,) * flow.n_levels
 
     def cond(self, tensors, at):
-        """From `at` on: the tensors of the flow's weights, then what `Conditioner` returned, four for a coupling."""
-        weights, conditions = (), ()
-        for level, level_sizes in enumerate(self.sizes):
-            weights = weights + (nest(tensors, at, level_sizes),)
-            at += self.counts[level]
-        for _ in self.sizes:
-            level_conditions = ()
-            for _ in range(self.K):
-                level_conditions = level_conditions + (tensors[at:at + 4],)
-                at += 4
-            conditions = conditions + (level_conditions,)
-        return weights, conditions
+        """From `at` on: the tensors of the flow's weights, then what `Conditioner` returned."""
+        return nest(tensors, at, self.sizes), nest(tensors, at + self.n_weights, self.condition_sizes)
 
 
 class Encoder(_PackedFlow):

@@ -4,7 +4,7 @@
 
 ActNorms folded into their neighbours, 1×1 weights inverted, convolutions grouped: in training the modules' methods
 `weights` compute this in every step, for inference `make_weights` does it once. The result is
-nested tuples: groups of members of tensors; for the flow, one such for each level.
+nested tuples: groups of members of tensors.
 """
 import mindspore.common.dtype as mstype
 import numpy as np
@@ -25,7 +25,7 @@ def halved(weights):
     encoder, features, flow = weights
     with pynative_mode():
         return in_type(encoder, mstype.float16), in_type(features, mstype.float16), \
-            tuple((mixings, in_type((couplings,), mstype.float16)[0], splits) for mixings, couplings, splits in flow)
+            tuple((mixings, in_type(((couplings,),), mstype.float16)[0][0], split) for mixings, couplings, split in flow)
 
 
 def leaves(nested):
@@ -51,11 +51,9 @@ def nest(tensors, at, sizes):
 
 
 def to_arrays(weights):
-    """What `make_weights` gave as float32 arrays by name: for example `flow.0.1.3.2`, level, group, member, tensor."""
-    encoder, features, flow = weights
+    """What `make_weights` gave as float32 arrays by name: for example `flow.0.1.2`, group, member, tensor."""
     arrays = {}
-    for section, groups in [("encoder", encoder), ("features", features)] + \
-            [(f"flow.{level}", groups) for level, groups in enumerate(flow)]:
+    for section, groups in zip(("encoder", "features", "flow"), weights):
         for g, group in enumerate(groups):
             for m, member in enumerate(group):
                 arrays.update({f"{section}.{g}.{m}.{i}": tensor.asnumpy() for i, tensor in enumerate(member)})
@@ -71,7 +69,7 @@ def from_arrays(arrays):
         for key in path:
             node = node.setdefault(key, {})
         node[last] = Tensor(np.ascontiguousarray(value))
-    flow = tuple(groups + ((),) * (3 - len(groups)) for groups in _as_tuples(tree["flow"]))  # a level without split
+    flow = tuple(level + ((),) * (3 - len(level)) for level in _as_tuples(tree["flow"]))  # one without split
     return _as_tuples(tree["encoder"]), _as_tuples(tree["features"]), flow
 
 

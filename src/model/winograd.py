@@ -54,11 +54,12 @@ def _in_two_dimensions(matrix, products):
 
 # Of each product: the coefficients of its inputs (p, 1, 6, 6) or (25, 1, 4, 4), its kernel (p, 9), its outputs
 # (p, 1, 4, 4).
-_INPUTS, _EVEN_INPUTS, _ODD_INPUTS = (Tensor(_in_two_dimensions(_INPUT, part).reshape(-1, 1, 6, 6))
-                                      for part in (_ALL, _EVEN, _ODD))
+_EVEN_INPUTS, _ODD_INPUTS = (Tensor(_in_two_dimensions(_INPUT, part).reshape(-1, 1, 6, 6)) for part in (_EVEN, _ODD))
 _REPEATED_INPUTS = Tensor(_in_two_dimensions(_REPEATED, _EVEN).reshape(-1, 1, 4, 4))
 _KERNELS, _EVEN_KERNELS, _ODD_KERNELS = (Tensor(_in_two_dimensions(_KERNEL, part)) for part in (_ALL, _EVEN, _ODD))
-_OUTPUTS, _EVEN_OUTPUTS = (Tensor(_in_two_dimensions(_OUTPUT.T, part).reshape(-1, 1, 4, 4)) for part in (_ALL, _EVEN))
+_TO_MULTIPLY = {"inputs": _in_two_dimensions(_INPUT, _ALL).reshape(-1, 1, 6, 6),
+                "outputs": _in_two_dimensions(_OUTPUT.T, _ALL).reshape(-1, 1, 4, 4),
+                "even outputs": _in_two_dimensions(_OUTPUT.T, _EVEN).reshape(-1, 1, 4, 4)}
 
 
 def weights(kernels):
@@ -76,9 +77,9 @@ def odd_weights(kernels):
     return _transformed(kernels, _ODD_KERNELS)
 
 
-def tiles(x):
-    """Maps (N, I, H, W) for all products: (36, I, T)."""
-    return _tiles(x, _INPUTS, TILE)
+def tiles(x, factor=1.0):
+    """Maps (N, I, H, W), times a constant factor, for all products: (36, I, T)."""
+    return _tiles(x, _times(factor, "inputs"), TILE)
 
 
 def even_tiles(x):
@@ -101,13 +102,17 @@ def products(tiles_of_input, weights_of_kernels):
     return ops.BatchMatMul()(weights_of_kernels, tiles_of_input)
 
 
-def as_maps(all_products, n, height, width):
-    """The outputs of n maps: all products (36, O, T), or the even ones alone (25, O, T), -> (N, O, H, W)."""
+def as_maps(all_products, n, height, width, factor=1.0):
+    """The outputs of n maps, times a constant factor.
+
+    All products (36, O, T), or the even ones alone (25, O, T), -> (N, O, H, W).
+    """
     count, c_out = all_products.shape[:2]
     rows, columns = _steps(height, TILE), _steps(width, TILE)
     # Of each tile the products times their coefficients, side by side; all maps below one another, as a transposed
     # convolution without overlap does not mind.
-    coefficients = ops.Cast()(_EVEN_OUTPUTS if count == len(_EVEN) else _OUTPUTS, all_products.dtype)
+    outputs = _times(factor, "even outputs" if count == len(_EVEN) else "outputs")
+    coefficients = ops.Cast()(outputs, all_products.dtype)
     y = ops.Conv2DTranspose(count, TILE, pad_mode="pad", pad=0, stride=TILE)(
         ops.Reshape()(all_products, (1, count, c_out * n * rows, columns)), coefficients,
         (1, 1, TILE * c_out * n * rows, TILE * columns))
@@ -142,6 +147,11 @@ def _tiles(x, coefficients, stride):
         ops.Reshape()(x, (n * channels, 1, height, width)), ops.Cast()(coefficients, x.dtype))
     y = _BY_PRODUCT(ops.Reshape()(y, (n, channels, count, -1)))
     return ops.Reshape()(y, (count, channels, -1))
+
+
+@ops.constexpr
+def _times(factor, coefficients):
+    return Tensor((factor * _TO_MULTIPLY[coefficients]).astype(np.float32))
 
 
 @ops.constexpr

@@ -22,11 +22,11 @@ from src.model_utils.options import options_from_dict
 from src.model_utils.util import atomic_write
 
 # What this code writes, and of each kind what it reads: inference checkpoints of format 1 held plain parameters, those
-# of formats 2 to 4 weights for other forms of convolution.
-FORMAT_VERSION = 5
+# of formats 2 to 5 weights in other forms.
+FORMAT_VERSION = 6
 DESCRIPTION = "__srflow__"
 TRAINING, INFERENCE = "training", "inference"
-READABLE = {TRAINING: (1, 2, 3, 4, 5), INFERENCE: (5,)}
+READABLE = {TRAINING: (1, 2, 3, 4, 5, 6), INFERENCE: (6,)}
 
 
 class CheckpointError(ValueError):
