@@ -50,8 +50,8 @@ def types(node):
 def weight_types(weights):
     """(of the encoder, of the conditions, of the couplings, of everything that has a log-det of its own)"""
     encoder, features, flow = weights
-    couplings = tuple(level[1] for level in flow)
-    rest = tuple((level[0], level[2]) for level in flow)
+    couplings = tuple(level[3::2] for level in flow)
+    rest = tuple(level[:2] + level[2::2] for level in flow)
     return types(encoder), types(features), types(couplings), types(rest)
 
 

@@ -199,6 +199,31 @@ def test_refresh_takes_changed_weights(pair):
     np.testing.assert_allclose(model.decode(pair[1], latents), pair[0], atol=2e-4)
 
 
+def test_parts_of_the_flow_are_computed_in_their_order(monkeypatch):
+    """Both directions give the same whether a level's steps are computed together or one after the other."""
+    context.set_context(mode=context.GRAPH_MODE)
+    options = options_from_dict({"scale": 4, "network_G": {**NETWORK, "flow": {**NETWORK["flow"], "K": 2}}})
+    np.random.seed(0)
+    net = randomise(build_network(options), seed=1)
+    together = SRFlow(net)
+    monkeypatch.setattr("src.model.packed.STEPS_TOGETHER", 1)
+    apart = SRFlow(net)
+    hr, lr = images(1, 1, 3, 16, 16), images(2, 1, 3, 4, 4)
+    latents, nll, _ = together.encode(hr, lr)
+    for came, expected in zip(apart.encode(hr, lr)[0], latents):
+        np.testing.assert_allclose(came, expected, atol=1e-5)
+    np.testing.assert_allclose(apart.encode(hr, lr)[1], nll, rtol=1e-6)
+    np.testing.assert_allclose(apart.decode(lr, latents), hr, atol=2e-4)
+
+
+def test_a_model_of_packed_weights_keeps_no_others():
+    net = randomise(build_network(OPTIONS), seed=1)
+    model = SRFlow(net, packed=make_weights(net))
+    assert max(parameter.asnumpy().size for parameter in net.get_parameters()) == 1
+    with pytest.raises(ValueError, match="refresh: this model has packed weights"):
+        model.refresh()
+
+
 def test_conversion_to_bytes_clips_and_truncates():
     values = np.array([-1.0, 0.0, 0.9999 / 255, 1 / 255 + 1e-6, 254.99 / 255, 1.0, 7.0], np.float32)
     came = to_uint8(np.broadcast_to(values, (2, 3, 1, 7)))

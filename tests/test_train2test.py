@@ -21,7 +21,7 @@ def first_level(trained, converted):
     prefix = "flowUpsamplerNet.layers.1."
     before = {name[len(prefix):]: value for name, value in trained.arrays(4).items() if name.startswith(prefix)}
     after = read_checkpoint(converted).arrays
-    return before, [after[f"flow.0.0.{i}"][0] for i in range(5)], [after[f"flow.0.1.{i}"][0] for i in range(3)]
+    return before, [after[f"flow.0.2.{i}"][0] for i in range(5)], [after[f"flow.0.3.{i}"][0] for i in range(3)]
 
 
 def test_actnorm_and_mixing_weight_are_folded_and_inverted(trained, converted):

@@ -131,6 +131,7 @@ class FlowLevel(FlowCell):
         conditions = ()
         for i in range(self.K // self.group):
             conditions = conditions + self._group_conditions(tiles, feature_weights[3 * i:3 * i + 3], own.shape)
+            tiles = after(conditions[-1], tiles)
         return conditions
 
     def _group_conditions(self, tiles, weights, shape):
@@ -164,13 +165,9 @@ class FlowLevel(FlowCell):
     def construct(self, x, cond):
         (mixings, couplings, split), conditions = cond
         mixings = unstack(mixings)
-        z, logdet = self._kinds[0](x)
-        for mixing in mixings[:self.n_transitions]:
-            z, term = self._kinds[1](z, (mixing, ()))
-            logdet = logdet + term
-        for mixing, coupling, features in zip(mixings[self.n_transitions:], unstack(couplings), conditions):
-            z, term = self._kinds[2](z, (mixing, (features, coupling)))
-            logdet = logdet + term
+        z, logdet = self.enter(x, mixings[:self.n_transitions])
+        z, term = self.couple(z, mixings[self.n_transitions:], unstack(couplings), conditions)
+        logdet = logdet + term
         if self.splits:
             z, term = self._kinds[3](z, split)
             logdet = logdet + term
@@ -178,18 +175,45 @@ class FlowLevel(FlowCell):
 
     def inverse(self, z, cond):
         (mixings, couplings, split), conditions = cond
+        mixings = unstack(mixings)
         logdet = per_image(0.0, z.shape[0])
         if self.splits:
-            z, term = self._inverses[3](z, split)
+            z, logdet = self._inverses[3](z, split)
+        z, term = self.uncouple(z, mixings[self.n_transitions:], unstack(couplings), conditions)
+        x, last_term = self.leave(z, mixings[:self.n_transitions])
+        return x, logdet + term + last_term
+
+    def enter(self, x, mixings):
+        """The level up to its first coupling: (x, logdet); mixings: conds of the transition steps."""
+        z, logdet = self._kinds[0](x)
+        for mixing in mixings:
+            z, term = self._kinds[1](z, (mixing, ()))
             logdet = logdet + term
-        mixings = unstack(mixings)[::-1]
-        for mixing, coupling, features in zip(mixings[:self.K], unstack(couplings)[::-1], conditions[::-1]):
-            z, term = self._inverses[2](z, (mixing, (features, coupling)))
-            logdet = logdet + term
-        for mixing in mixings[self.K:]:
+        return z, logdet
+
+    def leave(self, z, mixings):
+        """The inverse of `enter`."""
+        logdet = per_image(0.0, z.shape[0])
+        for mixing in mixings[::-1]:
             z, term = self._inverses[1](z, (mixing, ()))
             logdet = logdet + term
         x, _ = self._inverses[0](z)
+        return x, logdet
+
+    def couple(self, x, mixings, couplings, conditions):
+        """Some conditional steps: (z, logdet); of each the cond of its 1×1, and weights and features of its coupling."""
+        z, logdet = x, per_image(0.0, x.shape[0])
+        for mixing, coupling, features in zip(mixings, couplings, conditions):
+            z, term = self._kinds[2](z, (mixing, (features, coupling)))
+            logdet = logdet + term
+        return z, logdet
+
+    def uncouple(self, z, mixings, couplings, conditions):
+        """The inverse of `couple`."""
+        x, logdet = z, per_image(0.0, z.shape[0])
+        for mixing, coupling, features in zip(mixings[::-1], couplings[::-1], conditions[::-1]):
+            x, term = self._inverses[2](x, (mixing, (features, coupling)))
+            logdet = logdet + term
         return x, logdet
 
     def initialise(self, x, own, stacked):
@@ -208,6 +232,14 @@ class FlowLevel(FlowCell):
         for split, weights in zip(self._kinds[3:], self._split_weights):
             z, _ = split.construct(z, weights())
         return z
+
+
+def after(earlier, tensors):
+    """The tensors, not to be used before `earlier` is computed: what is made of them waits and needs its memory later."""
+    delayed = ()
+    for tensor in tensors:
+        delayed = delayed + (ops.Depend()(tensor, earlier),)
+    return delayed
 
 
 def _first(tiles, weights, shape):

@@ -1,11 +1,10 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The conditional flow between images and latents (SRFlow, section 3.4)."""
-import numpy as np
 from mindspore import nn, ops
 
 from src.model.Flow import FlowCell, per_image
-from src.model.FlowLevel import FlowLevel
+from src.model.FlowLevel import FlowLevel, after
 
 
 class FlowUpsamplerNet(FlowCell):
@@ -26,35 +25,35 @@ class FlowUpsamplerNet(FlowCell):
         super().__init__()
         self.n_levels, self.K, self.split_levels = levels, K, split_levels
         # A plain tuple, because the parameters are named by their places in `layers`.
-        self._levels = ()
+        self.levels = ()
         channels, self.level_channels, self.kept = 3, (), ()
         for level in range(levels):
             channels *= 4
-            self._levels += (FlowLevel(channels, own_channels, stacked_channels, levels - 2 - level, K, n_transitions,
+            self.levels += (FlowLevel(channels, own_channels, stacked_channels, levels - 2 - level, K, n_transitions,
                                        hidden, eps, level < split_levels),)
             self.level_channels += (channels,)
-            channels = self._levels[level].kept
+            channels = self.levels[level].kept
             self.kept += (channels,)
-        self.layers = nn.CellList([layer for level in self._levels for layer in level.layers])
-        for level in self._levels:
+        self.layers = nn.CellList([layer for level in self.levels for layer in level.layers])
+        for level in self.levels:
             level.keep_parameters()
         # Bound methods, because graph mode in MindSpore 1.7 can call a method of a cell in a sequence only so.
-        self._inverses = tuple(level.inverse for level in self._levels)
-        self._weights = tuple(level.weights for level in self._levels)
-        self._conditions = tuple(level.conditions for level in self._levels)
+        self._inverses = tuple(level.inverse for level in self.levels)
+        self._weights = tuple(level.weights for level in self.levels)
+        self._conditions = tuple(level.conditions for level in self.levels)
 
     def parameter_stacks(self):
         """The ParameterStacks of all levels."""
-        return [stacks for level in self._levels for stacks in level.parameter_stacks()]
+        return [stacks for level in self.levels for stacks in level.parameter_stacks()]
 
     def compute_in_half(self):
         """The coupling networks in float16 from now on; the rest, log-dets among it, stays float32."""
-        for level in self._levels:
+        for level in self.levels:
             level.half = True
 
     def recompute_steps(self):
         """Training computes the steps again in the backward pass instead of keeping their results; graph mode only."""
-        for level in self._levels:
+        for level in self.levels:
             level.recompute_steps()
 
     def latent_shapes(self, height, width):
@@ -76,6 +75,8 @@ class FlowUpsamplerNet(FlowCell):
         own, stacked = features
         conditions = ()
         for level_conditions, own_features, weights in zip(self._conditions, own, feature_weights):
+            if conditions:
+                own_features, stacked = after(conditions[-1][-1], (own_features, stacked))
             conditions = conditions + (level_conditions(own_features, stacked, weights),)
         return conditions
 
@@ -83,7 +84,7 @@ class FlowUpsamplerNet(FlowCell):
         weights, conditions = cond
         latents = ()
         logdet = per_image(0.0, x.shape[0])
-        for i, level in enumerate(self._levels):
+        for i, level in enumerate(self.levels):
             x, term = level(x, (weights[i], conditions[i]))
             logdet = logdet + term
             if i < self.split_levels:
@@ -102,22 +103,11 @@ class FlowUpsamplerNet(FlowCell):
             logdet = logdet + term
         return x, logdet
 
-    def first_not_finite(self, z, cond):
-        """Host side: the number, from 1, of the first level that `inverse` leaves with values that are not finite."""
-        weights, conditions = cond
-        x = z[-1]
-        for i in range(self.n_levels)[::-1]:
-            x = ops.Concat(1)((x, z[i])) if i < self.split_levels else x
-            x, _ = self._inverses[i](x, (weights[i], conditions[i]))
-            if not np.isfinite(x.asnumpy()).all():
-                return i + 1
-        return None
-
     def initialise(self, x, features):
         """Host side: sets every ActNorm for this batch, layer after layer, each before the next sees its output.
 
         x: float32 (N, 3, H, W), dequantised as in training; features: what RRDBNet returns for its LR images.
         """
         own, stacked = features
-        for level, own_features in zip(self._levels, own):
+        for level, own_features in zip(self.levels, own):
             x = level.initialise(x, own_features, stacked)[:, :level.kept]

@@ -9,13 +9,14 @@ import warnings
 import numpy as np
 from mindspore import Tensor
 
-from src.model.SRFlowNet import Conditioner, Decoder, Encoder, SRFlowNet
-from src.model.packed import from_arrays, halved, leaves, make_weights
+from src.model.SRFlowNet import SRFlowNet
+from src.model.inference import Conditioner, Decoder, Encoder
+from src.model.packed import from_arrays, halved, make_weights, release_parameters
 from src.model_utils.checkpoint import INFERENCE, CheckpointError, load_parameters
 from src.model_utils.network_names import IMAGE_ONLY
 from src.model_utils.options import OptionsError, differences, load_options
 from src.model_utils.tiling import Assembler, crop_latents, tiles
-from src.model_utils.util import pynative_mode, set_device
+from src.model_utils.util import set_device
 from src.model_utils.weight_files import read_any
 
 TRAINED_HEAT = 1.0  # training maximises the likelihood of latents of this standard deviation
@@ -36,9 +37,13 @@ class SRFlow:
     def __init__(self, net, quant=32, packed=None):
         """net: SRFlowNet; quant: levels of the dequantisation noise that `encode` adds.
 
-        packed: the weights to use, as `make_weights` gives them; None: those that the parameters of net make.
+        packed: the weights to use, as `make_weights` gives them, of net then nothing but the structure, and the memory
+        of its parameters is released; None: those that the parameters of net make.
         """
         self.net, self.scale, self.quant, self.notes = net, net.scale, quant, []
+        self._is_packed = packed is not None
+        if self._is_packed:
+            release_parameters(net)
         weights = packed or make_weights(net)
         self._conditioner, self._encoder, self._decoder = (cell(net, weights)
                                                            for cell in (Conditioner, Encoder, Decoder))
@@ -78,11 +83,17 @@ class SRFlow:
         return model
 
     def refresh(self):
-        """Takes the network's weights anew; needed after they have changed."""
+        """Takes the network's weights anew; needed after they have changed.
+
+        Raises ValueError for a model of packed weights, such as an inference checkpoint's: it has no others.
+        """
+        if self._is_packed:
+            raise ValueError("refresh: this model has packed weights, those of an inference checkpoint, and no "
+                             "parameters to take others from; expected a model made of a training checkpoint")
         self._use(make_weights(self.net))
 
     def _use(self, weights):
-        self._weights, self._flow_weights = weights, leaves(weights[2])
+        self._weights = weights
         self._last_lr, self._conditions = None, None
 
     def sample(self, lr, heat=0.9, n=1, seed=None, batch=1, tile=None, with_latents=False):
@@ -167,9 +178,8 @@ class SRFlow:
                 raise ValueError(f"noise: expected hr's shape {hr.shape}, got {np.shape(noise)}")
             hr = dequantise(hr, np.asarray(noise, np.float32), self.quant)
             constant = -math.log(self.quant) * pixels
-        conditions = self._condition(lr)
-        outputs = [output.asnumpy() for output in self._encoder(Tensor(hr), *self._flow_weights, *conditions)]
-        latents, logdet = tuple(outputs[:-1]), outputs[-1].astype(np.float64) + constant
+        latents, logdet = self._encoder(Tensor(hr), self._weights, self._condition(lr))
+        latents, logdet = tuple(latent.asnumpy() for latent in latents), logdet + constant
         for latent in latents[:-1]:
             logdet = logdet + _log_normal(latent)
         nll = -(logdet + _log_normal(latents[-1])) / (math.log(2) * pixels)
@@ -199,18 +209,16 @@ class SRFlow:
         """What the flow needs of the images. The last images' is kept, so that all that is done with them, one call
         after the other, computes it once."""
         if self._last_lr is None or not np.array_equal(self._last_lr, lr):
+            self._conditions = None  # its memory first
             self._conditions = self._conditioner(Tensor(lr), self._weights)
             self._last_lr = lr.copy()
         return self._conditions
 
     def _decode(self, conditions, latents):
-        inputs = [Tensor(np.ascontiguousarray(latent, np.float32)) for latent in latents]
-        inputs += self._flow_weights + list(conditions)
-        images = self._decoder(*inputs).asnumpy()
+        latents = [Tensor(np.ascontiguousarray(latent, np.float32)) for latent in latents]
+        images = self._decoder(latents, self._weights, conditions).asnumpy()
         if not np.isfinite(images).all():
-            with pynative_mode():
-                at = self._decoder.n_latents
-                level = self.net.flowUpsamplerNet.first_not_finite(inputs[:at], self._decoder.cond(tuple(inputs), at))
+            level = self._decoder.first_not_finite(latents, self._weights, conditions)
             share = 100 * np.mean(~np.isfinite(images).all(axis=1))
             warnings.warn(f"decoding is not finite from level {level} of {self.net.flowUpsamplerNet.n_levels} on, in "
                           f"{share:.3g} % of the pixels; nothing is clamped. A lower heat or another checkpoint may "

@@ -6,6 +6,8 @@ ActNorms folded into their neighbours, 1×1 weights inverted, convolutions group
 `weights` compute this in every step, for inference `make_weights` does it once. The result is
 nested tuples: groups of members of tensors.
 """
+import math
+
 import mindspore.common.dtype as mstype
 import numpy as np
 from mindspore import Tensor
@@ -13,11 +15,34 @@ from mindspore import Tensor
 from src.model.Flow import in_type
 from src.model_utils.util import pynative_mode
 
+SECTIONS = ("encoder", "features", "flow")
+STEPS_TOGETHER = 8  # of the flow, at most, in one compiled part; inference checkpoints have their weights so
+
 
 def make_weights(net):
-    """(weights of the encoder, weights of the conditions, weights of the flow) of an SRFlowNet."""
+    """(weights of the encoder, weights of the conditions, weights of the flow) of an SRFlowNet.
+
+    Those of the flow are a group for each level: of the split or (), of the transition steps or (), and in turn of the
+    mixings and of the couplings of each few steps, stacked.
+    """
     with pynative_mode():  # to compile this would take far longer than to do it
-        return (net.RRDB.weights(),) + net.flowUpsamplerNet.weights()
+        features, flow = net.flowUpsamplerNet.weights()
+        flow = tuple(_by_few_steps(level, weights) for level, weights in zip(net.flowUpsamplerNet.levels, flow))
+        return net.RRDB.weights(), features, flow
+
+
+def _by_few_steps(level, weights):
+    mixings, couplings, split = weights
+    together, transitions = math.gcd(level.K, STEPS_TOGETHER), level.n_transitions
+    group = (split, _layers(mixings, 0, transitions) if transitions else ())
+    for start in range(0, level.K, together):
+        group += (_layers(mixings, transitions + start, together), _layers(couplings, start, together))
+    return group
+
+
+def _layers(stacks, start, count):
+    # By NumPy: 1.7 takes a slice in float16 for something else when a compiled cell reads it.
+    return tuple(Tensor(stack.asnumpy()[start:start + count]) for stack in stacks)
 
 
 def halved(weights):
@@ -25,7 +50,18 @@ def halved(weights):
     encoder, features, flow = weights
     with pynative_mode():
         return in_type(encoder, mstype.float16), in_type(features, mstype.float16), \
-            tuple((mixings, in_type(((couplings,),), mstype.float16)[0][0], split) for mixings, couplings, split in flow)
+            tuple(_with_half_couplings(level) for level in flow)
+
+
+def _with_half_couplings(level):
+    couplings, = in_type((level[3::2],), mstype.float16)
+    return level[:2] + tuple(member for pair in zip(level[2::2], couplings) for member in pair)
+
+
+def release_parameters(net):
+    """Gives up the values of a network's parameters, and their memory: what is left is its structure."""
+    for parameter in net.get_parameters():
+        parameter.set_data(Tensor(np.zeros((1,) * len(parameter.shape), np.float32)), slice_shape=True)
 
 
 def leaves(nested):
@@ -53,7 +89,7 @@ def nest(tensors, at, sizes):
 def to_arrays(weights):
     """What `make_weights` gave as float32 arrays by name: for example `flow.0.1.2`, group, member, tensor."""
     arrays = {}
-    for section, groups in zip(("encoder", "features", "flow"), weights):
+    for section, groups in zip(SECTIONS, weights):
         for g, group in enumerate(groups):
             for m, member in enumerate(group):
                 arrays.update({f"{section}.{g}.{m}.{i}": tensor.asnumpy() for i, tensor in enumerate(member)})
@@ -61,19 +97,19 @@ def to_arrays(weights):
 
 
 def from_arrays(arrays):
-    """The nested tuples of which `to_arrays` made these arrays."""
+    """The nested tuples of which `to_arrays` made these arrays, with which the tensors share their memory."""
     tree = {}
     for name, value in arrays.items():
         *path, last = name.split(".")
         node = tree
         for key in path:
             node = node.setdefault(key, {})
-        node[last] = Tensor(np.ascontiguousarray(value))
-    flow = tuple(level + ((),) * (3 - len(level)) for level in _as_tuples(tree["flow"]))  # one without split
-    return _as_tuples(tree["encoder"]), _as_tuples(tree["features"]), flow
+        node[last] = Tensor.from_numpy(np.ascontiguousarray(value))
+    return tuple(_as_tuples(tree[section]) for section in SECTIONS)
 
 
 def _as_tuples(node):
     if not isinstance(node, dict):
         return node
-    return tuple(_as_tuples(node[str(i)]) for i in range(len(node)))
+    count = 1 + max((int(number) for number in node), default=-1)  # a group without one of its members has no name for it
+    return tuple(_as_tuples(node.get(str(i), {})) for i in range(count))

@@ -57,6 +57,7 @@ def _in_two_dimensions(matrix, products):
 _EVEN_INPUTS, _ODD_INPUTS = (Tensor(_in_two_dimensions(_INPUT, part).reshape(-1, 1, 6, 6)) for part in (_EVEN, _ODD))
 _REPEATED_INPUTS = Tensor(_in_two_dimensions(_REPEATED, _EVEN).reshape(-1, 1, 4, 4))
 _KERNELS, _EVEN_KERNELS, _ODD_KERNELS = (Tensor(_in_two_dimensions(_KERNEL, part)) for part in (_ALL, _EVEN, _ODD))
+# Those that come multiplied by a factor, which costs nothing: operators on the maps would.
 _TO_MULTIPLY = {"inputs": _in_two_dimensions(_INPUT, _ALL).reshape(-1, 1, 6, 6),
                 "outputs": _in_two_dimensions(_OUTPUT.T, _ALL).reshape(-1, 1, 4, 4),
                 "even outputs": _in_two_dimensions(_OUTPUT.T, _EVEN).reshape(-1, 1, 4, 4)}
