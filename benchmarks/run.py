@@ -6,7 +6,8 @@
 
 Each case runs in a process of its own. Times are medians after compilation, and given too in T, the time of one
 torch.nn.functional.conv2d 1×320×80×80 -> 64, 3×3, float32 on this machine, which is measured in another process before
-and after each case (by --torch_python, an interpreter that has torch; without one only seconds are given).
+and after each case (by --torch_python, an interpreter that has torch; without one only seconds are given). Samplers are
+made from an inference checkpoint, as users make them; another process writes it.
 """
 import argparse
 import json
@@ -15,6 +16,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
@@ -38,10 +40,13 @@ print(sorted(times[10:])[25])
 
 
 class Clock:
-    """Times one case, in seconds: start-up (imports, network, weights), first call (compiles), then each repetition."""
+    """Times one case, in seconds: start-up (imports, network, weights), first call (compiles), then each repetition.
 
-    def __init__(self, repeats):
-        self.repeats, self.begin = repeats, time.perf_counter()
+    checkpoint: the path of the inference checkpoint.
+    """
+
+    def __init__(self, repeats, checkpoint):
+        self.repeats, self.checkpoint, self.begin = repeats, checkpoint, time.perf_counter()
         self.startup, self.first, self.times, self.notes = None, None, [], {}
 
     def run(self, call, units=1):
@@ -78,16 +83,23 @@ def make_network():
     return net, opt
 
 
-def make_model():
+def write_inference_checkpoint(path):
+    from src.model.packed import make_weights, to_arrays
+    from src.model_utils.checkpoint import INFERENCE, Checkpoint, write_checkpoint
+    net, opt = make_network()
+    write_checkpoint(path, Checkpoint(INFERENCE, opt, to_arrays(make_weights(net)), {"step": 0}))
+
+
+def make_model(clock):
     from src.model.SRFlow import SRFlow
-    return SRFlow(make_network()[0])
+    return SRFlow.from_checkpoint(clock.checkpoint)
 
 
 def sample_case(lr_shape):
     """One sample of a new image each time."""
     def run(clock):
         import numpy as np
-        model, random = make_model(), np.random.RandomState(0)
+        model, random = make_model(clock), np.random.RandomState(0)
         clock.run(lambda: model.sample(random.random_sample(lr_shape).astype(np.float32), seed=0))
     return run
 
@@ -95,7 +107,7 @@ def sample_case(lr_shape):
 def sample_more_case(clock, n=8):
     """A further sample of the same image."""
     import numpy as np
-    model, lr = make_model(), np.random.RandomState(0).random_sample((1, 3, 40, 40)).astype(np.float32)
+    model, lr = make_model(clock), np.random.RandomState(0).random_sample((1, 3, 40, 40)).astype(np.float32)
     model.sample(lr)
     clock.run(lambda: model.sample(lr, n=n), n)
 
@@ -103,7 +115,7 @@ def sample_more_case(clock, n=8):
 def encode_case(clock):
     """Latents and NLL of a new pair of images each time."""
     import numpy as np
-    model, random = make_model(), np.random.RandomState(0)
+    model, random = make_model(clock), np.random.RandomState(0)
     clock.run(lambda: model.encode(*[random.random_sample((1, 3, side, side)).astype(np.float32) for side in (160, 40)]))
 
 
@@ -152,18 +164,18 @@ def determinants_case(clock):
 
 def evaluation_case(clock, patches=100):
     """What eval.py does with MindRecord patches, per patch; notes the share of the time spent in the network."""
-    import tempfile
     from skimage.data import astronaut
     from src.dataloader.dataset import EvalData
     from src.dataloader.prepare import prepare_images
+    from src.model.packed import leaves
     from src.model_utils.evaluation import evaluate_image
-    model, network = make_model(), []
+    model, network = make_model(clock), []
 
     def timed(cell):
         def call(*inputs):
             start = time.perf_counter()
             outputs = cell(*inputs)
-            (outputs[-1] if isinstance(outputs, tuple) else outputs).asnumpy()  # waits until they are there
+            [output.asnumpy() for output in leaves(outputs) if hasattr(output, "asnumpy")]  # waits until they are there
             network.append(time.perf_counter() - start)
             return outputs
         return call
@@ -187,9 +199,9 @@ CASES = {"sample_first": sample_case((1, 3, 40, 40)), "sample_more": sample_more
          "determinants": determinants_case, "evaluation": evaluation_case}
 
 
-def run_case(name, repeats):
+def run_case(name, repeats, checkpoint):
     """In the case's own process: prints one line of JSON."""
-    clock = Clock(repeats)
+    clock = Clock(repeats, checkpoint)
     import mindspore
     CASES[name](clock)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # of KiB
@@ -205,15 +217,20 @@ def torch_unit(python):
     return float(done.stdout) if done.returncode == 0 else None
 
 
-def measure(name, options):
+def run_again(*arguments):
+    """What this program prints in a process of its own."""
+    done = subprocess.run([sys.executable, os.path.abspath(__file__), *arguments], stdout=subprocess.PIPE, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"benchmark: {' '.join(arguments)} ended with status {done.returncode}")
+    return done.stdout.decode()
+
+
+def measure(name, options, checkpoint):
     """One case in its own process, T before and after it."""
     units = [torch_unit(options.torch_python)]
-    command = [sys.executable, os.path.abspath(__file__), "--case", name, "--repeats", str(options.repeats)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"benchmark {name} ended with status {done.returncode}")
+    printed = run_again("--case", name, "--repeats", str(options.repeats), "--checkpoint", checkpoint)
     units.append(torch_unit(options.torch_python))
-    figures = json.loads(done.stdout.decode().strip().splitlines()[-1])
+    figures = json.loads(printed.strip().splitlines()[-1])
     if None not in units:
         figures["T_ms"] = [1e3 * unit for unit in units]
         figures["T"] = figures["seconds"] / statistics.mean(units)
@@ -243,15 +260,25 @@ def main():
     parser.add_argument("--json", metavar="FILE", help="write all figures to a file")
     parser.add_argument("--torch_python", default=sys.executable, help="interpreter that has torch (default: this one)")
     parser.add_argument("--case", choices=list(CASES), help=argparse.SUPPRESS)
+    parser.add_argument("--checkpoint", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.case:
-        run_case(options.case, options.repeats)
+        run_case(options.case, options.repeats, options.checkpoint)
         return
+    if options.checkpoint:
+        write_inference_checkpoint(options.checkpoint)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        measure_all(options, os.path.join(folder, "SRFlow.ckpt"))
+
+
+def measure_all(options, checkpoint):
+    run_again("--checkpoint", checkpoint)
     print(f"{'case':14s} {'seconds':>9s} {'T':>8s} {'official':>8s} {'ratio':>6s} {'start-up':>8s} {'first call':>10s} "
           f"{'peak GB':>8s} {'official':>8s}", flush=True)
     results = []
     for name in options.only:
-        results.append(measure(name, options))
+        results.append(measure(name, options, checkpoint))
         print(table_line(results[-1]), flush=True)
     if options.json:
         with open(options.json, "w") as file:
