@@ -199,14 +199,16 @@ def test_refresh_takes_changed_weights(pair):
     np.testing.assert_allclose(model.decode(pair[1], latents), pair[0], atol=2e-4)
 
 
-def test_parts_of_the_flow_are_computed_in_their_order(monkeypatch):
-    """Both directions give the same whether a level's steps are computed together or one after the other."""
+@pytest.mark.parametrize("changes", [{}, {"additionalFlowNoAffine": 0}, {"split": {"enable": False}}],
+                         ids=["usual", "without transition steps", "without splits"])
+def test_parts_of_the_flow_are_computed_in_their_order(changes, monkeypatch):
+    """Both directions give the same whether the steps of a level are computed together or two at a time."""
     context.set_context(mode=context.GRAPH_MODE)
-    options = options_from_dict({"scale": 4, "network_G": {**NETWORK, "flow": {**NETWORK["flow"], "K": 2}}})
+    options = options_from_dict({"scale": 4, "network_G": {**NETWORK, "flow": {**NETWORK["flow"], "K": 4, **changes}}})
     np.random.seed(0)
     net = randomise(build_network(options), seed=1)
     together = SRFlow(net)
-    monkeypatch.setattr("src.model.packed.STEPS_TOGETHER", 1)
+    monkeypatch.setattr("src.model.packed.STEPS_TOGETHER", 2)
     apart = SRFlow(net)
     hr, lr = images(1, 1, 3, 16, 16), images(2, 1, 3, 4, 4)
     latents, nll, _ = together.encode(hr, lr)
@@ -216,12 +218,16 @@ def test_parts_of_the_flow_are_computed_in_their_order(monkeypatch):
     np.testing.assert_allclose(apart.decode(lr, latents), hr, atol=2e-4)
 
 
-def test_a_model_of_packed_weights_keeps_no_others():
-    net = randomise(build_network(OPTIONS), seed=1)
-    model = SRFlow(net, packed=make_weights(net))
-    assert max(parameter.asnumpy().size for parameter in net.get_parameters()) == 1
-    with pytest.raises(ValueError, match="refresh: this model has packed weights"):
-        model.refresh()
+def test_after_a_failure_an_earlier_image_is_decoded_again(model, pair, encoded, monkeypatch):
+    expected = model.decode(pair[1], encoded[0])
+
+    def fail(*_):
+        raise MemoryError
+    monkeypatch.setattr(model, "_conditioner", fail)
+    with pytest.raises(MemoryError):
+        model.decode(pair[1] + np.float32(0.01), encoded[0])
+    monkeypatch.undo()
+    np.testing.assert_array_equal(model.decode(pair[1], encoded[0]), expected)
 
 
 def test_conversion_to_bytes_clips_and_truncates():
@@ -413,6 +419,13 @@ def fixture_folder(model, tmp_path_factory):
     write_checkpoint(str(folder / "train.ckpt"), Checkpoint(TRAINING, OPTIONS, training, {"step": 3}))
     write_checkpoint(str(folder / "test.ckpt"), Checkpoint(INFERENCE, OPTIONS, to_arrays(make_weights(model.net)), {}))
     return folder
+
+
+def test_an_inference_checkpoint_brings_no_other_weights(folder):
+    model = SRFlow.from_checkpoint(str(folder / "test.ckpt"))
+    assert max(parameter.asnumpy().size for parameter in model.net.get_parameters()) == 1
+    with pytest.raises(ValueError, match="refresh: this model has packed weights"):
+        model.refresh()
 
 
 @pytest.mark.parametrize("name", ["train.ckpt", "test.ckpt"])

@@ -93,9 +93,7 @@ class FlowLevel(FlowCell):
         features = self._features_weights(of_features, affine_bias)
         if self.half:
             features, (couplings,) = in_type((features, (couplings,)), mstype.float16)
-        split = ()
-        for weights in self._split_weights:
-            split = weights()
+        split = self._split_weights[0]() if self.splits else ()
         matrices, biases, logs = self._mixings[0]()
         return features, (mixing_weights(matrices, biases, logs, self.slogdet), couplings, split)
 
@@ -194,8 +192,8 @@ class FlowLevel(FlowCell):
     def leave(self, z, mixings):
         """The inverse of `enter`."""
         logdet = per_image(0.0, z.shape[0])
-        for mixing in mixings[::-1]:
-            z, term = self._inverses[1](z, (mixing, ()))
+        for i in range(self.n_transitions):  # not over a reversed tuple, which may be empty, as no graph likes it
+            z, term = self._inverses[1](z, (mixings[-1 - i], ()))
             logdet = logdet + term
         x, _ = self._inverses[0](z)
         return x, logdet
@@ -229,8 +227,8 @@ class FlowLevel(FlowCell):
         z, _ = self.layers[0].construct(x)
         for step in self.steps():
             z = step.initialise(z, features)
-        for split, weights in zip(self._kinds[3:], self._split_weights):
-            z, _ = split.construct(z, weights())
+        if self.splits:
+            z, _ = self._kinds[3].construct(z, self._split_weights[0]())
         return z
 
 

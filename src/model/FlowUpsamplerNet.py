@@ -16,21 +16,21 @@ class FlowUpsamplerNet(FlowCell):
     cond = (weights, conditions): the second result of the method `weights`, and that of `conditions`. `layers` holds
     all layers of all levels in encoding order, and with them the parameters' names.
 
-    levels: their number, the first at 2^(levels−2) times the low resolution; K, n_transitions: steps of a level with
+    n_levels: of `levels`, the first at 2^(n_levels−2) times the low resolution; K, n_transitions: steps of a level with
     and without coupling; split_levels: how many levels, from the first, end in a split; own_channels,
     stacked_channels: of a level's conditional features; hidden, eps: of couplings.
     """
 
-    def __init__(self, levels, K, n_transitions, split_levels, own_channels, stacked_channels, hidden, eps):
+    def __init__(self, n_levels, K, n_transitions, split_levels, own_channels, stacked_channels, hidden, eps):
         super().__init__()
-        self.n_levels, self.K, self.split_levels = levels, K, split_levels
+        self.n_levels, self.K, self.split_levels = n_levels, K, split_levels
         # A plain tuple, because the parameters are named by their places in `layers`.
         self.levels = ()
         channels, self.level_channels, self.kept = 3, (), ()
-        for level in range(levels):
+        for level in range(n_levels):
             channels *= 4
-            self.levels += (FlowLevel(channels, own_channels, stacked_channels, levels - 2 - level, K, n_transitions,
-                                       hidden, eps, level < split_levels),)
+            self.levels += (FlowLevel(channels, own_channels, stacked_channels, n_levels - 2 - level, K, n_transitions,
+                                      hidden, eps, level < split_levels),)
             self.level_channels += (channels,)
             channels = self.levels[level].kept
             self.kept += (channels,)

@@ -13,13 +13,11 @@ from src.model.convolutions import conv2d, nearest_up2, with_biases, with_one
 from src.model.stacks import ParameterStacks, as_tensor, unstack
 
 RESIDUAL_SCALE = 0.2
-
-
-SLOPE = 0.2
+SLOPE = 0.2  # of LeakyReLU
 
 
 def _lrelu(x):
-    """LeakyReLU of slope 0.2."""
+    """LeakyReLU."""
     return SLOPE * _lrelu_over_slope(x)
 
 

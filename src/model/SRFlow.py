@@ -37,14 +37,11 @@ class SRFlow:
     def __init__(self, net, quant=32, packed=None):
         """net: SRFlowNet; quant: levels of the dequantisation noise that `encode` adds.
 
-        packed: the weights to use, as `make_weights` gives them, of net then nothing but the structure, and the memory
-        of its parameters is released; None: those that the parameters of net make.
+        packed: the weights to use, as `make_weights` gives them, of net then nothing but the structure; None: those
+        that the parameters of net make.
         """
         self.net, self.scale, self.quant, self.notes = net, net.scale, quant, []
-        self._is_packed = packed is not None
-        if self._is_packed:
-            release_parameters(net)
-        weights = packed or make_weights(net)
+        self._is_packed, weights = packed is not None, packed or make_weights(net)
         self._conditioner, self._encoder, self._decoder = (cell(net, weights)
                                                            for cell in (Conditioner, Encoder, Decoder))
         self._use(weights)
@@ -74,6 +71,7 @@ class SRFlow:
         if precision == "float16":
             net.compute_in_half()
         if checkpoint.kind == INFERENCE:
+            release_parameters(net)
             weights = from_arrays(checkpoint.arrays)
             return cls(net, quant, halved(weights) if precision == "float16" else weights)
         load_parameters(net, checkpoint.parameters(), path, optional=IMAGE_ONLY)
@@ -209,7 +207,7 @@ class SRFlow:
         """What the flow needs of the images. The last images' is kept, so that all that is done with them, one call
         after the other, computes it once."""
         if self._last_lr is None or not np.array_equal(self._last_lr, lr):
-            self._conditions = None  # its memory first
+            self._last_lr, self._conditions = None, None  # their memory first
             self._conditions = self._conditioner(Tensor(lr), self._weights)
             self._last_lr = lr.copy()
         return self._conditions

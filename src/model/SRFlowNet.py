@@ -1,6 +1,6 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The whole network, its likelihood, and the losses of training."""
+"""The whole network, its likelihood, and the cells that training and its validation compile."""
 import math
 
 from mindspore import Tensor, nn, ops

@@ -3,10 +3,11 @@
 """The network as a sampler computes it: in parts, each compiled once.
 
 What differs by its weights only, a block of the trunk or a few steps of a level, is called for each of them. In one graph
-with the rest these would take most of the compiler's time and memory, and their results more memory than one needs after
-the other. (Smaller parts than these do not pay: graphs of fewer than 100 operators MindSpore may run on the caller's
-thread, beside its own threads, which on few cores takes half as long again.) `weights` is nested as `make_weights` gives
-it, of which constructors keep the structure only.
+with the rest, these would take most of the compiler's time and memory, and all of their intermediate results would be
+kept at once, where now those of one part are. Where it can be avoided, a part has more than 100 operators: a smaller graph
+MindSpore may run on the caller's thread, beside its own threads, which on few cores takes half as long again.
+
+`weights` is nested as `make_weights` gives it, of which constructors keep the structure only.
 """
 import mindspore.common.dtype as mstype
 import numpy as np
@@ -42,7 +43,7 @@ class Encoder:
     """(hr, weights, conditions) -> (latents, logdet): a tuple of tensors, and float64 NumPy (N,), nats."""
 
     def __init__(self, net, weights):
-        self._levels = [(_Edge(level.enter, True), _Steps(level.couple, level_weights, True),
+        self._levels = [(_Transition(level.enter, True), _Steps(level.couple, level_weights, True),
                          _Split(level.layers[-1]) if level.splits else None)
                         for level, level_weights in zip(net.flowUpsamplerNet.levels, weights[2])]
 
@@ -66,7 +67,7 @@ class Decoder:
 
     def __init__(self, net, weights):
         self._levels = [(_Join(level.layers[-1]) if level.splits else None, _Steps(level.uncouple, level_weights, False),
-                         _Edge(level.leave, False))
+                         _Transition(level.leave, False))
                         for level, level_weights in zip(net.flowUpsamplerNet.levels, weights[2])]
 
     def __call__(self, latents, weights, conditions):
@@ -95,7 +96,7 @@ class Decoder:
 
 
 def _by_part(level_weights, level_conditions):
-    """Of each few steps of a level the arguments of `_Steps`: the weights of mixings and couplings, conditions."""
+    """For each part of a level's steps the arguments of `_Steps` after x: mixings, couplings, conditions."""
     parts = list(zip(level_weights[2::2], level_weights[3::2]))
     count = len(level_conditions) // len(parts)
     return [mixings + couplings + level_conditions[i * count:(i + 1) * count]
@@ -104,8 +105,8 @@ def _by_part(level_weights, level_conditions):
 
 # Of the cells below the arguments are flat, because MindSpore 1.7 takes a tuple for a constant and would compile anew for
 # each. What they return is float32, because 1.7 takes a float16 output for something else when another cell reads it.
-# They hold methods of the network in tuples, not the network: MindSpore 2 has something to say to each cell within a cell
-# at every call, which takes 4 µs for each.
+# They hold methods of the network in tuples, not the network: MindSpore 2 visits every cell within a cell at each call,
+# which takes 4 µs for each.
 
 
 class _Part(nn.Cell):
@@ -126,9 +127,9 @@ class _Part(nn.Cell):
 class _Head(_Part):
     """(lr, weights...) -> what the first block of the trunk is fed."""
 
-    def __init__(self, encoder):
+    def __init__(self, rrdb):
         super().__init__()
-        self.methods = (encoder.head,)
+        self.methods = (rrdb.head,)
 
     def construct(self, *tensors):
         return ops.Cast()(self.methods[0](tensors[0], tensors[1:]), mstype.float32)
@@ -137,9 +138,9 @@ class _Head(_Part):
 class _Block(_Part):
     """(fea, weights...) -> fea after one block of the trunk."""
 
-    def __init__(self, encoder):
+    def __init__(self, rrdb):
         super().__init__()
-        self.methods = (encoder.block,)
+        self.methods = (rrdb.block,)
 
     def construct(self, *tensors):
         fea = ops.Cast()(tensors[0], tensors[1].dtype)
@@ -169,7 +170,7 @@ class _Tail(_Part):
         return flat
 
 
-class _Edge(_Part):
+class _Transition(_Part):
     """(x, mixings of the transition steps...) -> x after a level's squeeze and those steps, or their inverse's x.
 
     method: `enter` or `leave` of the level; with_logdet: whether its log-det is returned too.
@@ -188,7 +189,7 @@ class _Edge(_Part):
 
 
 class _Steps(_Part):
-    """(x, mixings..., couplings..., conditions...) -> x after a few steps, all as `_by_part` gives it.
+    """(x, mixings..., couplings..., conditions...) -> x after a few steps; tensors as `_by_part` gives them.
 
     method: `couple` or `uncouple` of the level; with_logdet: whether its log-det is returned too.
     """

@@ -6,8 +6,6 @@ ActNorms folded into their neighbours, 1×1 weights inverted, convolutions group
 `weights` compute this in every step, for inference `make_weights` does it once. The result is
 nested tuples: groups of members of tensors.
 """
-import math
-
 import mindspore.common.dtype as mstype
 import numpy as np
 from mindspore import Tensor
@@ -33,7 +31,8 @@ def make_weights(net):
 
 def _by_few_steps(level, weights):
     mixings, couplings, split = weights
-    together, transitions = math.gcd(level.K, STEPS_TOGETHER), level.n_transitions
+    together = max(n for n in range(1, STEPS_TOGETHER + 1) if level.K % n == 0)
+    transitions = level.n_transitions
     group = (split, _layers(mixings, 0, transitions) if transitions else ())
     for start in range(0, level.K, together):
         group += (_layers(mixings, transitions + start, together), _layers(couplings, start, together))
