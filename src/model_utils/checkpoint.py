@@ -17,6 +17,7 @@ import mindspore
 import numpy as np
 from mindspore import Tensor
 
+from src.model_utils.mindspore_file import read_entries
 from src.model_utils.network_names import explain_mismatch
 from src.model_utils.options import options_from_dict
 from src.model_utils.util import atomic_write
@@ -40,7 +41,8 @@ class DamagedCheckpoint(CheckpointError):
 class Checkpoint(NamedTuple):
     """kind: TRAINING (weights as trained) or INFERENCE (as `packed.to_arrays` makes them); options: of the run.
 
-    arrays: float32 NumPy arrays by name: the parameters, and in a training checkpoint what `optimizer.` begins.
+    arrays: float32 NumPy arrays by name: the parameters, and in a training checkpoint what `optimizer.` begins. Of a
+    file that was read they are read-only.
     state: small JSON values: `step` (updates done) and `actnorm_initialised`, among others.
     """
 
@@ -78,11 +80,11 @@ def read_checkpoint(path):
     path = str(path)
     if not os.path.isfile(path):
         raise CheckpointError(f"{path}: no such checkpoint file")
-    arrays = _read_arrays(path)
-    if DESCRIPTION not in arrays:
+    entries = _read_entries(path)
+    if DESCRIPTION not in entries:
         raise DamagedCheckpoint(f"{path}: a MindSpore checkpoint, but not one that train.py or train2test.py wrote whole")
     try:
-        description = json.loads(arrays.pop(DESCRIPTION).tobytes().decode())
+        description = json.loads(entries.pop(DESCRIPTION).data.decode())
         version, digest = description["format_version"], description.pop("sha256")
         kind, state, options = description["kind"], description["state"], description["options"]
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -91,6 +93,10 @@ def read_checkpoint(path):
         readable = ", ".join(str(known) for known in READABLE.get(kind, ()))
         raise CheckpointError(f"{path}: {kind} checkpoint of format {version}, this code reads {readable}; "
                               "train2test.py makes an inference checkpoint again from a training checkpoint")
+    try:
+        arrays = {name: _as_array(entry) for name, entry in entries.items()}
+    except ValueError:
+        raise DamagedCheckpoint(f"{path}: damaged, an array is not what was written; use another checkpoint") from None
     if digest != _hash(arrays, description):
         raise DamagedCheckpoint(f"{path}: damaged, its contents do not match their hash; use another checkpoint")
     return Checkpoint(kind, options_from_dict(options, source=f"{path}: stored options"), arrays, state)
@@ -119,20 +125,26 @@ def parameter_arrays(cell):
     return {parameter.name: parameter.asnumpy() for parameter in cell.get_parameters()}
 
 
-def _read_arrays(path):
+def _read_entries(path):
     try:
-        with _quiet():
-            loaded = mindspore.load_checkpoint(path)
-    except (ValueError, TypeError, RuntimeError, KeyError, EOFError, OSError):
-        loaded = None
-    if not loaded:
-        raise DamagedCheckpoint(f"{path}: not a MindSpore checkpoint, or a truncated one; copy it again or use another")
-    return {name: parameter.asnumpy() for name, parameter in loaded.items()}
+        return read_entries(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error}); check the file") from None
+    except ValueError as error:
+        raise DamagedCheckpoint(f"{path}: not a MindSpore checkpoint, or a truncated one ({error}); copy it again or "
+                                "use another") from None
+
+
+def _as_array(entry):
+    """The float32 array of an entry, whose memory it shares; ValueError if that is no such array."""
+    if entry.kind != "Float32":
+        raise ValueError(entry.kind)
+    return np.frombuffer(entry.data, "<f4").reshape(entry.shape)
 
 
 @contextlib.contextmanager
 def _quiet():
-    """Keeps MindSpore from logging a page about a file that we describe in one line."""
+    """Keeps MindSpore from logging a page about a failure that we describe in one line."""
     previous = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -11,11 +11,10 @@ from typing import Dict, List, NamedTuple
 
 import numpy as np
 import safetensors
-from google.protobuf.message import DecodeError
-from mindspore.train.checkpoint_pb2 import Checkpoint as MindSporeCheckpoint
 from safetensors.numpy import save_file
 
 from src.model_utils.checkpoint import DESCRIPTION, TRAINING, Checkpoint, CheckpointError, read_checkpoint
+from src.model_utils.mindspore_file import KEY as MINDSPORE_MAGIC, read_entries
 from src.model_utils.network_names import ANCHOR, IMAGE_ONLY, PUBLISHED_BLOCKS, UNREAD, describe_network, first_three, \
     is_level, levels_of, to_official
 from src.model_utils.options import options_from_dict
@@ -123,7 +122,6 @@ def is_own_checkpoint(path):
 # ---------------------------------------------------------------------------------------------------------------------
 # Containers
 
-MINDSPORE_MAGIC = b"\n"  # a protocol buffer whose first field is number 1, of bytes
 MINDSPORE_TYPES = {"Float32": "<f4", "Float16": "<f2", "Float64": "<f8", "BFloat16": "<u2", "Int32": "<i4",
                    "Int64": "<i8", "Int16": "<i2", "Int8": "<i1", "UInt8": "<u1", "Bool": "?"}
 MAX_SAFETENSORS_HEADER = 10 ** 8  # bytes, says the format
@@ -158,23 +156,13 @@ def _read_safetensors(path):
 
 
 def _read_mindspore(path):
-    """Not by `load_checkpoint`: it insists on a suffix, and 2.8.0 does not compare a shape with its data."""
-    proto = MindSporeCheckpoint()
-    with reading(path), open(path, "rb") as file:
-        try:
-            proto.ParseFromString(file.read())
-        except DecodeError:
-            raise CheckpointError(f"{path}: not a MindSpore checkpoint, or a truncated one; copy it again or use "
-                                  "another") from None
-        pieces = {}
-        for value in proto.value:  # a large tensor comes in several pieces
-            pieces.setdefault(value.tag, []).append(value.tensor)
-        if DESCRIPTION in pieces:
+    with reading(path):
+        entries = read_entries(path)
+        if DESCRIPTION in entries:
             raise CheckpointError(f"{path}: a checkpoint of train.py or train2test.py; expected weights of another "
                                   "program")
-        return {name: _to_array(name, b"".join(tensor.tensor_content for tensor in tensors), tensors[0].tensor_type,
-                                [] if list(tensors[0].dims) == [0] else tensors[0].dims, MINDSPORE_TYPES)
-                for name, tensors in pieces.items()}
+        return {name: _to_array(name, entry.data, entry.kind, entry.shape, MINDSPORE_TYPES)
+                for name, entry in entries.items()}
 
 
 def _to_array(name, data, kind, shape, types):

@@ -1,0 +1,60 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""MindSpore's checkpoint files: read as MindSpore reads them, and what is none is refused with its place."""
+import mindspore
+import numpy as np
+import pytest
+from mindspore import Parameter, Tensor, nn
+
+from src.model_utils.mindspore_file import read_entries
+
+
+@pytest.fixture(name="path")
+def fixture_path(tmp_path):
+    """A file that MindSpore wrote, of several types, with a scalar; under a name that MindSpore would not read."""
+    cell = nn.Dense(300, 2)
+    cell.insert_param_to_cell("steps", Parameter(Tensor(np.array(7, np.int32)), name="steps"))
+    cell.insert_param_to_cell("half", Parameter(Tensor(np.arange(6, dtype=np.float16).reshape(1, 6)), name="half"))
+    mindspore.save_checkpoint(cell, str(tmp_path / "a.ckpt"))
+    (tmp_path / "a.ckpt").rename(tmp_path / "weights")
+    return tmp_path / "weights"
+
+
+TYPES = {"Float32": "<f4", "Float16": "<f2", "Int32": "<i4"}
+
+
+def test_as_mindspore_reads_it(path, tmp_path):
+    (tmp_path / "copy.ckpt").write_bytes(path.read_bytes())
+    loaded, entries = mindspore.load_checkpoint(str(tmp_path / "copy.ckpt")), read_entries(path)
+    assert list(entries) == list(loaded) and len(entries) == 4
+    for name, entry in entries.items():
+        value = loaded[name].asnumpy()
+        assert entry.shape == value.shape, name
+        np.testing.assert_array_equal(np.frombuffer(entry.data, TYPES[entry.kind]).reshape(entry.shape), value, name)
+
+
+def test_an_empty_file(path):
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="the file is empty"):
+        read_entries(path)
+
+
+@pytest.mark.parametrize("left", [1, 2, 10, -1])
+def test_a_truncated_file(left, path):
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(ValueError, match="the file ends within an entry"):
+        read_entries(path)
+
+
+@pytest.mark.parametrize("tail, words", [
+    (b"x", "at byte {size} no entry of a MindSpore checkpoint begins"),
+    (b"\n" + b"\xff" * 10, "before byte {length_end} there is no length of an entry"),
+    (b"\n" + b"\xff" * 8 + b"\x01", "the file ends within an entry"),  # a length of 2^57, for which no memory is taken
+    (b"\n\x02\x0a\x05", "before byte {end} no entry of a MindSpore checkpoint ends")])
+def test_what_is_no_entry(tail, words, path):
+    content = path.read_bytes()
+    path.write_bytes(content + tail)
+    with pytest.raises(ValueError) as caught:
+        read_entries(path)
+    size = len(content)
+    assert str(caught.value) == words.format(size=size, length_end=size + 11, end=size + len(tail))
