@@ -18,7 +18,7 @@ from seeded_weights import seeded_state
 from src.model.convolutions import nearest_down2, nearest_up2
 from src.model.SRFlow import SRFlow
 from src.model.SRFlowNet import NegativeLogLikelihood, initialise_actnorms
-from src.model.packed import make_weights
+from src.model.packed import make_weights, parts_of, transitions_of
 from src.model.stacks import unstack
 from src.model_utils.train_step import Adam, TrainStep
 
@@ -230,7 +230,8 @@ def test_twenty_steps_of_training(training):
 
 def test_packed_mixing_weights_are_exact_inverses(tiny):
     flow = make_weights(tiny.model.net)[2]
-    mixings = [mixing for level in flow for stacks in level[1:3] for mixing in unstack(stacks)]
+    stacked = [stacks for level in flow for stacks in [transitions_of(level)] + [part[0] for part in parts_of(level)]]
+    mixings = [mixing for stacks in stacked for mixing in unstack(stacks)]
     assert len(mixings) == 12
     for matrix, _, inverse, _, log_abs_det in mixings:
         matrix, inverse = (kernel.asnumpy()[:, :, 0, 0].astype(np.float64) for kernel in (matrix, inverse))

@@ -11,7 +11,7 @@ from helpers import ParameterGradients, normal, randomise
 from src.model.RRDBNet import RRDBNet
 from src.model.SRFlow import SRFlow
 from src.model.SRFlowNet import L1Loss, NegativeLogLikelihood, SRFlowNet
-from src.model.packed import halved, make_weights
+from src.model.packed import halved, make_weights, parts_of, split_of, transitions_of
 from src.model_utils.train_step import LossScale
 
 HR, LR = 0.3 * normal(1, 2, 3, 16, 8), 0.3 * normal(2, 2, 3, 4, 2)
@@ -50,8 +50,9 @@ def types(node):
 def weight_types(weights):
     """(of the encoder, of the conditions, of the couplings, of everything that has a log-det of its own)"""
     encoder, features, flow = weights
-    couplings = tuple(level[3::2] for level in flow)
-    rest = tuple(level[:2] + level[2::2] for level in flow)
+    couplings = tuple(coupling for level in flow for _, coupling in parts_of(level))
+    rest = tuple((split_of(level), transitions_of(level)) + tuple(mixings for mixings, _ in parts_of(level))
+                 for level in flow)
     return types(encoder), types(features), types(couplings), types(rest)
 
 

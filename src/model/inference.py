@@ -13,7 +13,7 @@ import mindspore.common.dtype as mstype
 import numpy as np
 from mindspore import context, nn, ops
 
-from src.model.packed import leaves, nest, sizes_of
+from src.model.packed import leaves, nest, parts_of, sizes_of, split_of, transitions_of
 from src.model.stacks import unstack
 from src.model_utils.util import compile_cell
 
@@ -50,12 +50,12 @@ class Encoder:
     def __call__(self, hr, weights, conditions):
         x, latents, logdet = hr, (), 0.0
         for (enter, couple, split), level_weights, level_conditions in zip(self._levels, weights[2], conditions):
-            x, *terms = enter(x, *level_weights[1])
+            x, *terms = enter(x, *transitions_of(level_weights))
             for tensors in _by_part(level_weights, level_conditions):
                 x, term = couple(x, *tensors)
                 terms.append(term)
             if split is not None:
-                x, latent, term = split(x, *level_weights[0])
+                x, latent, term = split(x, *split_of(level_weights))
                 terms.append(term)
                 latents += (latent,)
             logdet = logdet + sum(term.asnumpy().astype(np.float64) for term in terms)
@@ -88,16 +88,16 @@ class Decoder:
         for (join, uncouple, leave), level_weights, level_conditions in zip(self._levels[::-1], weights[2][::-1],
                                                                             conditions[::-1]):
             if join is not None:
-                x = join(x, latents.pop(), *level_weights[0])
+                x = join(x, latents.pop(), *split_of(level_weights))
             for tensors in _by_part(level_weights, level_conditions)[::-1]:
                 x = uncouple(x, *tensors)
-            x = leave(x, *level_weights[1])
+            x = leave(x, *transitions_of(level_weights))
             yield x
 
 
 def _by_part(level_weights, level_conditions):
     """For each part of a level's steps the arguments of `_Steps` after x: mixings, couplings, conditions."""
-    parts = list(zip(level_weights[2::2], level_weights[3::2]))
+    parts = parts_of(level_weights)
     count = len(level_conditions) // len(parts)
     return [mixings + couplings + level_conditions[i * count:(i + 1) * count]
             for i, (mixings, couplings) in enumerate(parts)]
@@ -197,7 +197,7 @@ class _Steps(_Part):
     def __init__(self, method, level_weights, with_logdet):
         super().__init__()
         self.methods, self.with_logdet = (method,), with_logdet
-        mixings, couplings = level_weights[2:4]
+        mixings, couplings = parts_of(level_weights)[0]  # all are alike
         self.couplings_at = 1 + len(mixings)
         self.conditions_at = self.couplings_at + len(couplings)
         self.condition_sizes = ((3,) * mixings[0].shape[0],)

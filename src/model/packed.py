@@ -29,6 +29,21 @@ def make_weights(net):
         return net.RRDB.weights(), features, flow
 
 
+def split_of(level_weights):
+    """Of a level's group of flow weights the tensors of its split; (): it has none."""
+    return level_weights[0]
+
+
+def transitions_of(level_weights):
+    """The stacked mixings of its transition steps; (): it has none."""
+    return level_weights[1]
+
+
+def parts_of(level_weights):
+    """The (mixings, couplings) of each few of its other steps, stacked: a list."""
+    return list(zip(level_weights[2::2], level_weights[3::2]))
+
+
 def _by_few_steps(level, weights):
     mixings, couplings, split = weights
     together = max(n for n in range(1, STEPS_TOGETHER + 1) if level.K % n == 0)
@@ -53,8 +68,11 @@ def halved(weights):
 
 
 def _with_half_couplings(level):
-    couplings, = in_type((level[3::2],), mstype.float16)
-    return level[:2] + tuple(member for pair in zip(level[2::2], couplings) for member in pair)
+    halved_level = (split_of(level), transitions_of(level))
+    for mixings, couplings in parts_of(level):
+        (half_couplings,), = in_type(((couplings,),), mstype.float16)
+        halved_level += (mixings, half_couplings)
+    return halved_level
 
 
 def release_parameters(net):
