@@ -6,9 +6,9 @@
 
 Each case runs in a process of its own. Times are medians after compilation, and given too in T, the time of one
 torch.nn.functional.conv2d 1×320×80×80 -> 64, 3×3, float32 on this machine, which is measured in another process before
-and after each case (by --torch_python, an interpreter that has torch; without one only seconds are given); the smaller
-of the two counts, because other work on the machine can only add to them. Samplers are made from an inference
-checkpoint, as users make them; another process writes it.
+and after each case (by --torch_python, an interpreter that has torch; without one only seconds are given). Of the two
+measurements the smaller one is used, so that on a busy machine figures in T are too large rather than too small.
+Samplers are made from an inference checkpoint, as users make them; another process writes it.
 """
 import argparse
 import json

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from helpers import arrays
 from mindspore import Tensor, nn
+from mindspore.train.checkpoint_pb2 import Checkpoint as MindSporeCheckpoint
 
 from src.model.SRFlow import build_network, require_usable
 from src.model.packed import from_arrays, leaves, make_weights, sizes_of, to_arrays
@@ -168,10 +169,11 @@ def test_a_file_of_something_else(content, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.pth", "a"])
-def test_another_file_name(name, tmp_path):
-    path = tmp_path / name
-    path.write_bytes(b"this is a text file\n")
-    assert_refused(str(path))
+def test_another_file_name(name, path, tmp_path, checkpoint):
+    """What a file is, its content says."""
+    other = str(tmp_path / name)
+    os.rename(path, other)
+    assert read_checkpoint(other).state == checkpoint.state
 
 
 @pytest.mark.parametrize("left", [0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, -100, -10, -1])
@@ -195,13 +197,29 @@ def test_a_flipped_bit(place, path, checkpoint):
     assert_refused(path)
 
 
+@pytest.mark.parametrize("change", [
+    lambda tensor: setattr(tensor, "tensor_type", "Float16"), lambda tensor: setattr(tensor, "tensor_type", "Unknown"),
+    lambda tensor: tensor.dims.append(5), lambda tensor: setattr(tensor, "tensor_content", b"\0\0\0")])
+def test_an_array_that_contradicts_itself(change, path):
+    proto = MindSporeCheckpoint()
+    with open(path, "rb") as file:
+        proto.ParseFromString(file.read())
+    change(proto.value[0].tensor)
+    with open(path, "wb") as file:
+        file.write(proto.SerializeToString())
+    assert_refused(path, "damaged, an array is not what was written")
+
+
 def test_another_programs_checkpoint(tmp_path):
     path = str(tmp_path / "dense.ckpt")
     mindspore.save_checkpoint(nn.Dense(3, 2), path)
     assert_refused(path, "not one that train.py or train2test.py wrote")
 
 
-@pytest.mark.parametrize("description", [b"no JSON", b"[1, 2]", b"{}", b"\xff\xfe"])
+@pytest.mark.parametrize("description", [
+    b"no JSON", b"[1, 2]", b"{}", b"\xff\xfe", b"[" * 100000,
+    b'{"format_version": 6, "sha256": "", "kind": [], "state": {}, "options": {}}',
+    b'{"format_version": 6, "sha256": "", "kind": "4raining", "state": {}, "options": {}}'])
 def test_a_description_that_cannot_be_read(description, tmp_path):
     path = str(tmp_path / "a.ckpt")
     text = Tensor(np.frombuffer(description, np.uint8))

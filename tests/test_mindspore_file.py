@@ -5,6 +5,7 @@ import mindspore
 import numpy as np
 import pytest
 from mindspore import Parameter, Tensor, nn
+from mindspore.train.checkpoint_pb2 import Checkpoint
 
 from src.model_utils.mindspore_file import read_entries
 
@@ -48,13 +49,44 @@ def test_a_truncated_file(left, path):
 
 @pytest.mark.parametrize("tail, words", [
     (b"x", "at byte {size} no entry of a MindSpore checkpoint begins"),
-    (b"\n" + b"\xff" * 10, "before byte {length_end} there is no length of an entry"),
-    (b"\n" + b"\xff" * 8 + b"\x01", "the file ends within an entry"),  # a length of 2^57, for which no memory is taken
-    (b"\n\x02\x0a\x05", "before byte {end} no entry of a MindSpore checkpoint ends")])
+    (b"\n" + b"\xff" * 10, "before byte {length_end} no length of an entry ends"),
+    (b"\n" + b"\xff" * 8 + b"\x01", "the file ends within an entry"),  # 2^57 bytes, for which no memory is taken
+    (b"\n\x02\x0a\x05", "the entry that begins at byte {size} cannot be decoded"),
+    (b"\n\x04\x0a\x02\xff\xfe", "the entry that begins at byte {size} cannot be decoded"),  # a name that is no text
+    (b"\n\xa0\x9c\x01" + b"\x63" * 20000, "the entry that begins at byte {size} cannot be decoded")])
 def test_what_is_no_entry(tail, words, path):
     content = path.read_bytes()
     path.write_bytes(content + tail)
     with pytest.raises(ValueError) as caught:
         read_entries(path)
     size = len(content)
-    assert str(caught.value) == words.format(size=size, length_end=size + 11, end=size + len(tail))
+    assert str(caught.value) == words.format(size=size, length_end=size + 11)
+
+
+def test_a_checksum_is_passed_over(path):
+    """So MindSpore 2 ends a file with crc_check=True."""
+    entries = read_entries(path)
+    path.write_bytes(path.read_bytes() + b"crc_num" + bytes(range(10)))
+    assert read_entries(path) == entries
+
+
+def piece(kind, *dims):
+    """An entry `weight` of eight bytes."""
+    proto = Checkpoint()
+    entry = proto.value.add(tag="weight")
+    entry.tensor.dims.extend(dims)
+    entry.tensor.tensor_type, entry.tensor.tensor_content = kind, bytes(range(8))
+    return proto.SerializeToString()
+
+
+def test_a_tensor_in_several_pieces(path):
+    path.write_bytes(piece("Float32", 2, 2) + piece("Float32", 2, 2))
+    assert read_entries(path) == {"weight": ("Float32", (2, 2), bytes(range(8)) * 2)}
+
+
+@pytest.mark.parametrize("content", [piece("Float32", 2) + piece("Float16", 2), piece("Float32", 4) + piece("Float32", 2),
+                                     piece("Float32", -1)])
+def test_a_contradiction(content, path):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="weight: type and shape .* contradict"):
+        read_entries(path)

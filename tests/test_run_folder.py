@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The output folder: its lock, which checkpoints stay, and which one a run goes on from."""
+import errno
 import os
 import resource
 import signal
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from src.model_utils.checkpoint import TRAINING, Checkpoint, CheckpointError, DamagedCheckpoint, read_checkpoint
+from src.model_utils.mindspore_file import read_entries
 from src.model_utils.options import options_from_dict
 from src.model_utils.run_folder import RunFolder
 from src.model_utils.util import atomic_write
@@ -142,6 +144,19 @@ def test_a_flipped_bit_in_the_newest(folder, capfd):
         file.write(bytes([byte[0] ^ 1]))
     assert newest(folder) == ("step_0000010.ckpt", 10)
     assert "latest.ckpt: damaged, its contents do not match their hash" in capfd.readouterr().err
+
+
+def test_the_disk_cannot_read_the_newest(folder, capfd, monkeypatch):
+    folder.save(checkpoint(10))
+    folder.save(checkpoint(20))
+
+    def failing(path):
+        if path in (folder.latest, folder.step_path(20)):
+            raise OSError(errno.EIO, "Input/output error")
+        return read_entries(path)
+    monkeypatch.setattr("src.model_utils.checkpoint.read_entries", failing)
+    assert newest(folder) == ("step_0000010.ckpt", 10)
+    assert "latest.ckpt: cannot be read (Input/output error); check the file" in capfd.readouterr().err
 
 
 def test_latest_was_removed(folder):

@@ -68,11 +68,9 @@ def halved(weights):
 
 
 def _with_half_couplings(level):
-    halved_level = (split_of(level), transitions_of(level))
-    for mixings, couplings in parts_of(level):
-        (half_couplings,), = in_type(((couplings,),), mstype.float16)
-        halved_level += (mixings, half_couplings)
-    return halved_level
+    mixings, couplings = zip(*parts_of(level))
+    halved_couplings, = in_type((couplings,), mstype.float16)
+    return (split_of(level), transitions_of(level)) + sum(zip(mixings, halved_couplings), ())
 
 
 def release_parameters(net):

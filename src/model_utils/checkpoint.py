@@ -41,8 +41,8 @@ class DamagedCheckpoint(CheckpointError):
 class Checkpoint(NamedTuple):
     """kind: TRAINING (weights as trained) or INFERENCE (as `packed.to_arrays` makes them); options: of the run.
 
-    arrays: float32 NumPy arrays by name: the parameters, and in a training checkpoint what `optimizer.` begins. Of a
-    file that was read they are read-only.
+    arrays: float32 NumPy arrays by name: the parameters, and in a training checkpoint what `optimizer.` begins. They may
+    be read-only.
     state: small JSON values: `step` (updates done) and `actnorm_initialised`, among others.
     """
 
@@ -87,12 +87,13 @@ def read_checkpoint(path):
         description = json.loads(entries.pop(DESCRIPTION).data.decode())
         version, digest = description["format_version"], description.pop("sha256")
         kind, state, options = description["kind"], description["state"], description["options"]
-    except (ValueError, KeyError, TypeError, AttributeError):
+        readable = READABLE[kind]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DamagedCheckpoint(f"{path}: damaged, its description cannot be read; use another checkpoint") from None
-    if version not in READABLE.get(kind, ()):
-        readable = ", ".join(str(known) for known in READABLE.get(kind, ()))
-        raise CheckpointError(f"{path}: {kind} checkpoint of format {version}, this code reads {readable}; "
-                              "train2test.py makes an inference checkpoint again from a training checkpoint")
+    if version not in readable:
+        raise CheckpointError(f"{path}: {kind} checkpoint of format {version}, this code reads "
+                              f"{', '.join(map(str, readable))}; train2test.py makes an inference checkpoint again from "
+                              "a training checkpoint")
     try:
         arrays = {name: _as_array(entry) for name, entry in entries.items()}
     except ValueError:
@@ -129,7 +130,7 @@ def _read_entries(path):
     try:
         return read_entries(path)
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error}); check the file") from None
+        raise DamagedCheckpoint(f"{path}: cannot be read ({error.strerror or error}); check the file") from None
     except ValueError as error:
         raise DamagedCheckpoint(f"{path}: not a MindSpore checkpoint, or a truncated one ({error}); copy it again or "
                                 "use another") from None
