@@ -80,7 +80,7 @@ def read_checkpoint(path):
     path = str(path)
     if not os.path.isfile(path):
         raise CheckpointError(f"{path}: no such checkpoint file")
-    entries = _read_entries(path)
+    entries = read_mindspore(path)
     if DESCRIPTION not in entries:
         raise DamagedCheckpoint(f"{path}: a MindSpore checkpoint, but not one that train.py or train2test.py wrote whole")
     try:
@@ -101,6 +101,17 @@ def read_checkpoint(path):
     if digest != _hash(arrays, description):
         raise DamagedCheckpoint(f"{path}: damaged, its contents do not match their hash; use another checkpoint")
     return Checkpoint(kind, options_from_dict(options, source=f"{path}: stored options"), arrays, state)
+
+
+def read_mindspore(path):
+    """Name -> Entry of a MindSpore checkpoint, whoever wrote it. Raises DamagedCheckpoint if the file is none."""
+    try:
+        return read_entries(path)
+    except OSError as error:
+        raise DamagedCheckpoint(f"{path}: cannot be read ({error.strerror or error}); check the file") from None
+    except ValueError as error:
+        raise DamagedCheckpoint(f"{path}: not a MindSpore checkpoint, or a truncated one ({error}); copy it again or "
+                                "use another") from None
 
 
 def load_parameters(cell, arrays, source, strict=True, optional=()):
@@ -124,16 +135,6 @@ def load_parameters(cell, arrays, source, strict=True, optional=()):
 def parameter_arrays(cell):
     """The values of a cell's parameters by name."""
     return {parameter.name: parameter.asnumpy() for parameter in cell.get_parameters()}
-
-
-def _read_entries(path):
-    try:
-        return read_entries(path)
-    except OSError as error:
-        raise DamagedCheckpoint(f"{path}: cannot be read ({error.strerror or error}); check the file") from None
-    except ValueError as error:
-        raise DamagedCheckpoint(f"{path}: not a MindSpore checkpoint, or a truncated one ({error}); copy it again or "
-                                "use another") from None
 
 
 def _as_array(entry):

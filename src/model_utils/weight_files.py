@@ -13,8 +13,9 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save_file
 
-from src.model_utils.checkpoint import DESCRIPTION, TRAINING, Checkpoint, CheckpointError, read_checkpoint
-from src.model_utils.mindspore_file import MAGIC as MINDSPORE_MAGIC, read_entries
+from src.model_utils.checkpoint import (DESCRIPTION, TRAINING, Checkpoint, CheckpointError, read_checkpoint,
+                                        read_mindspore)
+from src.model_utils.mindspore_file import MAGIC as MINDSPORE_MAGIC
 from src.model_utils.network_names import ANCHOR, IMAGE_ONLY, PUBLISHED_BLOCKS, UNREAD, describe_network, first_three, \
     is_level, levels_of, to_official
 from src.model_utils.options import options_from_dict
@@ -157,11 +158,7 @@ def _read_safetensors(path):
 
 def _read_mindspore(path):
     with reading(path):
-        try:
-            entries = read_entries(path)
-        except ValueError as error:
-            raise CheckpointError(f"{path}: not a MindSpore checkpoint, or a truncated one ({error}); copy it again or "
-                                  "use another") from None
+        entries = read_mindspore(path)
         if DESCRIPTION in entries:
             raise CheckpointError(f"{path}: a checkpoint of train.py or train2test.py; expected weights of another "
                                   "program")
