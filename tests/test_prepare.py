@@ -8,6 +8,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from skimage.data import astronaut, chelsea
 
 from src.dataloader import prepare as prepare_module
@@ -97,6 +98,18 @@ def test_other_kinds_of_image_become_8_bit_rgb(tmp_path):
         np.testing.assert_array_equal(image, rgb)
 
 
+def test_images_are_turned_upright(tmp_path):
+    folder, upright = tmp_path / "photographs", astronaut()[:32, 200:248]
+    folder.mkdir()
+    tags = Image.Exif()
+    tags[274] = 6  # the stored image's first row is at the right
+    Image.fromarray(np.rot90(upright)).save(str(folder / "a.png"), exif=tags)
+    prepare(str(folder), tmp_path / "o.mindrecord", whole=True, progress=False)
+    (hr, lr), = records_of(tmp_path / "o.mindrecord")
+    np.testing.assert_array_equal(hr, upright)
+    np.testing.assert_array_equal(lr, imresize(upright, 1 / 4))
+
+
 def test_sixteen_bits_round_to_the_nearest(tmp_path):
     image = np.zeros((8, 8, 3), np.uint16)
     image[0, :4, 0] = [128, 129, 65535, 65406]
@@ -123,7 +136,7 @@ def test_unusable_images_are_named_and_skipped(photographs, tmp_path, capsys):
     skipped = [line for line in capsys.readouterr().err.splitlines() if line.startswith("skipped")]
     assert [os.path.basename(line.split(": ")[0]) for line in skipped] == [
         "broken.png", "empty.jpg", "real.tif", "small.png"]
-    assert "cannot be read" in skipped[0] and "float32" in skipped[2] and "31x200" in skipped[3]
+    assert "cannot be read" in skipped[0] and "floating-point" in skipped[2] and "31x200" in skipped[3]
 
 
 def test_an_existing_file_is_kept_unless_overwriting(photographs, tmp_path):

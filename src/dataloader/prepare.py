@@ -6,10 +6,11 @@
     python -m src.dataloader.prepare --hr_dir DIV2K_valid_HR --out DIV2K_X4_valid.mindrecord --whole
 
 Each record holds an HR crop (or with --whole an HR image, cut at the right and bottom to a multiple of 2 x scale so
-that the LR sides are even) and its LR image, made from that very crop by MATLAB-like bicubic downscaling. Grey images
-become RGB, 16-bit images are scaled to 8 bits, an alpha channel is dropped, and orientation tags are not applied.
-Images that cannot be read or are too small are named and skipped. Only the folder's own image files are read, in
-order of their names. The crops of an image depend on the seed and its place in that order alone.
+that the LR sides are even) and its LR image, made from that very crop by MATLAB-like bicubic downscaling. Images are
+turned upright by their orientation tags (EXIF), grey ones become RGB, 16-bit images are scaled to 8 bits, and an alpha
+channel is dropped, which leaves the colours as stored. Images that cannot be read, are damaged or truncated, or are too
+small are named and skipped. Only the folder's own image files are read, in order of their names. The crops of an image
+depend on the seed and its place in that order alone.
 """
 import argparse
 import collections
@@ -24,10 +25,10 @@ from mindspore.mindrecord import FileWriter
 from tqdm import tqdm
 
 from src.dataloader.dataset import DataError
+from src.dataloader.image_file import IMAGE_SUFFIXES, UnusableImage, read_image, to_rgb8
 from src.dataloader.imresize import imresize
 from src.model_utils.util import run_main
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 FORMS = ("bytes", "array")
 
 # MindRecord's own sizes make every file at least 48 MiB long, so header and pages are sized to the data, in bytes.
@@ -40,10 +41,6 @@ _ROW_OVERHEAD = 1 << 10  # MindRecord's own bytes in a record are fewer
 
 PrepareResult = collections.namedtuple("PrepareResult", "records images skipped")
 PrepareResult.__doc__ = """What :func:`prepare` wrote: records, from how many images, and how many images it skipped."""
-
-
-class UnusableImage(Exception):
-    """An image that cannot be used; the message says why."""
 
 
 def prepare(hr_dir, out, scale=4, patch=160, per_image=47, seed=10, whole=False, form="bytes", overwrite=False,
@@ -107,7 +104,7 @@ def prepare_images(images, out, scale=4, patch=160, per_image=47, seed=10, whole
         for index, image in enumerate(tqdm(images, unit="image", disable=not progress)):
             name = image if isinstance(image, str) else image[0]
             try:
-                hr = read_image(image) if isinstance(image, str) else _as_rgb8(np.asarray(image[1]))
+                hr = read_image(image) if isinstance(image, str) else to_rgb8(np.asarray(image[1]))
                 if whole:
                     crops = [_cut_to_multiple(hr, 2 * scale)]
                 else:
@@ -140,32 +137,6 @@ def _check_arguments(scale, patch, per_image, seed, whole, form):
                          % (2 * scale, patch))
     if not whole and _page_size(patch) > _LARGEST_PAGE:
         raise ValueError("patch: %d is too large for a MindRecord page; use --whole" % patch)
-
-
-def read_image(path):
-    """Image file -> uint8 RGB (H, W, 3). Raises UnusableImage."""
-    try:
-        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    except (OSError, cv2.error):  # cv2.error: an empty file, or more pixels than OpenCV's limit
-        image = None
-    if image is None:
-        raise UnusableImage("cannot be read as an image")
-    if image.ndim == 3 and image.shape[2] >= 3:
-        image = np.concatenate([image[:, :, 2::-1], image[:, :, 3:]], axis=2)  # OpenCV gives BGR or BGRA
-    return _as_rgb8(image)
-
-
-def _as_rgb8(image):
-    """Grey, RGB or RGBA of 8 or 16 bits -> uint8 RGB; alpha is dropped."""
-    if image.dtype == np.uint16:
-        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if image.dtype != np.uint8:
-        raise UnusableImage("has pixels of type %s, expected 8 or 16 bits" % image.dtype)
-    if image.ndim == 2:
-        image = image[:, :, None]
-    if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
-        raise UnusableImage("has shape %s, expected grey, RGB or RGBA" % (image.shape,))
-    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[:, :, :3]
 
 
 def _random_crops(image, size, count, random):

@@ -1,0 +1,194 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Image files as uint8 RGB arrays.
+
+An image is turned upright by its orientation tag. Grey becomes RGB, 16 bits are rounded to 8. An alpha channel is
+dropped and the colours stay as stored; where TIFF says that they are multiplied by alpha, that is over black. Colour
+profiles and gamma are not applied. Of several pages or frames the first counts.
+
+Pillow reads every file whole, so that a damaged or truncated one is found: OpenCV fills up what is missing of a JPEG
+file. The pixels are Pillow's too, except where OpenCV's are the better ones, see :func:`_needs_opencv`.
+"""
+import logging
+import os
+import re
+import stat
+import warnings
+
+import cv2
+import numpy as np
+from PIL import Image
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
+
+_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+_JPEG = ("JPEG", "MPO")  # MPO: what Pillow calls a JPEG file with further pictures behind the first, as of a phone
+_LARGEST_FILE = (1 << 31) - 1  # bytes; OpenCV takes no more
+_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")  # Pillow's kinds of pixel of up to 8 bits
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what Pillow has to say is in our own messages
+
+_ORIENTATION = 274  # this and the following are TIFF's tags, the first one EXIF's too
+_BITS, _PHOTOMETRIC, _PLANAR, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 258, 262, 284, 338, 339
+_BLACK_IS_ZERO, _RGB, _INTERLEAVED, _UNSIGNED, _ASSOCIATED_ALPHA = 1, 2, 1, 1, 1
+
+
+class UnusableImage(Exception):
+    """An image that cannot be used; the message says why."""
+
+
+def read_image(path):
+    """Read an image file.
+
+    Args:
+        path: of a file whose content, whatever its suffix, is BMP, JPEG, PNG, PPM, TIFF or WebP.
+
+    Returns:
+        uint8 RGB (H, W, 3), upright.
+
+    Raises:
+        UnusableImage: the file cannot be read, is damaged or truncated, or has too many pixels or another kind of them.
+    """
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):  # to open a pipe would be to wait for its writer
+            raise UnusableImage("is no regular file")
+        if status.st_size > _LARGEST_FILE:
+            raise UnusableImage("has %d bytes, expected at most %d" % (status.st_size, _LARGEST_FILE))
+        with open(path, "rb") as file:
+            return _read(file)
+    except OSError as error:
+        raise UnusableImage("cannot be read: %s" % (error.strerror or error)) from None
+
+
+def to_rgb8(image):
+    """Grey, RGB or RGBA of 8 or 16 bits -> uint8 RGB; alpha is dropped. Raises UnusableImage."""
+    if image.dtype == np.uint16:
+        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if image.dtype != np.uint8:
+        raise UnusableImage("has pixels of type %s, expected 8 or 16 bits" % image.dtype)
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
+        raise UnusableImage("has shape %s, expected grey, RGB or RGBA" % (image.shape,))
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[:, :, :3]
+
+
+def _read(file):
+    if not file.seek(0, os.SEEK_END):
+        raise UnusableImage("cannot be read as an image: it is empty")
+    file.seek(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata, transparent palettes, and a size that is still allowed
+            return _decode(file)
+    except UnusableImage:
+        raise
+    except Image.UnidentifiedImageError:
+        raise UnusableImage("cannot be read as an image: it is damaged, or no BMP, JPEG, PNG, PPM, TIFF or WebP of 8 or "
+                            "16 bits") from None
+    except Exception as error:  # pylint: disable=broad-except  # damaged files make decoders raise whatever there is
+        raise UnusableImage("cannot be read as an image: %s" % _reason(error)) from None
+
+
+def _decode(file):
+    picture = Image.open(file, formats=_FORMATS)
+    if picture.format == "TIFF":
+        _check_tiff(picture.tag_v2)
+    picture.draft(None, (1, 1))  # of JPEG, whose pixels will be OpenCV's, an eighth of the size will do
+    picture.load()
+    pixels = _opencv_pixels(picture, file) if _needs_opencv(picture, file) else _pillow_pixels(picture)
+    return _upright(to_rgb8(pixels), _orientation(picture))
+
+
+def _reason(error):
+    """One line; of libtiff's errors Pillow knows nothing but a number."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return "its data is damaged" if re.fullmatch(r"(decoder error )?-?\d+", words) else words
+
+
+def _check_tiff(tags):
+    """Refuses what would be decoded wrongly."""
+    bits = tags.get(_BITS, (1,))
+    if set(tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))) != {_UNSIGNED}:
+        raise UnusableImage("is a TIFF of signed or floating-point numbers, expected unsigned ones of 8 or 16 bits")
+    if len(set(bits)) != 1 or bits[0] not in (1, 2, 4, 8, 16):
+        raise UnusableImage("is a TIFF of %s bits, expected 8 or 16" % " ".join(str(number) for number in bits[:4]))
+    interleaved = len(bits) == 1 or tags.get(_PLANAR, _INTERLEAVED) == _INTERLEAVED
+    if bits[0] == 16 and not (interleaved and tags.get(_PHOTOMETRIC) in (_BLACK_IS_ZERO, _RGB)):
+        raise UnusableImage("is a TIFF of 16 bits of an uncommon kind, expected black as zero and the colours of a pixel "
+                            "side by side")
+
+
+def _needs_opencv(picture, file):
+    """Whether OpenCV decodes the picture.
+
+    JPEG, so that the pixels do not depend on Pillow's version; PNG and TIFF of 16 bits, of which Pillow keeps 8, while
+    it scales PPM's correctly; TIFF with associated alpha, by which Pillow divides.
+    """
+    if picture.format == "TIFF":
+        tags = picture.tag_v2
+        return tags.get(_BITS, (1,))[0] == 16 or _ASSOCIATED_ALPHA in tags.get(_EXTRA_SAMPLES, ())
+    if picture.format == "PNG":
+        file.seek(24)  # of the header, which comes first
+        return file.read(1) == b"\x10"
+    return picture.format in _JPEG
+
+
+def _opencv_pixels(picture, file):
+    file.seek(0)
+    content = file.read()
+    if picture.format == "PNG":
+        content = _without_metadata(content)
+    level = cv2.setLogLevel(0)  # none; what it has to say comes as an error too
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        image = None
+    finally:
+        cv2.setLogLevel(level)
+    if image is None:
+        raise UnusableImage("cannot be read as an image: OpenCV cannot decode this %s" % picture.format)
+    if image.ndim == 3 and image.shape[2] >= 3:
+        image = np.concatenate([image[:, :, 2::-1], image[:, :, 3:]], axis=2)  # OpenCV gives BGR or BGRA
+    return image
+
+
+def _without_metadata(png):
+    """A PNG file's pixels alone: libpng writes to stderr what it thinks of the rest, such as colour profiles."""
+    kept, start = [png[:8]], 8
+    while start < len(png):
+        end = start + 12 + int.from_bytes(png[start:start + 4], "big")
+        if png[start + 4:start + 8] in (b"IHDR", b"IDAT", b"IEND"):
+            kept.append(png[start:end])
+        start = end
+    return b"".join(kept)
+
+
+def _pillow_pixels(picture):
+    if picture.format == "PPM" and picture.mode == "I":  # grey of more than 8 bits, scaled to 16
+        return np.asarray(picture).astype(np.uint16)
+    if picture.mode not in _MODES:
+        raise UnusableImage("has pixels of Pillow's mode %s, expected grey, RGB or RGBA of 8 or 16 bits" % picture.mode)
+    return np.asarray(picture.convert("RGB"))
+
+
+def _orientation(picture):
+    """1 to 8 as in EXIF; 1, upright, where there is no tag that can be read."""
+    if picture.format == "TIFF":  # Pillow and OpenCV have turned it already
+        return 1
+    try:
+        return picture.getexif().get(_ORIENTATION, 1)
+    except Exception:  # pylint: disable=broad-except  # as above; damaged metadata says nothing of orientation
+        return 1
+
+
+def _upright(image, orientation):
+    """The image as the camera was held; unknown orientations leave it as it is."""
+    if orientation in (5, 6, 7, 8):
+        image = image.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return np.ascontiguousarray(image)
