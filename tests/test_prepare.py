@@ -1,9 +1,13 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Making MindRecord files from photographs."""
+import glob
 import os
+import signal
+import stat
 import subprocess
 import sys
+import time
 
 import cv2
 import numpy as np
@@ -166,6 +170,41 @@ def test_an_interrupted_run_leaves_nothing(photographs, tmp_path, monkeypatch, i
     assert os.listdir(str(tmp_path)) == ["photographs"]
 
 
+@pytest.mark.parametrize("umask, mode", [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_the_files_have_the_permissions_that_the_umask_says(photographs, tmp_path, umask, mode):
+    out = tmp_path / "o.mindrecord"
+    before = os.umask(umask)
+    try:
+        prepare(str(photographs), out, patch=32, per_image=1, progress=False)
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(os.stat(path).st_mode) for path in (str(out), str(out) + ".db")] == [mode, mode]
+
+
+@pytest.mark.parametrize("name, reason", [
+    ("a:b.mindrecord", "MindRecord does not take this name: "), ("a?", "MindRecord does not take this name: "),
+    (" a", "MindRecord does not take this name: "), (os.fsdecode(b"caf\xe9"), "is not UTF-8"),
+    (os.fsdecode(b"caf\xe9/a"), "is not UTF-8"), ("a" * 245, "the name is too long"),
+    ("/".join(["a" * 150] * 3), "the path is too long"),
+])
+def test_names_that_mindrecord_does_not_take(photographs, tmp_path, monkeypatch, name, reason):
+    monkeypatch.setattr(prepare_module, "read_image", lambda path: pytest.fail("an image was read"))
+    with pytest.raises(DataError) as caught:
+        prepare(str(photographs), os.path.join(str(tmp_path), name), progress=False)
+    assert str(caught.value).startswith("{}: {}".format(os.path.join(str(tmp_path), name), reason))
+    assert "\n" not in str(caught.value)
+    assert os.listdir(str(tmp_path)) == ["photographs"]
+
+
+def test_the_longest_names_that_mindrecord_takes(photographs, tmp_path):
+    folder = os.path.join(str(tmp_path), "b" * 100)
+    for out in (os.path.join(str(tmp_path), "a" * 244),
+                os.path.join(folder, "c" * (470 - len(folder) - 2 - 100), "a" * 100)):
+        assert prepare(str(photographs), out, patch=32, per_image=1, progress=False).records == 2
+        assert len(records_of(out)) == 2
+    assert len(out) == 470
+
+
 @pytest.mark.parametrize("arguments, named", [
     ({"scale": 1}, "scale"), ({"patch": 36}, "patch"), ({"per_image": 0}, "per_image"), ({"seed": -1}, "seed"),
     ({"seed": 2 ** 32}, "seed"), ({"form": "jpeg"}, "form"), ({"form": "array", "whole": True}, "form"),
@@ -220,3 +259,76 @@ def test_a_folder_without_images_is_an_error(tmp_path, folder):
     with pytest.raises(DataError, match=folder):
         prepare(str(tmp_path / folder), tmp_path / "o.mindrecord", progress=False)
     assert os.listdir(str(tmp_path)) == ["empty"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Interruptions
+
+
+@pytest.fixture(name="running")
+def fixture_running(repo, photographs, tmp_path):
+    """A process that prepares more than it can while the test looks on, and has begun to write o.mindrecord."""
+    for number in range(300):
+        os.link(str(photographs / "a.png"), str(photographs / "copy_{}.png".format(number)))
+    # As at a terminal: the children of a suite that runs in the background ignore SIGINT.
+    code = ("import runpy, signal\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "runpy.run_module('src.dataloader.prepare', run_name='__main__')\n")
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "--hr_dir", str(photographs), "--out", str(tmp_path / "o.mindrecord"),
+         "--patch", "32", "--per_image", "500"],
+        cwd=repo, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, universal_newlines=True)
+    try:
+        for _ in range(600):
+            if glob.glob(str(tmp_path / ".prepare-*" / "o.mindrecord")) or process.poll() is not None:
+                break
+            time.sleep(0.1)
+        assert process.poll() is None
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+@pytest.mark.parametrize("number, status, word", [(signal.SIGTERM, 143, "terminated"),
+                                                  (signal.SIGINT, 130, "interrupted")])
+def test_a_run_that_is_ended_leaves_nothing(running, tmp_path, number, status, word):
+    running.send_signal(number)
+    stderr = running.communicate(timeout=60)[1]
+    assert running.returncode == status
+    assert word in stderr
+    assert "Traceback" not in stderr
+    assert os.listdir(str(tmp_path)) == ["photographs"]
+
+
+def test_what_a_killed_run_left_is_removed_and_what_a_living_one_writes_is_not(running, tmp_path, capsys):
+    folder, = glob.glob(str(tmp_path / ".prepare-*"))
+    images = [("astronaut", astronaut()[:64, :64])]
+    prepare_images(images, tmp_path / "other.mindrecord", patch=64, per_image=1, progress=False)
+    assert capsys.readouterr().err == "" and os.path.isdir(folder) and running.poll() is None
+    running.kill()
+    running.wait()
+    assert os.path.isdir(folder)
+    prepare_images(images, tmp_path / "third.mindrecord", patch=64, per_image=1, progress=False)
+    assert capsys.readouterr().err == "removed {}, which a killed run left\n".format(folder)
+    assert glob.glob(str(tmp_path / ".*")) == []
+
+
+@pytest.mark.parametrize("name", [".prepare-k3v9_a2b", ".prepare-00000000-0123abcd"])
+def test_folders_that_may_be_anybodys_are_named_and_stay(tmp_path, capsys, name):
+    """Of earlier versions or other machines."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "o.mindrecord").write_text("of another run")
+    images = [("astronaut", astronaut()[:64, :64])]
+    prepare_images(images, tmp_path / "o.mindrecord", patch=64, per_image=1, progress=False)
+    line = capsys.readouterr().err
+    assert line.startswith("warning: {}: may be what a killed run left; ".format(tmp_path / name))
+    assert line.count("\n") == 1
+    assert (tmp_path / name / "o.mindrecord").read_text() == "of another run"
+
+
+def test_signals_are_handled_as_before_afterwards(photographs, tmp_path):
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    prepare(str(photographs), tmp_path / "o.mindrecord", patch=32, per_image=1, progress=False)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before

@@ -11,23 +11,38 @@ turned upright by their orientation tags (EXIF), grey ones become RGB, 16-bit im
 channel is dropped, which leaves the colours as stored. Images that cannot be read, are damaged or truncated, or are too
 small are named and skipped. Only the folder's own image files are read, in order of their names. The crops of an image
 depend on the seed and its place in that order alone.
+
+A run that is ended by Ctrl-C or SIGTERM leaves nothing; what one that was killed left is removed by the next.
 """
 import argparse
 import collections
+import contextlib
+import glob
 import os
+import re
 import shutil
+import signal
+import stat
 import sys
-import tempfile
+import threading
+import uuid
+import zlib
 
 import cv2
 import numpy as np
 from mindspore.mindrecord import FileWriter
+from mindspore.mindrecord.common.exceptions import MindRecordException
 from tqdm import tqdm
 
 from src.dataloader.dataset import DataError
 from src.dataloader.image_file import IMAGE_SUFFIXES, UnusableImage, read_image, to_rgb8
 from src.dataloader.imresize import imresize
 from src.model_utils.util import run_main
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nobody can tell what a killed run left
+    fcntl = None
 
 FORMS = ("bytes", "array")
 
@@ -38,6 +53,9 @@ _WHOLE_PAGE = 1 << 26
 _PATCHES_PER_PAGE = 8  # at least
 _HEADER_ENTRY = 256  # a page or a group of records takes less in the header's JSON
 _ROW_OVERHEAD = 1 << 10  # MindRecord's own bytes in a record are fewer
+
+# In bytes. SQLite, which writes the index, adds `.db-journal`; it takes paths of up to 504, the temporary folder's too.
+_LONGEST_NAME, _LONGEST_PATH = 255 - len(".db-journal"), 470
 
 PrepareResult = collections.namedtuple("PrepareResult", "records images skipped")
 PrepareResult.__doc__ = """What :func:`prepare` wrote: records, from how many images, and how many images it skipped."""
@@ -87,11 +105,13 @@ def prepare_images(images, out, scale=4, patch=160, per_image=47, seed=10, whole
         PrepareResult.
 
     Raises:
-        DataError: ``out`` exists or cannot be written, no image is usable, or an image is too large for a record.
+        DataError: ``out`` exists, cannot be written or has a name that MindRecord does not take, no image is usable, or
+            an image is too large for a record.
         ValueError: an argument out of range.
     """
     _check_arguments(scale, patch, per_image, seed, whole, form)
     out = os.path.abspath(str(out))
+    _check_name(out)
     existing = [path for path in (out, out + ".db") if os.path.lexists(path)]
     if existing and not overwrite:
         raise DataError("%s: exists already; give another name or --overwrite" % existing[0])
@@ -137,6 +157,23 @@ def _check_arguments(scale, patch, per_image, seed, whole, form):
                          % (2 * scale, patch))
     if not whole and _page_size(patch) > _LARGEST_PAGE:
         raise ValueError("patch: %d is too large for a MindRecord page; use --whole" % patch)
+
+
+def _check_name(out):
+    """MindRecord says what is wrong with a name only when it writes, and not always in words."""
+    folder, name = os.path.split(out)
+    try:
+        out.encode("utf-8")
+        FileWriter(out)  # opens nothing yet
+    except UnicodeEncodeError:
+        raise DataError("%s: is not UTF-8, which MindRecord needs; give another name" % out) from None
+    except MindRecordException as error:
+        reason = str(error).split("Invalid parameter value. ")[-1]
+        raise DataError("%s: MindRecord does not take this name: %s; give another" % (out, reason)) from None
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        raise DataError("%s: the name is too long for MindRecord; give one of at most %d bytes" % (out, _LONGEST_NAME))
+    if len(os.fsencode(os.path.join(os.path.realpath(folder), name))) > _LONGEST_PATH:
+        raise DataError("%s: the path is too long for MindRecord; give one of at most %d bytes" % (out, _LONGEST_PATH))
 
 
 def _random_crops(image, size, count, random):
@@ -195,30 +232,125 @@ def _write(out, rows, schema, header_size, page_size):
     """
     folder, name = os.path.split(out)
     os.makedirs(folder, exist_ok=True)
-    temporary = tempfile.mkdtemp(prefix=".prepare-", dir=folder)
-    try:
+    with _temporary_folder(folder) as (temporary, mode):
         unfinished = os.path.join(temporary, name)
         writer = None
         records = 0
-        for image_name, image_rows in rows:
+        try:
+            for image_name, image_rows in rows:
+                if writer is None:
+                    writer = FileWriter(unfinished)
+                    writer.set_header_size(header_size)
+                    writer.set_page_size(page_size)
+                    writer.add_schema(schema, "HR/LR pairs")
+                _check_fits(image_name, image_rows, page_size)
+                writer.write_raw_data(image_rows)
+                records += len(image_rows)
             if writer is None:
-                writer = FileWriter(unfinished)
-                writer.set_header_size(header_size)
-                writer.set_page_size(page_size)
-                writer.add_schema(schema, "HR/LR pairs")
-            _check_fits(image_name, image_rows, page_size)
-            writer.write_raw_data(image_rows)
-            records += len(image_rows)
-        if writer is None:
-            raise DataError("%s: not written, no usable image" % out)
-        writer.commit()
-        os.replace(unfinished + ".db", out + ".db")
-        os.replace(unfinished, out)
-    except RuntimeError as error:  # MindRecord's, for example when the disk is full
-        raise DataError("%s: cannot be written: %s" % (out, " ".join(str(error).split())[:300])) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+                raise DataError("%s: not written, no usable image" % out)
+            writer.commit()
+        except RuntimeError as error:  # MindRecord's, for example when the disk is full
+            raise DataError("%s: cannot be written: %s" % (out, " ".join(str(error).split())[:300])) from None
+        for suffix in (".db", ""):
+            os.chmod(unfinished + suffix, mode)  # MindRecord leaves them to their owner alone
+        with _signals_handled(signal.SIG_IGN, signal.SIGTERM, signal.SIGINT):  # both files or none
+            os.replace(unfinished + ".db", out + ".db")
+            os.replace(unfinished, out)
     return records
+
+
+@contextlib.contextmanager
+def _temporary_folder(parent):
+    """Make a folder that goes at the end of the block, however that ends; SIGTERM too becomes an exception meanwhile.
+
+    It is locked by the operating system as long as the process lives, so that a later run can tell what a killed one
+    left. Yields its path and the permissions of ordinary files that are made there, as the umask says.
+    """
+    _remove_leftovers(parent)
+    with contextlib.ExitStack() as handlers:
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            handlers.enter_context(_signals_handled(_terminate, signal.SIGTERM))
+        path = os.path.join(parent, ".%s" % uuid.uuid4().hex)
+        os.mkdir(path)
+        lock = None
+        try:
+            mode = stat.S_IMODE(os.stat(path).st_mode) & 0o666
+            os.chmod(path, 0o700)
+            lock = _lock(path)
+            # Only now, as under this name others may try the lock.
+            path = _renamed(path, "" if lock is None else _lockable_prefix())
+            yield path, mode
+        finally:
+            with _signals_handled(signal.SIG_IGN, signal.SIGTERM, signal.SIGINT):
+                shutil.rmtree(path, ignore_errors=True)
+            if lock is not None:
+                os.close(lock)
+
+
+def _renamed(path, prefix):
+    target = os.path.join(os.path.dirname(path), ".prepare-%s%s" % (prefix, uuid.uuid4().hex[:8]))
+    os.rename(path, target)
+    return target
+
+
+def _lockable_prefix():
+    """Of the names of folders that were locked on this machine: on a network's disk others may not see the lock."""
+    return "%08x-" % zlib.crc32(os.uname().nodename.encode())
+
+
+def _remove_leftovers(parent):
+    """Remove the temporary folders of runs that were killed; name those of which that is not certain."""
+    for path in sorted(glob.glob(os.path.join(glob.escape(parent), ".prepare-*"))):
+        lock = None
+        if fcntl is not None and re.fullmatch(r"\.prepare-%s[0-9a-f]{8}" % _lockable_prefix(), os.path.basename(path)):
+            try:
+                lock = _lock(path)
+            except BlockingIOError:  # its run is alive
+                continue
+        if lock is None:
+            if not os.path.isdir(path):  # another run has just removed it
+                continue
+            print("warning: %s: may be what a killed run left; remove it if no other run is writing here" % path,
+                  file=sys.stderr, flush=True)
+            continue
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(lock)
+        print("removed %s, which a killed run left" % path, file=sys.stderr, flush=True)
+
+
+def _lock(folder):
+    """Descriptor that holds a folder's lock; None without such locks here. Raises BlockingIOError if it is held."""
+    if fcntl is None:
+        return None
+    descriptor = None
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if descriptor is not None:
+            os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise
+        return None
+    return descriptor
+
+
+@contextlib.contextmanager
+def _signals_handled(handler, *numbers):
+    """Have signals handled so in the block; outside the main thread, where Python does not allow it, as before."""
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        previous = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, signal.SIG_DFL if old is None else old)  # None: not Python's, cannot be put back
+
+
+def _terminate(number, _):
+    os.write(2, b"\nterminated\n")  # not print: the signal may have come in the middle of one
+    sys.exit(128 + number)
 
 
 def _check_fits(name, rows, page_size):
