@@ -85,8 +85,8 @@ def _read(file):
     except UnusableImage:
         raise
     except Image.UnidentifiedImageError:
-        raise UnusableImage("cannot be read as an image: it is damaged, or no BMP, JPEG, PNG, PPM, TIFF or WebP of 8 or "
-                            "16 bits") from None
+        raise UnusableImage("cannot be read as an image: it is damaged, or no BMP, JPEG, PNG, PPM, TIFF or WebP of 8 "
+                            "or 16 bits") from None
     except Exception as error:  # pylint: disable=broad-except  # damaged files make decoders raise whatever there is
         raise UnusableImage("cannot be read as an image: %s" % _reason(error)) from None
 
@@ -116,8 +116,8 @@ def _check_tiff(tags):
         raise UnusableImage("is a TIFF of %s bits, expected 8 or 16" % " ".join(str(number) for number in bits[:4]))
     interleaved = len(bits) == 1 or tags.get(_PLANAR, _INTERLEAVED) == _INTERLEAVED
     if bits[0] == 16 and not (interleaved and tags.get(_PHOTOMETRIC) in (_BLACK_IS_ZERO, _RGB)):
-        raise UnusableImage("is a TIFF of 16 bits of an uncommon kind, expected black as zero and the colours of a pixel "
-                            "side by side")
+        raise UnusableImage("is a TIFF of 16 bits of an uncommon kind, expected black as zero and the colours of a "
+                            "pixel side by side")
 
 
 def _needs_opencv(picture, file):
@@ -170,7 +170,7 @@ def _pillow_pixels(picture):
         return np.asarray(picture).astype(np.uint16)
     if picture.mode not in _MODES:
         raise UnusableImage("has pixels of Pillow's mode %s, expected grey, RGB or RGBA of 8 or 16 bits" % picture.mode)
-    return np.asarray(picture.convert("RGB"))
+    return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def _orientation(picture):
