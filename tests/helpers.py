@@ -7,6 +7,7 @@ import pickle
 import zipfile
 
 import numpy as np
+import official_files
 import pytest
 from mindspore import ParameterTuple, Tensor, context, nn, ops
 
@@ -23,19 +24,39 @@ MODES = {"graph": context.GRAPH_MODE, "pynative": context.PYNATIVE_MODE}
 # Recorded outputs of the official code
 
 
+class Recording(dict):
+    """The arrays of a recording by name; a test that asks for one which is not here is skipped and says so."""
+
+    def __init__(self, name, arrays):
+        super().__init__(arrays)
+        self.name = name
+
+    def __missing__(self, key):
+        pytest.skip("{} is not here (looked in {}), and what stands in for it has no {!r}".format(
+            self.name, " and ".join(GOLDEN_FOLDERS), key))
+
+
 def golden_path(name):
-    """The file's path; the test is skipped, with a line that says so, where the file is not here."""
-    for folder in GOLDEN_FOLDERS:
-        path = os.path.join(folder, name)
-        if os.path.isfile(path):
-            return path
+    """The file's path, or that of a stand-in (see official_files); the test is skipped, and says so, without either."""
+    path = _find(name)
+    if path is not None:
+        return path
+    if name in official_files.SCALES:
+        return official_files.stand_in_pth(GOLDEN_FOLDERS[0], name)
     return pytest.skip("recorded outputs {} are not here (looked in {})".format(name, " and ".join(GOLDEN_FOLDERS)))
 
 
 def golden(name):
-    """The arrays of a recorded .npz file by name; skips the test where it is absent."""
+    """The arrays of a recorded .npz file by name, or of a stand-in; the test is skipped without either."""
+    if _find(name) is None and name in official_files.OUTPUTS:
+        return Recording(name, official_files.stand_in_outputs(golden, name))
     with np.load(golden_path(name)) as file:
         return {key: file[key] for key in file.files}
+
+
+def _find(name):
+    paths = [os.path.join(folder, name) for folder in GOLDEN_FOLDERS]
+    return next((path for path in paths if os.path.isfile(path)), None)
 
 
 def golden_state(name):
