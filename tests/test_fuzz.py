@@ -123,7 +123,8 @@ def test_the_same_seed_makes_the_same_files(tmp_path):
 def test_a_file_is_read_again(tmp_path):
     (tmp_path / "a.yml").write_text("scale: 5\n")
     result = run(os.path.join(FUZZ, "fuzz.py"), "--read", "yaml", str(tmp_path / "a.yml"))
-    assert result.returncode == 0 and '"is": "refused"' in result.stdout and "scale: expected one of 4, 8" in result.stdout
+    assert result.returncode == 0 and result.stdout.startswith("is: refused\n")
+    assert "scale: expected one of 4, 8, got 5" in result.stdout
 
 
 def test_an_unknown_format():

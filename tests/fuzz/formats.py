@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The formats that we read: how small good files of each are made and harmed, and how a program reads one."""
 import functools
+import io
 import json
 import os
 import sys
@@ -309,14 +310,29 @@ def read_overrides(path):
 
 
 def make_images(_):
+    """Of every kind of file and of pixels, one with a camera's tags, one of several pictures."""
     import cv2
     import numpy as np
-    picture = np.random.RandomState(0).randint(0, 256, (9, 7, 4), np.uint8)
-    made = [cv2.imencode(suffix, picture[:, :, :channels])[1].tobytes()
+    from PIL import Image
+    pixels = np.random.RandomState(0).randint(0, 256, (9, 7, 4), np.uint8)
+    made = [cv2.imencode(suffix, pixels[:, :, :channels])[1].tobytes()
             for suffix in (".png", ".tif", ".webp") for channels in (3, 4)]
-    made += [cv2.imencode(suffix, picture[:, :, :3])[1].tobytes() for suffix in (".jpg", ".bmp", ".ppm")]
-    deep = picture[:, :, :1].astype(np.uint16) * 257
-    return made + [cv2.imencode(suffix, deep)[1].tobytes() for suffix in (".png", ".tif")]
+    made += [cv2.imencode(suffix, pixels[:, :, :3])[1].tobytes() for suffix in (".jpg", ".bmp", ".ppm")]
+    deep = pixels[:, :, :1].astype(np.uint16) * 257
+    made += [cv2.imencode(suffix, deep)[1].tobytes() for suffix in (".png", ".tif")]
+    picture = Image.fromarray(pixels[:, :, :3])
+    tags = Image.Exif()
+    tags[0x0112], tags[0x010F] = 6, "camera"  # orientation, maker
+    return made + [_saved(picture, "JPEG", exif=tags.tobytes()), _saved(picture.convert("CMYK"), "JPEG"),
+                   _saved(picture.convert("P"), "PNG"), _saved(picture.convert("1"), "TIFF"),
+                   _saved(picture, "TIFF", compression="tiff_lzw"), _saved(picture, "PNG", exif=tags.tobytes()),
+                   _saved(picture, "TIFF", save_all=True, append_images=[picture.convert("L")] * 2)]
+
+
+def _saved(picture, kind, **options):
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
 
 
 def read_image(path):

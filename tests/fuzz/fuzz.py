@@ -45,6 +45,7 @@ import formats  # noqa: E402
 import mutations  # noqa: E402
 
 LONGEST_MESSAGE, LONGEST_OUTPUT = 1000, 4000  # characters
+LINE_ENDS = "[\n\r\v\f]"  # what a terminal takes for one
 ADDRESS_SPACE = 2 ** 31  # bytes by which a read may enlarge it, used or not
 CASES_PER_CHILD = 500
 KEPT_ALIKE = 3
@@ -64,11 +65,12 @@ def main(argv=None):
     if unknown:
         raise ValueError("--format: expected some of {}, got {}".format(", ".join(known), ", ".join(unknown)))
     limits = Limits(arguments.seconds, 9 * arguments.seconds)
+    load_libraries()
     if arguments.read:
         name, path = arguments.read
-        print(json.dumps(watched(known[name], os.path.abspath(path), limits, sys.stderr), indent=1))
-        return 0
-    load_libraries()
+        result = watched(known[name], os.path.abspath(path), limits, sys.stderr)
+        print("\n".join("{}: {}".format(key, value) for key, value in result.items()))
+        return int(result["is"] == "finding")
     chosen = [known[name] for name in arguments.format or known]
     return fuzz(chosen, arguments.folder, arguments.seed, limits, arguments.minutes, arguments.cases)
 
@@ -90,7 +92,7 @@ def parse(argv, known):
 
 
 def load_libraries():
-    """Once, here: children that are forked have them."""
+    """Once, here: children that are forked have them. MindSpore also allows ten times the depth of recursion."""
     import cv2
     import train2test  # noqa: F401  pylint: disable=unused-import
     from src.model_utils.util import set_device
@@ -348,8 +350,8 @@ def judge(error, names):
         problem = "memory"
     elif not isinstance(error, (ValueError, OSError)):
         problem = type(error).__name__
-    elif len(message.splitlines()) != 1:
-        problem = "a message of {} lines".format(len(message.splitlines()))
+    elif re.search(LINE_ENDS, message):
+        problem = "a message of {} lines".format(len(re.split(LINE_ENDS, message)))
     elif len(message) >= LONGEST_MESSAGE:
         problem = "a long message"
     elif not any(name in message for name in names):
