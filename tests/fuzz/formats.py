@@ -347,20 +347,30 @@ def read_image(path):
 # ---------------------------------------------------------------------------------------------------------------------
 # What the programs themselves wrote before they were interrupted
 
-SETTINGS = {"heat": 0.9, "n_samples": 1, "seed": 10, "tile": 96, "images": ["lr", None], "checkpoint": ["a.ckpt", 1.5]}
+SETTINGS = {"heat": 0.9, "n_samples": 1, "seed": 10, "tile": 96, "data": ["lr"], "checkpoint": ["a.ckpt", 548, 1.5]}
+IMAGES = [json.dumps([number, name, ["lr/" + name, 1234, 1.5]]) for number, name in enumerate("abcd", start=1)]
+
+
+def _row(image):
+    return {"name": json.loads(image)[1], "lr_psnr": 48.5, "psnr": 27.25, "nll": -1.5, "not_finite": 0}
 
 
 def make_progress(_):
-    rows = [{"name": name, "lr_psnr": 48.5, "psnr": 27.25, "nll": -1.5} for name in ("a", "b", "c")]
+    """All but the last image are finished."""
+    rows = [{"image": image, "row": _row(image)} for image in IMAGES[:-1]]
     return ["".join(json.dumps(entry) + "\n" for entry in [SETTINGS] + rows).encode()]
 
 
 def read_progress(path):
     """As eval.py goes on, to the means of its end."""
-    from src.model_utils.evaluation import Progress, mean_figures
-    with Progress(path, SETTINGS) as progress:
-        rows = [{name: value for name, value in row.items() if name != "name"} for row in progress.rows]
-        return mean_figures(rows + [{"lr_psnr": 48.5, "psnr": 27.25, "nll": -1.5}])
+    from src.model_utils.evaluation import FinishedImages, mean_figures, problems
+    with FinishedImages(path, SETTINGS, {image: [] for image in IMAGES}) as finished:
+        for image in IMAGES:
+            if image not in finished:
+                finished.add(image, _row(image))
+        rows = finished.rows()
+        sum(len(problems(row)) for row in rows)
+        return mean_figures([{name: value for name, value in row.items() if name != "name"} for row in rows])
 
 
 def make_csv(_):
