@@ -10,7 +10,8 @@ import pytest
 TESTS = os.path.dirname(os.path.abspath(__file__))
 FUZZ = os.path.join(TESTS, "fuzz")
 FORMATS = ("pth", "pth_legacy", "safetensors", "training_ckpt", "inference_ckpt", "port_ckpt", "lpips", "yaml", "set",
-           "image", "progress", "csv") + (("mindrecord",) if os.path.exists(os.path.join(FUZZ, "mindrecord.py")) else ())
+           "image", "progress", "csv")
+FORMATS += ("mindrecord",) if os.path.exists(os.path.join(FUZZ, "mindrecord.py")) else ()
 
 # Reads a file of a planted format, whose contents say what goes wrong.
 PLANTED = '''

@@ -123,7 +123,8 @@ class Run:
     def __init__(self, format_, folder, seed, limits):
         self.format, self.folder, self.seed, self.limits = format_, folder, seed, limits
         self.work = os.path.join(folder, "work")
-        self.case, self.output, self.path_of_case = (os.path.join(self.work, name) for name in ("case", "output", "path"))
+        self.case, self.output = os.path.join(self.work, "case"), os.path.join(self.work, "output")
+        self.path_of_case = os.path.join(self.work, "path")
         self.counts, self.findings = collections.Counter(), collections.Counter()
         self.slowest = self.largest = 0
 

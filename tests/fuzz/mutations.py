@@ -16,8 +16,8 @@ EXTREMES = (0, 1, 127, 128, 255, 256, 2 ** 15 - 1, 2 ** 16 - 1, 2 ** 20, 2 ** 24
 WORDS = (b"0", b"-1", b"1", b"1000000", b"99999999999", b"9" * 30, b"9" * 5000, b"1e999", b"-0.0", b"NaN", b"Infinity",
          b"", b"null", b"true", b"[]", b"{}", b'"\xff\xfe"', b"\0", b"\n", "é\u2028".encode())
 JSON_VALUES = (None, True, False, 0, -1, 1, 3, 10 ** 6, 10 ** 7, 20000, 2 ** 31, 2 ** 63, 10 ** 30, 10 ** 400, -0.5,
-               1e308, float("nan"), float("inf"), "", "0", "\0", "a\nb", "\ud800", "x" * 5000, "../../etc/passwd", [], {},
-               [[]], [0] * 1000, {"": None}, [1, 2, 3])
+               1e308, float("nan"), float("inf"), "", "0", "\0", "a\nb", "\ud800", "x" * 5000, "../../etc/passwd", [],
+               {}, [[]], [0] * 1000, {"": None}, [1, 2, 3])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -237,7 +237,8 @@ OPERATIONS = (b"(", b"t", b"]", b"}", b")", b"a", b"e", b"s", b"u", b"R", b"b", 
               b"\x85", b"\x86", b"\x87", b"q\x00", b"h\x00", b"h\xff", b"r\xff\xff\xff\xff", b"cos\nsystem\n",
               b"cbuiltins\neval\n", b"ccollections\nOrderedDict\n", b"ctorch._utils\n_rebuild_tensor_v2\n",
               b"ctorch\nFloatStorage\n", b"\x93", b"\x94", b"\x8f", b"\x81", b"o", b"P1\n", b"I99\n",
-              b"L" + b"9" * 9999 + b"L\n", b"\x95\xff\xff\xff\xff\xff\xff\xff\x7f", b"\x8d\xff\xff\xff\xff\xff\xff\xff\x7f", b"B\xff\xff\xff\x7f",
+              b"L" + b"9" * 9999 + b"L\n", b"\x95\xff\xff\xff\xff\xff\xff\xff\x7f",
+              b"\x8d\xff\xff\xff\xff\xff\xff\xff\x7f", b"B\xff\xff\xff\x7f",
               b"X\xff\xff\xff\x7f", b"\x8b\xff\xff\xff\x7f", b"V" + b"\\u0000" * 9 + b"\n")
 PICKLED_VALUES = (b"K\x00", b"K\x01", b"K\xff", b"M\xff\xff", b"J\xff\xff\xff\x7f", b"J\xff\xff\xff\xff",
                   b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f", b"\x8a\x0a" + b"\xff" * 9 + b"\x7f",
@@ -340,8 +341,8 @@ YAML_LINES = ("? [a, b]\n: c", "<<: *none", "&a a: *a", "!!python/object/apply:o
               "<<: 1")
 YAML_VALUES = ("1e999", ".inf", ".nan", "0x" + "f" * 5000, "9" * 5000, "0o7", "1:2:3:4:5" + ":59" * 2000, "2001-01-01",
                "2001-99-99 99:99:99", "!!binary '#'", "!!int x", "!!float x", "!!timestamp x", "!!set {a, b}",
-               "!!omap [a]", "!!null x", "!!bool x", "!x y", "[&a [*a]]", "'a\n\n\nb'", "x" * 100000, "-1", "[]", "{}", "~", "''",
-               "[1, 2, 2]", "0.0", "1e-400", "[1e400]", "é\u2028", '"\\ud800"', '"\\0"', "?", "*none", "&a")
+               "!!omap [a]", "!!null x", "!!bool x", "!x y", "[&a [*a]]", "'a\n\n\nb'", "x" * 100000, "-1", "[]", "{}",
+               "~", "''", "[1, 2, 2]", "0.0", "1e-400", "[1e400]", "é\u2028", '"\\ud800"', '"\\0"', "?", "*none", "&a")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -391,5 +392,6 @@ def mutate_png(random, content, _=()):
         chunks.insert(1, [kind, data])
     else:
         chunk[1] = extreme_number(random, chunk[1], ())
-    return content[:8] + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks)
+    packed = [struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+              for kind, data in chunks]
+    return content[:8] + b"".join(packed)
