@@ -67,9 +67,8 @@ def evaluate(args, opt):
 
 def load_model(args, opt):
     """The checkpoint's own network; of our own files the configuration only has to agree on the scale."""
-    device_id = get_adapter(opt).get_device_id(opt.device_id)
     network = None if is_own_checkpoint(args.ckpt) else opt
-    model = SRFlow.from_checkpoint(args.ckpt, network, opt.device_target, device_id, opt.precision)
+    model = SRFlow.from_checkpoint(args.ckpt, network, opt.device_target, opt.device_id, opt.precision)
     if model.scale != opt.scale:
         raise ValueError(f"scale: the configuration says {opt.scale}, {args.ckpt} is one of {model.scale}; use the "
                          "configuration or the checkpoint of the other scale")

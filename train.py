@@ -51,7 +51,7 @@ def run(opt, folder, stop, rank_id, rank_size):
     """The same in a folder that nobody else writes to; stop: StopSignals."""
     settings = opt.train
     refuse_to_overwrite(opt, folder)
-    set_device(opt.device_target, get_adapter(opt).get_device_id(opt.device_id))
+    set_device(opt.device_target, opt.device_id)
     init_distributed(rank_size)
     set_seed(settings.manual_seed)
 

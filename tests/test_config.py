@@ -3,12 +3,15 @@
 """The command lines of the three programs."""
 import pytest
 
+import eval as eval_program
+import train as train_program
 from src.model_utils.config import get_config
 from src.model_utils.options import OptionsError
 
 
 @pytest.fixture
-def yml(tmp_path):
+def yml(tmp_path, monkeypatch):
+    monkeypatch.delenv("DEVICE_ID", raising=False)
     path = tmp_path / "run.yml"
     path.write_text("scale: 4\n"
                     "datasets: {train: {dataroot: a/train.mindrecord}, val: {dataroot: a/valid.mindrecord}}\n"
@@ -30,6 +33,56 @@ def test_flags_and_set_lie_over_the_yaml(yml):
                                   "--set", "train.lr_G=1e-3", "output_dir=x"])
     assert (opt.device_target, opt.device_id, opt.output_dir) == ("CPU", 3, "a b: {c}")
     assert (opt.train.niter, opt.heat, opt.train.lr_G) == (5, 0.0, 1e-3)
+
+
+@pytest.mark.parametrize("kind", ["train", "eval"])
+@pytest.mark.parametrize("environment, argv, expected", [
+    (None, [], 2),
+    ("5", [], 5),
+    ("5", ["--set", "train.niter=5"], 5),
+    ("5", ["--device_id", "3"], 3),
+    ("5", ["--set", "device_id=3"], 3),
+    ("5", ["--set", "device_id=4", "--device_id", "3"], 3),
+    ("5", ["--device_id", "0"], 0),
+    ("first", ["--device_id", "3"], 3),
+    ("5", ["--enable_modelarts", "true"], 5),
+    ("5", ["--enable_modelarts", "true", "--device_id", "3"], 3),
+])
+def test_a_typed_device_wins_over_the_launchers_and_that_over_the_yaml(yml, monkeypatch, kind, environment, argv,
+                                                                       expected):
+    with open(yml, "a") as file:
+        file.write("device_id: 2\n")
+    if environment is not None:
+        monkeypatch.setenv("DEVICE_ID", environment)
+    assert get_config(kind, ["--opt", yml] + argv)[1].device_id == expected
+
+
+def test_impossible_device_of_the_launcher(yml, monkeypatch):
+    monkeypatch.setenv("DEVICE_ID", "first")
+    with pytest.raises(ValueError, match="environment variable DEVICE_ID: expected an integer >= 0, got 'first'"):
+        get_config("train", ["--opt", yml])
+    get_config("train2test", ["--opt", yml, "--train_path", "in.ckpt", "--test_path", "out.ckpt"])  # on the CPU
+
+
+class Chosen(Exception):
+    """Raised in the place of choosing a device; its arguments are (target, number)."""
+
+
+def test_the_programs_use_the_device_of_the_options(yml, monkeypatch, tmp_path):
+    def choose(target, device_id):
+        raise Chosen(target, device_id)
+
+    monkeypatch.setenv("DEVICE_ID", "5")
+    monkeypatch.setattr(train_program, "set_device", choose)
+    with pytest.raises(Chosen) as caught:
+        train_program.main(["--opt", yml, "--output_dir", str(tmp_path / "out"), "--device_id", "3"])
+    assert caught.value.args == ("GPU", 3)
+
+    monkeypatch.setattr(eval_program, "is_own_checkpoint", lambda _: True)
+    monkeypatch.setattr(eval_program.SRFlow, "from_checkpoint", lambda *arguments: choose(*arguments[2:4]))
+    with pytest.raises(Chosen) as caught:
+        eval_program.load_model(*get_config("eval", ["--opt", yml, "--device_id", "3"]))
+    assert caught.value.args == ("GPU", 3)
 
 
 @pytest.mark.parametrize("text", ["2024", "true", "1e3", "it's", 'a"b', "ä/ö", "#no comment", "- x", "\\n"])

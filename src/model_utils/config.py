@@ -5,6 +5,7 @@ import argparse
 import json
 
 from src.model_utils.device_adapter import get_adapter
+from src.model_utils.local_adapter import get_device_id
 from src.model_utils.options import load_options, require
 
 # Flags that set an option: flag -> (dotted key, programs that have it; None: all, help).
@@ -36,8 +37,9 @@ def get_config(kind, argv=None):
 
     Returns:
         (args, opt): the argparse namespace, and the Options with the flags and ``--set`` laid over the YAML (a flag
-        wins over ``--set``). With enable_modelarts the paths in ``opt`` are those on the ModelArts machine. For "eval"
-        ``args.ckpt`` and ``args.seed`` are filled in from the options where the command line leaves them out.
+        wins over ``--set``). A launcher's DEVICE_ID wins over the YAML's ``device_id``, but not over a typed one. With
+        enable_modelarts the paths in ``opt`` are those on the ModelArts machine. For "eval" ``args.ckpt`` and
+        ``args.seed`` are filled in from the options where the command line leaves them out.
 
     Raises:
         OptionsError: the configuration cannot be used (see :func:`src.model_utils.options.load_options`), or lacks
@@ -49,7 +51,10 @@ def get_config(kind, argv=None):
     if kind == "eval" and args.hr_dir and not args.lr_dir:
         parser.error("--hr_dir needs --lr_dir")
 
-    opt = load_options(args.opt, _overrides(args, kind))
+    overrides = _overrides(args, kind)
+    if kind != "train2test":  # which computes on the CPU
+        overrides = _launched_on(overrides) + overrides
+    opt = load_options(args.opt, overrides)
     opt = get_adapter(opt).localise_paths(opt)
     if kind == "train":
         require(opt, "datasets.train.dataroot")
@@ -100,6 +105,14 @@ def _overrides(args, kind):
             plain = text.replace(".", "").replace("-", "").replace("+", "").isalnum()
             overrides.append("{}={}".format(key, text if plain else json.dumps(text, ensure_ascii=False)))
     return overrides
+
+
+def _launched_on(overrides):
+    """The device of the launcher's DEVICE_ID as an override, in a list; none where there is none or one is typed."""
+    if any(override.partition("=")[0].strip() == "device_id" for override in overrides):
+        return []
+    device_id = get_device_id(None)  # the variable is the same on ModelArts
+    return [] if device_id is None else ["device_id={}".format(device_id)]
 
 
 def _positive(text):
