@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# Functions that the other scripts source.
+# Functions that the other scripts source. None of them leaves the caller's directory, where relative paths begin.
 
+unset CDPATH  # with it `cd` may go elsewhere, and prints where
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 fail() {  # one clear line, exit status 2
@@ -44,6 +45,48 @@ choose_python() {
     export GLOG_v=${GLOG_v:-3} PYTHONUNBUFFERED=1
 }
 
+# make_folder FOLDER: make it if it is missing, or fail.
+make_folder() {
+    { mkdir -p -- "$1" && [ -w "$1" ]; } 2>/dev/null || fail "$1: cannot be made or written to; give another folder"
+}
+
+# What a script wrote is listed with checksums in a file of its own. Only what that list knows, unchanged, may be removed
+# or written over: whatever else bears such a name is the user's.
+
+# contents FOLDER NAME...: a line "CHECKSUM SIZE PATH" for each file that has, or is below, one of the names in FOLDER.
+contents() (
+    cd -- "$1" || exit
+    shift
+    for name in "$@"; do
+        [ -e "$name" ] || [ -L "$name" ] || continue
+        find "$name" \( -type f -exec cksum {} + \) -o \( ! -type d -exec printf 'no file %s\n' {} \; \) || exit
+    done
+)
+
+# remember LIST FOLDER NAME...: write the list of what has these names in FOLDER now.
+remember() {
+    local list=$1
+    shift
+    contents "$@" >"$list.new" && mv -f "$list.new" "$list"
+}
+
+# refuse_others LIST FOLDER NAME...: fail if anything has one of these names that the list does not know as it is.
+refuse_others() {
+    local list=$1 folder=$2 found other
+    shift
+    [ -d "$folder" ] || return 0
+    found=$(contents "$@" 2>/dev/null) || fail "$folder: not all of it can be read; give another folder"
+    [ -n "$found" ] || return 0
+    [ -e "$list" ] || list=/dev/null
+    if other=$(LC_ALL=C grep -vxF -f "$list" <<<"$found"); then
+        other=${other%%$'\n'*}
+        other=${other#* }
+        fail "$folder/${other#* }: is not as this script wrote it, and would be lost; move it away, or give another folder"
+    elif [ $? -ne 1 ]; then
+        fail "$list: cannot be read; give another folder"
+    fi
+}
+
 # run_standalone PROGRAM [CONFIG_PATH DEVICE_ID [OPTIONS...]]: run a program in the foreground, with a log file.
 run_standalone() {
     local program=$1
@@ -57,15 +100,13 @@ run_standalone() {
     shift 2
     [ -f "$config" ] || fail "configuration file $config does not exist"
     [[ $device =~ ^[0-9]+$ ]] || fail "DEVICE_ID: expected an integer >= 0, got '$device'"
-    config=$(cd "$(dirname "$config")" && pwd)/$(basename "$config")
-    cd "$ROOT" || exit 2  # relative paths in the configuration begin here
 
     choose_python
     local log_dir=${LOG_DIR:-output/logs} log
-    mkdir -p "$log_dir" || fail "the log folder $log_dir cannot be made"
+    make_folder "$log_dir"
     log=$log_dir/${program}_$(date +%Y%m%d-%H%M%S)_device$device.log
     echo "log file: $log"
     # Later options win: the caller may override the device target. tee outlives Ctrl-C to log the last words.
-    "$PYTHON" "$program.py" --opt "$config" --device_target GPU --device_id "$device" "$@" 2>&1 | tee -i "$log"
+    "$PYTHON" "$ROOT/$program.py" --opt "$config" --device_target GPU --device_id "$device" "$@" 2>&1 | tee -i "$log"
     exit "${PIPESTATUS[0]}"
 }

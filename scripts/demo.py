@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The paper's kinds of figures, of photographs that come with scikit-image.
 
-    python scripts/demo.py CHECKPOINT FOLDER
+    python scripts/demo.py [--overwrite] CHECKPOINT FOLDER
 
 FOLDER/heat.png: samples over temperature; variance.png: where samples of one image differ; transfer.png: the latents of
 one image with the low resolution of another; restoration.png: the latents of a noisy image, given the prior's
 statistics (SRFlow, sections 3.5 and 4).
 """
+import argparse
 import os
 import sys
 
@@ -28,12 +29,20 @@ NOISE = 10  # standard deviation of the noise to be removed, of 255
 
 
 def main():
-    if len(sys.argv) != 3:
-        raise ValueError("usage: python scripts/demo.py CHECKPOINT FOLDER")
-    model, folder = SRFlow.from_checkpoint(sys.argv[1]), sys.argv[2]
+    parser = argparse.ArgumentParser(description="Draw the paper's kinds of figures, of scikit-image's photographs.")
+    parser.add_argument("checkpoint", help="any that eval.py reads")
+    parser.add_argument("folder", help="where heat.png, variance.png, transfer.png and restoration.png are written")
+    parser.add_argument("--overwrite", action="store_true", help="replace figures that are there already")
+    args = parser.parse_args()
+    figures = {os.path.join(args.folder, f"{figure.__name__}.png"): figure
+               for figure in (heat, variance, transfer, restoration)}
+    existing = [path for path in figures if os.path.lexists(path)]
+    if existing and not args.overwrite:
+        raise ValueError(f"{existing[0]}: exists already; give another folder or --overwrite")
+
+    model = SRFlow.from_checkpoint(args.checkpoint)
     photographs = [astronaut()[20:20 + SIDE, 130:130 + SIDE], chelsea()[40:40 + SIDE, 110:110 + SIDE]]
-    for figure in (heat, variance, transfer, restoration):
-        path = os.path.join(folder, f"{figure.__name__}.png")
+    for path, figure in figures.items():
         write_png(path, figure(model, photographs))
         print(path)
 

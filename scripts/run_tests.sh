@@ -5,6 +5,7 @@
 # bash scripts/run_tests.sh [--mindspore 2.8.0|1.7.0] [arguments of pytest ...]
 #
 # Runs the tests on the CPU with MindSpore 2.8.0 or mindspore-gpu 1.7.0; makes the environment first if it is missing.
+# Where the arguments name no file or folder, these are all tests of this repository.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -17,15 +18,23 @@ fi
 venv=$(venv_of "$mindspore")
 bash "$ROOT/scripts/setup_env.sh" --mindspore "$mindspore"
 use_environment "$venv"
-cd "$ROOT"
 
 if [ "$mindspore" = 1.7.0 ] && [ $# -eq 0 ]; then
     # A process for each file: in one that has compiled hundreds of graphs and switched modes as often, PyNative mode
     # of 1.7.0 was seen to return the contents of an operator's input as its output.
     status=0
-    for file in tests/test_*.py; do
+    for file in "$ROOT"/tests/test_*.py; do
         "$PYTHON" -m pytest "$file" || status=1
     done
     exit "$status"
+fi
+named=
+for argument in "$@"; do
+    if [ -e "${argument%%::*}" ]; then
+        named=yes
+    fi
+done
+if [ -z "$named" ] && ! [ . -ef "$ROOT" ]; then  # pytest's testpaths hold in the repository's own folder only
+    set -- "$@" "$ROOT/tests"
 fi
 exec "$PYTHON" -m pytest "$@"

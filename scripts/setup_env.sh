@@ -7,6 +7,8 @@
 # Makes the environment .venv (MindSpore 2.8.0, Python 3.9 to 3.12) or .venv-1.7.0 (mindspore-gpu 1.7.0, Python 3.7 or
 # 3.8) and installs requirements.txt. Where mindspore-gpu 1.7.0 finds no CUDA, stand-ins for its libraries are built, so
 # that it runs on the CPU. A second call finds everything done and returns at once. PYTHON=... names the Python to use.
+# An environment that is there already, of whatever tool, is used and gets pip if it has none; nothing is removed but what
+# an interrupted call of this script left half made.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -67,17 +69,40 @@ if [ -x "$venv/bin/python" ] && cmp -s "$ROOT/requirements.txt" "$stamp" && "$ve
     exit 0
 fi
 
-if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+# This file is in an environment only while it is being made: until then all that is in there is this script's.
+unfinished=$venv/being_made_by_setup_env
+
+make_environment() {
+    local python
     # shellcheck disable=SC2086
     python=$(find_python $versions)
     echo "making $venv with $python ($(version_of "$python"))"
-    "$python" -m venv --clear "$venv"
+    { mkdir -p "$venv" && : >"$unfinished"; } 2>/dev/null || fail "$venv: cannot be made or written to"
+    find "$venv/" -mindepth 1 -maxdepth 1 ! -name "${unfinished##*/}" -exec rm -rf {} +
+    "$python" -m venv "$venv"
+    rm "$unfinished"
+}
+
+# check_environment: fail if the one that is there cannot be used; nothing is changed.
+check_environment() {
+    local version
+    version=$("$venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) ||
+        fail "$venv is there but holds no Python that runs; move it away, as this script does not remove it"
+    case " $versions " in
+        *" $version "*) ;;
+        *) fail "$venv has Python $version, MindSpore $mindspore needs one of $versions; move that folder away" ;;
+    esac
+}
+
+if [ -e "$unfinished" ] || [ -z "$(ls -A "$venv" 2>/dev/null)" ]; then
+    make_environment
 fi
-version=$(version_of "$venv/bin/python")
-case " $versions " in
-    *" $version "*) ;;
-    *) fail "$venv has Python $version, MindSpore $mindspore needs one of $versions; remove that folder" ;;
-esac
+check_environment
+if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+    echo "installing pip in $venv"
+    "$venv/bin/python" -m ensurepip >/dev/null 2>&1 ||
+        fail "$venv has no pip, and its Python has no ensurepip to install it; install pip there or move it away"
+fi
 
 echo "installing requirements.txt (a few minutes)"
 "$venv/bin/python" -m pip install --disable-pip-version-check --quiet \

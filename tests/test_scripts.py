@@ -4,12 +4,15 @@
 import ctypes
 import glob
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
 import sys
 
 import pytest
+from programs import read_image
+from src.model_utils.config import get_config
 
 FAKE_PYTHON = """#!/bin/sh
 echo "arguments: $*"
@@ -37,7 +40,7 @@ def fake_python(tmp_path):
 def checkout(repo, tmp_path):
     """A copy of what setup_env.sh and run_tests.sh need, without environments."""
     folder = tmp_path / "checkout"
-    folder.mkdir()
+    (folder / "tests").mkdir(parents=True)
     shutil.copytree(os.path.join(repo, "scripts"), str(folder / "scripts"))
     shutil.copy(os.path.join(repo, "requirements.txt"), str(folder))
     return folder
@@ -47,6 +50,12 @@ def one_line(result, start):
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith(start)
+
+
+def contents(folder):
+    """{path below the folder: bytes, or None for a folder}."""
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+            for path in folder.glob("**/*")}
 
 
 @pytest.mark.parametrize("name", ["train", "eval"])
@@ -75,11 +84,36 @@ def test_exit_status_log_and_further_options(repo, tmp_path, name, status, fake_
     result = bash(repo, script, "a b.yml", "1", "--device_target", "CPU", cwd=tmp_path, PYTHON=fake_python,
                   LOG_DIR=str(tmp_path / "logs"), FAKE_STATUS=str(status))
     assert result.returncode == status
-    expected = "arguments: {}.py --opt {} --device_target GPU --device_id 1 --device_target CPU\n".format(name, config)
+    expected = "arguments: {}/{}.py --opt a b.yml --device_target GPU --device_id 1 --device_target CPU\n".format(
+        repo, name)
     assert expected in result.stdout
     (log,) = glob.glob(str(tmp_path / "logs" / "{}_*_device1.log".format(name)))
     with open(log) as file:
         assert file.read() == expected + "some progress\n"
+
+
+@pytest.mark.parametrize("name", ["train", "eval"])
+@pytest.mark.parametrize("log_dir", ["output/logs", "my logs"])
+def test_relative_paths_begin_in_the_callers_directory(repo, tmp_path, name, log_dir, fake_python):
+    """Wherever the script lies: it is the caller's own paths, as they are, that the program gets in his directory."""
+    (tmp_path / "run.yml").write_text("scale: 4")
+    (tmp_path / "python").write_text("#!/bin/sh\npwd\necho \"$*\"\n")
+    script = os.path.join(repo, "scripts", "run_standalone_{}_gpu.sh".format(name))
+    environment = {} if log_dir == "output/logs" else {"LOG_DIR": log_dir}
+    result = bash(repo, script, "run.yml", "0", "--lr_dir", "imgs", "--output_dir", "../out", cwd=tmp_path,
+                  PYTHON="./python", CDPATH=repo, **environment)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines()[1:] == [
+        str(tmp_path),
+        "{}/{}.py --opt run.yml --device_target GPU --device_id 0 --lr_dir imgs --output_dir ../out".format(repo, name)]
+    assert len(os.listdir(str(tmp_path / log_dir))) == 1
+    assert result.stdout.startswith("log file: {}/{}_".format(log_dir, name))
+
+
+def test_log_folder_that_cannot_be_made(repo, tmp_path, fake_python):
+    (tmp_path / "file").write_text("")
+    one_line(bash(repo, "scripts/run_standalone_train_gpu.sh", "SRFlow_DF2K_4X.yml", "0", PYTHON=fake_python,
+                  LOG_DIR=str(tmp_path / "file")), "error: {}: cannot be made or written to".format(tmp_path / "file"))
 
 
 def test_tests_want_a_known_mindspore(checkout):
@@ -108,19 +142,388 @@ def test_named_python_does_not_fit(checkout, fake_python):
              "error: PYTHON={} is not one of".format(fake_python))
 
 
-def test_environment_that_is_ready(checkout):
-    """A second call changes nothing, and the tests run in that environment."""
+def usable_environment(folder, *options):
+    """A virtual environment of this Python, in which MindSpore seems to be installed; returns its site-packages."""
+    subprocess.run([sys.executable, "-m", "venv", *options, str(folder)], check=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    (site / "mindspore.py").write_text("")
+    return site
+
+
+THIS_MINDSPORE, THIS_VENV = ("1.7.0", ".venv-1.7.0") if sys.version_info < (3, 9) else ("2.8.0", ".venv")
+
+
+def test_environment_without_pip_is_used(checkout):
+    """As `uv venv` makes them: pip is added, and all that was there stays."""
+    pytest.importorskip("ensurepip")
+    environment = checkout / THIS_VENV
+    site = usable_environment(environment, "--without-pip")
+    (site / "mine.py").write_text("value = 7")
+    (checkout / "requirements.txt").write_text("# none\n")
+    before = contents(environment)
+    result = bash(checkout, "scripts/setup_env.sh", "--mindspore", THIS_MINDSPORE)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == ["installing pip in {}".format(environment),
+                                          "installing requirements.txt (a few minutes)",
+                                          "environment ready: {}".format(environment)]
+    after = contents(environment)
+    assert {name: after[name] for name in before if "__pycache__" not in name} == \
+        {name: value for name, value in before.items() if "__pycache__" not in name}
+    assert any(site.glob("pip-*"))
+
+
+FAKE_BASE_PYTHON = """#!/bin/sh
+case "$*" in
+    *version_info*) echo "${FAKE_VERSION:-3.11}" ;;
+    "-m venv "*)
+        mkdir -p "$3/bin"
+        echo half >"$3/half"
+        [ -z "$FAKE_INTERRUPTED" ] || exit 1
+        cp "$0" "$3/bin/python" ;;
+    "-m pip --version") exit ${FAKE_NO_PIP:-0} ;;
+    "-m ensurepip") exit ${FAKE_NO_PIP:-0} ;;
+esac
+"""
+
+
+@pytest.fixture
+def base_python(tmp_path):
+    path = tmp_path / "base_python"
+    path.write_text(FAKE_BASE_PYTHON)
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_interrupted_environment_is_made_again(checkout, base_python):
+    environment, unfinished = checkout / ".venv", checkout / ".venv" / "being_made_by_setup_env"
+    assert bash(checkout, "scripts/setup_env.sh", PYTHON=base_python, FAKE_INTERRUPTED="1").returncode == 1
+    assert unfinished.exists() and (environment / "half").exists()
+    (environment / "half").rename(environment / "older half")
+    result = bash(checkout, "scripts/setup_env.sh", PYTHON=base_python)
+    assert (result.returncode, result.stdout.splitlines()[-1]) == (0, "environment ready: {}".format(environment))
+    assert sorted(contents(environment)) == ["bin", "bin/python", "half", "installed_requirements.txt"]
+
+    (environment / "bin" / "python").unlink()  # once made it is never cleared, whatever happens to it
+    before = contents(environment)
+    one_line(bash(checkout, "scripts/setup_env.sh", PYTHON=base_python),
+             "error: {} is there but holds no Python that runs; move it away".format(environment))
+    assert contents(environment) == before
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link to nothing"])
+def test_what_is_no_environment_stays(checkout, base_python, kind):
+    environment = checkout / ".venv"
+    if kind == "folder":
+        environment.mkdir()
+        (environment / "mine").write_text("mine")
+    elif kind == "file":
+        environment.write_text("mine")
+    else:
+        environment.symlink_to(checkout / "nothing")
+    before = contents(checkout)
+    one_line(bash(checkout, "scripts/setup_env.sh", PYTHON=base_python),
+             "error: {} is there but holds no Python that runs; move it away".format(environment))
+    assert contents(checkout) == before
+
+
+def test_empty_folder_becomes_an_environment(checkout, base_python):
+    (checkout / ".venv").mkdir()
+    assert bash(checkout, "scripts/setup_env.sh", PYTHON=base_python).returncode == 0
+    assert (checkout / ".venv" / "bin" / "python").exists()
+
+
+@pytest.mark.parametrize("environment, problem", [
+    ({"FAKE_VERSION": "3.13"}, " has Python 3.13, MindSpore 2.8.0 needs one of 3.11 3.10 3.12 3.9; move"),
+    ({"FAKE_NO_PIP": "1"}, " has no pip, and its Python has no ensurepip to install it; install pip there or move")])
+def test_environment_that_cannot_be_used_stays(checkout, base_python, environment, problem):
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    shutil.copy(base_python, str(checkout / ".venv" / "bin" / "python"))
+    before = contents(checkout)
+    one_line(bash(checkout, "scripts/setup_env.sh", **environment), "error: {}{}".format(checkout / ".venv", problem))
+    assert contents(checkout) == before
+
+
+def ready_environment(checkout):
     environment = checkout / ".venv" / "bin"
     environment.mkdir(parents=True)
     (environment / "python").write_text(FAKE_PYTHON)
     (environment / "python").chmod(0o755)
     shutil.copy(str(checkout / "requirements.txt"), str(checkout / ".venv" / "installed_requirements.txt"))
+
+
+def test_environment_that_is_ready(checkout):
+    """A second call changes nothing, and the tests run in that environment."""
+    ready_environment(checkout)
     result = bash(checkout, "scripts/setup_env.sh")
     ready = "environment ready: {}".format(checkout / ".venv")
     assert (result.returncode, result.stdout.splitlines()[-1]) == (0, ready)
     assert "installing" not in result.stdout
     result = bash(checkout, "scripts/run_tests.sh", "-k", "a or b")
     assert (result.returncode, result.stdout.splitlines()[-1]) == (0, "arguments: -m pytest -k a or b")
+
+
+@pytest.mark.parametrize("arguments, passed", [
+    ([], "{0}/tests"),
+    (["-k", "a or b", "--junitxml=out.xml"], "-k a or b --junitxml=out.xml {0}/tests"),
+    (["test_mine.py::test_a", "-x"], "test_mine.py::test_a -x"),
+])
+def test_tests_from_another_directory(checkout, tmp_path, arguments, passed):
+    ready_environment(checkout)
+    (tmp_path / "test_mine.py").write_text("")
+    result = bash(checkout, str(checkout / "scripts" / "run_tests.sh"), *arguments, cwd=tmp_path)
+    expected = "arguments: -m pytest " + passed.format(checkout)
+    assert (result.returncode, result.stdout.splitlines()[-1]) == (0, expected)
+
+
+def test_what_is_skipped_is_told(repo, tmp_path):
+    """And what fails still is."""
+    (tmp_path / "test_some.py").write_text("import pytest\n\n\ndef test_a():\n    pytest.skip('no such file here')\n"
+                                           "\n\ndef test_b():\n    assert False\n")
+    result = subprocess.run([sys.executable, "-m", "pytest", "-c", os.path.join(repo, "pyproject.toml"), "-p",
+                             "no:cacheprovider", str(tmp_path)], cwd=str(tmp_path), stdout=subprocess.PIPE,
+                            universal_newlines=True)
+    summary = result.stdout.split("short test summary info")[1]
+    assert "SKIPPED [1]" in summary and "no such file here" in summary and "test_b" in summary
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The quick start and the demo
+
+OUT = "my #1 it's"  # a folder's name that a shell and YAML might misread
+FAKE_PROGRAMS = """#!{python}
+import json, os, sys
+arguments = sys.argv[1:]
+program = os.path.basename(arguments[0])
+with open(os.environ["FAKE_LOG"], "a") as file:
+    file.write(json.dumps(arguments) + "\\n")
+
+def write(*path):
+    os.makedirs(os.path.dirname(os.path.join(*path)), exist_ok=True)
+    with open(os.path.join(*path), "w") as file:
+        file.write("process %d" % os.getpid())
+
+def value(flag):
+    return arguments[arguments.index(flag) + 1]
+
+if program == "quickstart_data.py":
+    for name in ("train.mindrecord", "train.mindrecord.db", "valid.mindrecord", "valid.mindrecord.db"):
+        if not os.path.exists(os.path.join(arguments[1], name)):
+            write(arguments[1], name)
+elif program in ("train.py", "eval.py"):
+    write(value("--output_dir"), "pictures", "a b.png")
+    write(value("--output_dir"), "latest.ckpt")
+elif program == "train2test.py":
+    write(value("--test_path"))
+elif program == "demo.py":
+    write(arguments[-1], "heat.png")
+sys.exit(3 if program == os.environ.get("FAKE_FAILURE") else 0)
+"""
+
+
+class Caller:
+    """Runs the scripts with their programs replaced by one that writes files of the same names, in `folder`."""
+
+    def __init__(self, repo, folder):
+        self.repo, self.folder, self.log, self.python = repo, folder, folder / "log", folder / "programs"
+        self.python.write_text(FAKE_PROGRAMS.format(python=sys.executable))
+        self.python.chmod(0o755)
+
+    def run(self, script, *arguments, **environment):
+        self.log.write_text("")
+        return bash(self.repo, os.path.join(self.repo, "scripts", script), *arguments, cwd=self.folder,
+                    PYTHON=str(self.python), FAKE_LOG=str(self.log), **environment)
+
+    def calls(self):
+        """[arguments of each program], the last script's."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+@pytest.fixture
+def caller(repo, tmp_path):
+    (tmp_path / "caller").mkdir()
+    return Caller(repo, tmp_path / "caller")
+
+
+QUICKSTART_FILES = ["SRFlow_quickstart.ckpt", "data/train.mindrecord", "data/train.mindrecord.db",
+                    "data/valid.mindrecord", "data/valid.mindrecord.db"] + \
+    ["{}/{}".format(folder, name) for folder in ("encoder", "evaluation", "training")
+     for name in ("latest.ckpt", "pictures/a b.png")]
+
+
+def test_quickstart_again(caller):
+    out = caller.folder / OUT
+    assert caller.run("run_quickstart.sh", OUT).returncode == 0
+    first = contents(out)
+    assert sorted(name for name, text in first.items() if text is not None) == \
+        sorted(QUICKSTART_FILES + [".quickstart_files"])
+    for name in ("notes.txt", "data/mine.png", "encoder 2/latest.ckpt"):
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text("mine")
+    (out / "training" / "latest.ckpt").unlink()  # what is gone is nothing to lose
+
+    assert caller.run("run_quickstart.sh", OUT).returncode == 0
+    second = contents(out)
+    assert all((first[name] == second[name]) == name.startswith("data/") for name in QUICKSTART_FILES)
+    assert [second[name] for name in ("notes.txt", "data/mine.png", "encoder 2/latest.ckpt")] == [b"mine"] * 3
+
+
+@pytest.mark.parametrize("failure", ["quickstart_data.py", "train.py", "train2test.py", "eval.py"])
+def test_quickstart_after_a_failure(caller, failure):
+    assert caller.run("run_quickstart.sh", OUT, FAKE_FAILURE=failure).returncode == 3
+    assert os.path.basename(caller.calls()[-1][0]) == failure
+    assert caller.run("run_quickstart.sh", OUT).returncode == 0
+
+
+def put(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("mine")
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["fresh folder", "after a run"])
+@pytest.mark.parametrize("name", ["training/results.csv", "evaluation/a b/c.png", "encoder/latest.ckpt",
+                                  "SRFlow_quickstart.ckpt", "data/train.mindrecord", "data/valid.mindrecord.db"])
+def test_quickstart_refuses_what_is_not_its_own(caller, name, again):
+    """A file of the user's, also in a folder of the script's own, or one of its own that was changed."""
+    if again:
+        assert caller.run("run_quickstart.sh", OUT).returncode == 0
+    put(caller.folder / OUT / name)
+    before = contents(caller.folder / OUT)
+    one_line(caller.run("run_quickstart.sh", OUT), "error: {}/{}: is not as this script wrote it".format(OUT, name))
+    assert contents(caller.folder / OUT) == before
+    assert caller.calls() == []
+
+
+@pytest.mark.parametrize("name", ["training", "evaluation/pictures", "encoder/mine.ckpt"])
+@pytest.mark.parametrize("target", ["elsewhere", "nothing"])
+def test_quickstart_refuses_links(caller, name, target):
+    put(caller.folder / "elsewhere" / "mine")
+    link = caller.folder / OUT / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(caller.folder / target)
+    one_line(caller.run("run_quickstart.sh", OUT), "error: {}/{}: is not as this script wrote it".format(OUT, name))
+    assert link.is_symlink() and (caller.folder / "elsewhere" / "mine").read_text() == "mine"
+    assert caller.calls() == []
+
+
+def test_folder_that_the_user_puts_in_a_finished_ones_place(caller):
+    out = caller.folder / OUT
+    assert caller.run("run_quickstart.sh", OUT).returncode == 0
+    shutil.rmtree(str(out / "training"))
+    put(out / "training" / "latest.ckpt")
+    one_line(caller.run("run_quickstart.sh", OUT), "error: {}/training/latest.ckpt: is not".format(OUT))
+    assert (out / "training" / "latest.ckpt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("script, arguments", [("run_quickstart.sh", []), ("run_demo.sh", ["programs"])])
+def test_output_folder_that_cannot_be_made(caller, script, arguments):
+    put(caller.folder / "file")
+    for name in ("file", "file/below"):
+        one_line(caller.run(script, *(arguments + [name])), "error: {}: cannot be made or written to".format(name))
+    assert (caller.folder / "file").read_text() == "mine"
+    assert caller.calls() == []
+
+
+@pytest.mark.parametrize("script, arguments, problem", [
+    ("run_quickstart.sh", ["--help"], "usage: bash scripts/run_quickstart.sh [OUTPUT_DIR [KEY=VALUE ...]]"),
+    ("run_quickstart.sh", ["out", "train.niter"], "train.niter: expected KEY=VALUE"),
+    ("run_quickstart.sh", ["out", "--heat=1"], "--heat=1: expected KEY=VALUE"),
+    ("run_quickstart.sh", ["out", "output_dir=x"], "output_dir: the first argument names the output folder"),
+    ("run_demo.sh", ["--help"], "usage: bash scripts/run_demo.sh [CHECKPOINT [OUTPUT_DIR]]"),
+    ("run_demo.sh", ["a", "b", "c"], "usage: bash scripts/run_demo.sh [CHECKPOINT [OUTPUT_DIR]]"),
+    ("run_demo.sh", ["none.ckpt"], "none.ckpt: no such checkpoint; make one with bash scripts/run_quickstart.sh"),
+])
+def test_wrong_arguments_of_quickstart_and_demo(caller, script, arguments, problem):
+    before = contents(caller.folder)
+    one_line(caller.run(script, *arguments), "error: " + problem)
+    assert dict(contents(caller.folder), log=b"") == dict(before, log=b"")
+
+
+def test_quickstart_hands_paths_and_options_on(caller, repo):
+    """Paths begin in the caller's directory; the user's options win over the script's."""
+    options = ["train.niter=7", "datasets.val.dataroot=mine.mindrecord"]
+    assert caller.run("run_quickstart.sh", OUT, *options).returncode == 0
+    data, encoder, flow, conversion, evaluation, _ = caller.calls()
+    assert data == [os.path.join(repo, "scripts", "quickstart_data.py"), OUT + "/data"]
+    for kind, call, folder in (("train", encoder, "encoder"), ("train", flow, "training"),
+                               ("eval", evaluation, "evaluation")):
+        assert call[0] == os.path.join(repo, kind + ".py")
+        _, opt = get_config(kind, call[1:])
+        assert (opt.output_dir, opt.train.niter) == (OUT + "/" + folder, 7)
+        assert opt.datasets.train.dataroot == OUT + "/data/train.mindrecord"
+        assert opt.datasets.val.dataroot == "mine.mindrecord"
+    assert get_config("train", flow[1:])[1].path.train_pretrain_model_G == OUT + "/encoder/latest.ckpt"
+    args, _ = get_config("train2test", conversion[1:])
+    assert (args.train_path, args.test_path) == (OUT + "/training/latest.ckpt", OUT + "/SRFlow_quickstart.ckpt")
+    assert get_config("eval", evaluation[1:])[0].ckpt == OUT + "/SRFlow_quickstart.ckpt"
+
+
+def test_demo_replaces_its_own_figures_only(caller, repo):
+    put(caller.folder / "a.ckpt")
+    assert caller.run("run_demo.sh", "a.ckpt", OUT).returncode == 0
+    assert caller.calls() == [[os.path.join(repo, "scripts", "demo.py"), "--overwrite", "a.ckpt", OUT]]
+    first = (caller.folder / OUT / "heat.png").read_text()
+    assert caller.run("run_demo.sh", "a.ckpt", OUT).returncode == 0
+    assert (caller.folder / OUT / "heat.png").read_text() != first
+
+    put(caller.folder / OUT / "variance.png")
+    before = contents(caller.folder / OUT)
+    one_line(caller.run("run_demo.sh", "a.ckpt", OUT),
+             "error: {}/variance.png: is not as this script wrote it".format(OUT))
+    assert contents(caller.folder / OUT) == before
+    assert caller.calls() == []
+
+
+def test_demo_alone_overwrites_nothing(repo, tmp_path):
+    put(tmp_path / "transfer.png")
+    result = subprocess.run([sys.executable, os.path.join(repo, "scripts", "demo.py"), "none.ckpt", str(tmp_path)],
+                            stderr=subprocess.PIPE, universal_newlines=True)
+    one_line(result, "error: {}: exists already; give another folder or --overwrite".format(tmp_path / "transfer.png"))
+    assert contents(tmp_path) == {"transfer.png": b"mine"}
+
+
+SMALL = ["network_G.nf=8", "network_G.nb=1", "network_G.gc=4", "network_G.flow.K=1",
+         "network_G.flow.additionalFlowNoAffine=0", "network_G.flow.stackRRDB.blocks=[0]",
+         "network_G.flow.CondAffineSeparatedAndCond.hidden_channels=8"]
+SHORT = ["train.niter=2", "train.val_images=1", "train.val_heats=[0.9]", "datasets.val.limit=1"]
+
+
+def test_quickstart_and_demo_themselves(caller, repo):
+    """From photographs to pictures, with a smaller network and fewer steps."""
+    out = caller.folder / OUT
+    result = bash(repo, os.path.join(repo, "scripts", "run_quickstart.sh"), OUT, *(SMALL + SHORT), cwd=caller.folder,
+                  PYTHON=sys.executable)
+    assert result.returncode == 0, result.stderr
+    assert "bits per pixel before" in result.stdout and "after 2 steps" in result.stdout
+    assert "pictures: {}\n".format(out / "evaluation" / "sheet.png") in result.stdout
+    for name in ("encoder", "training"):
+        assert {"latest.ckpt", "train.csv", "validation.csv"} <= set(os.listdir(str(out / name)))
+    metrics = json.loads((out / "evaluation" / "metrics.json").read_text())
+    assert metrics["n"] == 1 and metrics["psnr_bicubic"] > 20
+    sheet = read_image(out / "evaluation" / "sheet.png")
+    assert sheet.shape[0] > 128 and sheet.shape[1] > 6 * 128 and sheet.std() > 10
+
+    result = bash(repo, os.path.join(repo, "scripts", "run_demo.sh"), OUT + "/SRFlow_quickstart.ckpt", "figures",
+                  cwd=caller.folder, PYTHON=sys.executable)
+    assert result.returncode == 0, result.stderr
+    figures = ["heat.png", "variance.png", "transfer.png", "restoration.png"]
+    assert result.stdout.splitlines() == [os.path.join("figures", name) for name in figures]
+    for name, columns in zip(figures, (7, 6, 5, 4)):
+        figure = read_image(caller.folder / "figures" / name)
+        assert figure.shape[0] > 2 * 192 and figure.shape[1] > columns * 192 and figure.std() > 10
+
+    caller.log.unlink()
+    caller.python.unlink()
+    assert sorted(os.listdir(str(caller.folder))) == ["figures", OUT]  # nothing else where the caller stands
+    caller = Caller(repo, caller.folder)
+    (caller.folder / "figures" / "heat.png").write_bytes(b"")
+    assert caller.run("run_quickstart.sh", OUT, FAKE_FAILURE="quickstart_data.py").returncode == 3  # it knows its own
+    assert not (out / "training").exists() and (out / "data" / "train.mindrecord").exists()
+    one_line(caller.run("run_demo.sh", OUT + "/SRFlow_quickstart.ckpt", "figures"),
+             "error: figures/heat.png: is not as this script wrote it")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Packages
 
 
 def test_requirements_fit_both_stacks(repo):
