@@ -487,10 +487,12 @@ SMALL = ["network_G.nf=8", "network_G.nb=1", "network_G.gc=4", "network_G.flow.K
 SHORT = ["train.niter=2", "train.val_images=1", "train.val_heats=[0.9]", "datasets.val.limit=1"]
 
 
-def test_quickstart_and_demo_themselves(caller, repo):
+def test_quickstart_and_demo_themselves(repo, tmp_path):
     """From photographs to pictures, with a smaller network and fewer steps."""
-    out = caller.folder / OUT
-    result = bash(repo, os.path.join(repo, "scripts", "run_quickstart.sh"), OUT, *(SMALL + SHORT), cwd=caller.folder,
+    folder = tmp_path / "caller"
+    folder.mkdir()
+    out = folder / OUT
+    result = bash(repo, os.path.join(repo, "scripts", "run_quickstart.sh"), OUT, *(SMALL + SHORT), cwd=folder,
                   PYTHON=sys.executable)
     assert result.returncode == 0, result.stderr
     assert "bits per pixel before" in result.stdout and "after 2 steps" in result.stdout
@@ -503,21 +505,19 @@ def test_quickstart_and_demo_themselves(caller, repo):
     assert sheet.shape[0] > 128 and sheet.shape[1] > 6 * 128 and sheet.std() > 10
 
     result = bash(repo, os.path.join(repo, "scripts", "run_demo.sh"), OUT + "/SRFlow_quickstart.ckpt", "figures",
-                  cwd=caller.folder, PYTHON=sys.executable)
+                  cwd=folder, PYTHON=sys.executable)
     assert result.returncode == 0, result.stderr
     figures = ["heat.png", "variance.png", "transfer.png", "restoration.png"]
     assert result.stdout.splitlines() == [os.path.join("figures", name) for name in figures]
     for name, columns in zip(figures, (7, 6, 5, 4)):
-        figure = read_image(caller.folder / "figures" / name)
+        figure = read_image(folder / "figures" / name)
         assert figure.shape[0] > 2 * 192 and figure.shape[1] > columns * 192 and figure.std() > 10
+    assert sorted(os.listdir(str(folder))) == ["figures", OUT]  # nothing else where the caller stands
 
-    caller.log.unlink()
-    caller.python.unlink()
-    assert sorted(os.listdir(str(caller.folder))) == ["figures", OUT]  # nothing else where the caller stands
-    caller = Caller(repo, caller.folder)
-    (caller.folder / "figures" / "heat.png").write_bytes(b"")
-    assert caller.run("run_quickstart.sh", OUT, FAKE_FAILURE="quickstart_data.py").returncode == 3  # it knows its own
+    caller = Caller(repo, folder)  # a second run knows its own, and what the user has changed
+    assert caller.run("run_quickstart.sh", OUT, FAKE_FAILURE="quickstart_data.py").returncode == 3
     assert not (out / "training").exists() and (out / "data" / "train.mindrecord").exists()
+    (folder / "figures" / "heat.png").write_bytes(b"mine")
     one_line(caller.run("run_demo.sh", OUT + "/SRFlow_quickstart.ckpt", "figures"),
              "error: figures/heat.png: is not as this script wrote it")
 
