@@ -3,6 +3,7 @@
 """Picture sheets and PNG files."""
 import os
 
+import cv2
 import numpy as np
 import pytest
 
@@ -27,11 +28,22 @@ def test_png_keeps_every_pixel(tmp_path):
 def test_png_that_cannot_be_written(tmp_path, monkeypatch):
     write_png(str(tmp_path / "a.png"), picture(4, 4))
     before = (tmp_path / "a.png").read_bytes()
-    monkeypatch.setattr("src.model_utils.picture.cv2.imwrite", lambda *_: False)
+    monkeypatch.setattr("src.model_utils.picture.cv2.imencode", lambda *_: (False, None))
     with pytest.raises(OSError, match="a.png: the picture could not be written"):
         write_png(str(tmp_path / "a.png"), picture(4, 4, 1))
     assert (tmp_path / "a.png").read_bytes() == before
     assert os.listdir(str(tmp_path)) == ["a.png"]
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.png", b"n" * 251 + b".png", "\u756b.png".encode()])
+def test_png_of_any_name(tmp_path, name):
+    """A name that is not UTF-8, and the longest that the file system takes."""
+    path = os.path.join(os.fsencode(str(tmp_path)), name)
+    write_png(os.fsdecode(path), picture(4, 6))
+    assert os.listdir(os.fsencode(str(tmp_path))) == [name]
+    with open(path, "rb") as file:
+        image = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(image[:, :, ::-1], picture(4, 6))
 
 
 def test_sheet():

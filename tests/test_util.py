@@ -14,7 +14,7 @@ import pytest
 from mindspore import context
 
 from src.model_utils import util
-from src.model_utils.util import DeviceError, atomic_write, run_main, set_device, set_seed
+from src.model_utils.util import DeviceError, atomic_write, is_temporary, run_main, set_device, set_seed
 
 
 def status_of(main):
@@ -94,6 +94,25 @@ def test_atomic_write_of_nothing(tmp_path):
         with atomic_write(tmp_path / "a.txt"):
             pass
     assert os.listdir(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize("name", ["a" * 250 + ".ckpt", "\u0436" * 125 + ".ckpt", "\udce9" * 251 + ".png"])
+def test_atomic_write_of_the_longest_names(tmp_path, name):
+    with atomic_write(str(tmp_path / name)) as temporary:
+        assert os.path.splitext(temporary)[1] == os.path.splitext(name)[1]
+        assert is_temporary(temporary)
+        with open(temporary, "w") as file:
+            file.write("whole")
+    assert os.listdir(str(tmp_path)) == [name]
+
+
+@pytest.mark.parametrize("name, expected", [
+    (".latest.0123456789ab.ckpt", True), (".a.b c.0123456789ab.png", True), (".config.0123456789ab", True),
+    (".{}.0123456789ab.ckpt".format("n" * 200), True), (".two\nlines.0123456789ab.png", True),
+    ("latest.0123456789ab.ckpt", False), (".latest.ckpt", False), (".latest.0123456789.ckpt", False),
+    (".latest.0123456789AB.ckpt", False)])
+def test_temporary_names(name, expected):
+    assert is_temporary(os.path.join("folder", name)) == expected
 
 
 def test_set_seed():

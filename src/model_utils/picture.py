@@ -11,9 +11,11 @@ MARGIN, CAPTION = 4, 18
 
 def write_png(path, image):
     """uint8 RGB (H, W, 3) -> PNG file, which appears whole or not at all. Raises OSError if it cannot be written."""
-    with atomic_write(path) as temporary:
-        if not cv2.imwrite(temporary, np.ascontiguousarray(image[:, :, ::-1])):
-            raise OSError(f"{path}: the picture could not be written")
+    encoded, content = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
+    if not encoded:
+        raise OSError(f"{path}: the picture could not be written")
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:  # OpenCV takes no name that is not UTF-8
+        file.write(content)
 
 
 def sheet(rows, titles):

@@ -86,7 +86,8 @@ def atomic_write(path):
     folder, name = os.path.split(path)
     stem, suffix = os.path.splitext(name)
     os.makedirs(folder, exist_ok=True)
-    temporary = os.path.join(folder, ".{}.{}{}".format(stem, uuid.uuid4().hex[:12], suffix))
+    # Not the whole stem: the name may be as long as the file system allows.
+    temporary = os.path.join(folder, ".{}.{}{}".format(stem[:16], uuid.uuid4().hex[:12], suffix))
     try:
         yield temporary
         if not os.path.exists(temporary):
@@ -100,7 +101,7 @@ def atomic_write(path):
     _flush(folder)
 
 
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}(\.[^.]+)?")
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}(\.[^.]+)?", re.DOTALL)
 
 
 def is_temporary(path):
