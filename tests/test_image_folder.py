@@ -81,16 +81,71 @@ def test_two_images_of_one_name(folders):
         "{}: has two images of one name, b.bmp and b.png; rename one of them".format(folders[0])
 
 
+def skipped(lr_dir, hr_dir=None, left=("A",)):
+    """The line about the one image that is skipped, the others being handed out."""
+    images = ImageFolder(lr_dir, hr_dir, 4)
+    (line,) = images.skipped
+    assert tuple(name for name, _, _ in images) == tuple(images.files) == left and len(images) == len(left)
+    return line
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", None])
-def test_unreadable_image(folders, content):
+@pytest.mark.parametrize("index", [0, 1])
+def test_unreadable_image(folders, content, index):
     """The last image too is found before the first one is handed out."""
-    path = os.path.join(folders[0], "b.png")
+    path = os.path.join(folders[index], "b.png")
     if content is None:  # a photograph cut off
         with open(path, "rb") as file:
             content = file.read()[:40]
     with open(path, "wb") as file:
         file.write(content)
-    assert refused(folders[0]) == "{}: cannot be read as an image".format(path)
+    line = "{}: cannot be read as an image".format(path)
+    assert skipped(*folders) == line
+    os.remove(os.path.join(folders[0], "A.png"))
+    assert refused(*folders) == "{}: none of its 1 images can be used; {}".format(folders[0], line)
+
+
+def test_an_image_that_is_spoilt_later_is_named(folders):
+    images = ImageFolder(folders[0], None, 4)
+    path = os.path.join(folders[0], "b.png")
+    with open(path, "wb") as file:
+        file.write(b"hello")
+    with pytest.raises(DataError, match="b.png: cannot be read as an image; it has changed since the evaluation began"):
+        list(images)
+
+
+def test_hidden_files_are_no_images(folders):
+    for folder in folders:
+        for name in ("._A.png", ".b.png", "._other.jpg"):
+            with open(os.path.join(folder, name), "wb") as file:
+                file.write(b"Mac OS X")
+    images = ImageFolder(folders[0], folders[1], 4)
+    assert list(images.files) == ["A", "b"] and images.skipped == []
+
+
+def test_names_as_div2k_has_them(folders):
+    lr_dir, hr_dir = folders
+    os.rename(os.path.join(lr_dir, "b.png"), os.path.join(lr_dir, "bx4.png"))
+    (_, _, _), (name, hr, lr) = ImageFolder(lr_dir, hr_dir, 4)
+    assert name == "bx4"
+    np.testing.assert_array_equal(hr, picture(32, 24, 4))
+    np.testing.assert_array_equal(lr, picture(8, 6, 1))
+    write_image(os.path.join(hr_dir, "bx4.png"), picture(32, 24, 7))  # the same name goes before
+    np.testing.assert_array_equal(list(ImageFolder(lr_dir, hr_dir, 4))[1][1], picture(32, 24, 7))
+    for name in ("b.png", "bx4.png"):
+        os.remove(os.path.join(hr_dir, name))
+    assert refused(lr_dir, hr_dir) == "{}: has no image bx4 or b for {}".format(hr_dir, os.path.join(lr_dir, "bx4.png"))
+    os.rename(os.path.join(lr_dir, "bx4.png"), os.path.join(lr_dir, "bx2.png"))  # of another scale
+    assert "has no image bx2 for" in refused(lr_dir, hr_dir)
+
+
+def test_a_name_that_is_not_utf8(tmp_path):
+    path = os.path.join(os.fsencode(str(tmp_path)), b"caf\xe9.png")
+    write_image(tmp_path / "a.png", picture(4, 6))
+    os.rename(os.path.join(os.fsencode(str(tmp_path)), b"a.png"), path)
+    (name, _, lr), = ImageFolder(str(tmp_path), None, 4)
+    assert os.fsencode(name) == b"caf\xe9"
+    np.testing.assert_array_equal(lr, picture(4, 6))
 
 
 def test_partner_of_another_size(folders):
@@ -102,8 +157,8 @@ def test_partner_of_another_size(folders):
 def test_too_small(folders):
     path = os.path.join(folders[0], "b.png")
     write_image(path, picture(1, 9))
-    assert refused(folders[0]) == "{}: is 1x9, expected at least 2x2".format(path)
+    assert skipped(folders[0]) == "{}: is 1x9, expected at least 2x2".format(path)
     write_image(path, picture(2, 9))
     assert len(ImageFolder(folders[0], None, 4)) == 2
     write_image(os.path.join(folders[1], "b.png"), picture(8, 36))
-    assert refused(*folders) == "{}: is 8x36, expected at least 11x11".format(os.path.join(folders[1], "b.png"))
+    assert skipped(*folders) == "{}: is 8x36, expected at least 11x11".format(os.path.join(folders[1], "b.png"))

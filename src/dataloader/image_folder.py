@@ -10,51 +10,77 @@ SMALLEST_LR, SMALLEST_HR = 2, 11  # what the network pads to even sides, and the
 
 
 class ImageFolder:
-    """Iterating gives (name, hr or None, lr): file name without suffix, uint8 (s·h, s·w, 3), uint8 (h, w, 3).
+    """Iterating gives (name, hr or None, lr): LR file name without suffix, uint8 (s·h, s·w, 3), uint8 (h, w, 3).
 
     lr_dir: folder of low-resolution images, read in order of their names; hr_dir: None, or the folder of the
-    high-resolution images of the same names (the suffix may differ). Raises DataError, one line that names the
-    folder or file: no folder, no image in it, two of one name, no partner, an unreadable or too small image, a partner
-    of another size. All images are read once to begin with, so that the last one cannot fail after hours of work.
+    high-resolution images of the same names, or of the names without the `x4` (the scale) that DIV2K's LR images have
+    at the end; the suffix may differ. Hidden files, such as macOS's `._a.png`, are not looked at.
+
+    files: name -> (LR path, HR path or None) of the images, in their order; skipped: of every image that cannot be read
+    or is too small, a line that names the file. Raises DataError, one line that names the folder or file: no folder, no
+    image in it, none that can be used, two of one name, no partner, a partner of another size. All images are read once
+    to begin with, so that the last one cannot fail after hours of work.
     """
 
     def __init__(self, lr_dir, hr_dir, scale):
         self.scale = scale
-        self.lr_files = _images(lr_dir)
-        self.hr_files = _images(hr_dir) if hr_dir else None
-        missing = [name for name in self.lr_files if self.hr_files is not None and name not in self.hr_files]
-        if missing:
-            raise DataError(f"{hr_dir}: has no image {missing[0]} for {self.lr_files[missing[0]]}")
-        for _ in self:
-            pass
+        self.files = _paired(_images(lr_dir), hr_dir, scale)
+        self.skipped = []
+        for name in list(self.files):
+            try:
+                self._read(name)
+            except UnusableImage as error:
+                self.skipped.append(str(error))
+                del self.files[name]
+        if not self.files:
+            raise DataError(f"{lr_dir}: none of its {len(self.skipped)} images can be used; {self.skipped[0]}")
 
     def __len__(self):
-        return len(self.lr_files)
+        return len(self.files)
 
     def __iter__(self):
-        for name, path in self.lr_files.items():
-            lr = _read(path, SMALLEST_LR)
-            hr = None
-            if self.hr_files is not None:
-                hr = _read(self.hr_files[name], SMALLEST_HR)
-                self._check_sizes(hr, lr, self.hr_files[name])
+        for name in self.files:
+            try:
+                hr, lr = self._read(name)
+            except UnusableImage as error:
+                raise DataError(f"{error}; it has changed since the evaluation began") from None
             yield name, hr, lr
 
-    def _check_sizes(self, hr, lr, path):
+    def _read(self, name):
+        lr_path, hr_path = self.files[name]
+        lr = _read(lr_path, SMALLEST_LR)
+        if hr_path is None:
+            return None, lr
+        hr = _read(hr_path, SMALLEST_HR)
         expected = (lr.shape[0] * self.scale, lr.shape[1] * self.scale)
         if hr.shape[:2] != expected:
-            raise DataError(f"{path}: is {hr.shape[0]}x{hr.shape[1]}, expected {self.scale} times its LR image: "
+            raise DataError(f"{hr_path}: is {hr.shape[0]}x{hr.shape[1]}, expected {self.scale} times its LR image: "
                             f"{expected[0]}x{expected[1]}")
+        return hr, lr
 
 
 def _read(path, smallest):
     try:
         image = read_image(path)
     except UnusableImage as error:
-        raise DataError(f"{path}: {error}") from None
+        raise UnusableImage(f"{path}: {error}") from None
     if min(image.shape[:2]) < smallest:
-        raise DataError(f"{path}: is {image.shape[0]}x{image.shape[1]}, expected at least {smallest}x{smallest}")
+        raise UnusableImage(f"{path}: is {image.shape[0]}x{image.shape[1]}, expected at least {smallest}x{smallest}")
     return image
+
+
+def _paired(lr_files, hr_dir, scale):
+    """Name -> (LR path, HR path or None)."""
+    if not hr_dir:
+        return {name: (path, None) for name, path in lr_files.items()}
+    hr_files, ending, files = _images(hr_dir), f"x{scale}", {}
+    for name, path in lr_files.items():
+        names = [name] + [name[:-len(ending)]] * name.endswith(ending)
+        partners = [hr_files[partner] for partner in names if partner in hr_files]
+        if not partners:
+            raise DataError(f"{hr_dir}: has no image {' or '.join(names)} for {path}")
+        files[name] = (path, partners[0])
+    return files
 
 
 def _images(folder):
@@ -64,7 +90,7 @@ def _images(folder):
     files = {}
     for file in sorted(os.listdir(folder)):
         name, suffix = os.path.splitext(file)
-        if suffix.lower() not in IMAGE_SUFFIXES:
+        if file.startswith(".") or suffix.lower() not in IMAGE_SUFFIXES:
             continue
         if name in files:
             raise DataError(f"{folder}: has two images of one name, {os.path.basename(files[name])} and {file}; "
