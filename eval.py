@@ -4,12 +4,17 @@
 
     python eval.py --opt SRFlow_DF2K_4X.yml --ckpt SRFlow_4X.ckpt
     python eval.py --opt SRFlow_DF2K_4X.yml --ckpt SRFlow_4X.ckpt --lr_dir my_images --output_dir results
+
+Exit status: 0 if all went well; 1 if everything is written, but some images were skipped, are not finite or have no
+LPIPS, each of which is named; 2 if it could not be done.
 """
 import csv
+import glob
 import itertools
 import json
 import math
 import os
+import sys
 
 import numpy as np
 from tqdm import tqdm
@@ -17,52 +22,69 @@ from tqdm import tqdm
 from src.dataloader.dataset import EvalData
 from src.dataloader.imresize import imresize
 from src.dataloader.image_folder import ImageFolder
-from src.model.LPIPS import LPIPS
+from src.model.LPIPS import LPIPS, MIN_SIDE
 from src.model.SRFlow import SRFlow
 from src.model_utils.config import get_config
 from src.model_utils.device_adapter import get_adapter
-from src.model_utils.evaluation import Progress, evaluate_image, mean_figures
+from src.model_utils.evaluation import FinishedImages, evaluate_image, file_identity, first_few, \
+    is_too_small_for_lpips, mean_figures, number_images, printable, problems
 from src.model_utils.picture import sheet, write_png
+from src.model_utils.run_folder import locked_folder
 from src.model_utils.util import atomic_write, bar_interval, run_main
 from src.model_utils.weight_files import is_own_checkpoint
 
 PROGRESS = "metrics.progress.jsonl"
+LOCK = ".eval.lock"  # not that of training runs: a run may be evaluated in its own folder while it goes on
 SHEET_ROWS = 4
 SHEET_HEATS = (0.0, 0.5, 0.9)
+SHEET_SIDE = 96  # LR pixels of an image that are shown where no tile bounds it
 
 
 def main(argv=None):
     args, opt = get_config("eval", argv)
-    get_adapter(opt).moxing_wrapper(opt)(evaluate)(args, opt)
+    return get_adapter(opt).moxing_wrapper(opt)(evaluate)(args, opt)
 
 
 def evaluate(args, opt):
-    """Every image in turn; then metrics.csv, metrics.json and pictures in `output_dir`."""
+    """Every image in turn; then metrics.csv, metrics.json and pictures in `output_dir`. Returns the exit status."""
     refuse_to_overwrite(args, opt)
+    with locked_folder(opt.output_dir, LOCK):
+        return run(args, opt)
+
+
+def run(args, opt):
+    """The same in a folder to which no other evaluation writes."""
     images = open_images(args, opt)
+    skipped = images.skipped if args.lr_dir else []
+    for line in skipped:
+        warn(f"skipped {line}")
+    names, pictures = name_images(images, args, opt)
     lpips = LPIPS.from_files(args.lpips_alexnet, args.lpips_linear) if args.lpips_alexnet or args.lpips_linear else None
+    without_lpips = find_too_small(images) if lpips else []
     model = load_model(args, opt)
-    with Progress(os.path.join(opt.output_dir, PROGRESS), settings_of(args, opt)) as progress, \
+    with FinishedImages(os.path.join(opt.output_dir, PROGRESS), settings_of(args, opt), pictures) as finished, \
             tqdm(images, unit="image", mininterval=bar_interval()) as bar:
-        if progress.rows:
-            tqdm.write(f"{progress.path}: goes on after {len(progress.rows)} finished images")
-        for number, (name, hr, lr) in enumerate(bar, start=1):
-            if number <= len(progress.rows):
+        for note in finished.notes:
+            tqdm.write(printable(note))
+        for number, ((_, hr, lr), image) in enumerate(zip(bar, pictures), start=1):
+            if image in finished:
                 continue
             samples, figures = evaluate_image(model, lr, hr, opt.heat, args.n_samples, args.seed + number, args.tile,
                                               lpips)
             if hr is not None:
                 tqdm.write(f"Get the number {number} data psnrloss: {_as_array(figures['psnr'])}, "
                            f"ssim_loss: {_as_array(figures['ssim_gaussian'])}")
-            if args.lr_dir:
-                save_samples(opt.output_dir, name, samples)
-            elif number <= SHEET_ROWS:
-                write_png(os.path.join(opt.output_dir, "pictures", f"{name}_lr.png"), lr)
-                save_samples(os.path.join(opt.output_dir, "pictures"), f"{name}_sr", samples)
-            progress.add({"name": name, **figures})
-        report(progress.rows, args, opt)
-    if not args.lr_dir:
-        write_sheet(model, images, args, opt)
+            row = {"name": printable(names[number - 1]), **figures}
+            for problem in problems(row):
+                warn(f"{row['name']}: {problem}")
+            for path, picture in zip(pictures[image], samples if args.lr_dir else [lr, *samples]):
+                write_png(path, picture)
+            finished.add(image, row)
+        rows = finished.rows()
+        report(rows, len(skipped), args, opt)
+        if not args.lr_dir:
+            write_sheet(model, images, args, opt)
+    return 1 if tell_what_is_missing(rows, skipped, without_lpips) else 0
 
 
 def load_model(args, opt):
@@ -73,17 +95,16 @@ def load_model(args, opt):
         raise ValueError(f"scale: the configuration says {opt.scale}, {args.ckpt} is one of {model.scale}; use the "
                          "configuration or the checkpoint of the other scale")
     for note in model.notes:
-        tqdm.write(f"{args.ckpt}: {note}")
+        tqdm.write(printable(f"{args.ckpt}: {note}"))
     return model
 
 
 def settings_of(args, opt):
     """All that an image's figures depend on, besides the image."""
     return {"heat": opt.heat, "n_samples": args.n_samples, "seed": args.seed, "tile": args.tile,
-            "precision": opt.precision, "lpips": [args.lpips_alexnet, args.lpips_linear],
-            "images": [args.lr_dir, args.hr_dir] if args.lr_dir else [opt.datasets.val.dataroot],
-            "limit": None if args.lr_dir else opt.datasets.val.limit,
-            "checkpoint": [os.path.realpath(args.ckpt), os.path.exists(args.ckpt) and os.path.getmtime(args.ckpt)]}
+            "precision": opt.precision, "data": [os.path.realpath(folder) for folder in _folders(args, opt)],
+            **{name: path and _identity(path) for name, path in (
+                ("checkpoint", args.ckpt), ("lpips_alexnet", args.lpips_alexnet), ("lpips_linear", args.lpips_linear))}}
 
 
 def refuse_to_overwrite(args, opt):
@@ -101,41 +122,134 @@ def open_images(args, opt):
     return EvalData(opt.datasets.val.dataroot, opt.scale, opt.datasets.val.limit)
 
 
+def name_images(images, args, opt):
+    """(names, {image: paths of its pictures}), in order; images as `FinishedImages` knows them."""
+    if args.lr_dir:
+        names, files = list(images.files), list(images.files.values())
+    else:
+        names, files = range(len(images)), [mindrecord_files(opt.datasets.val.dataroot)] * len(images)
+    files = [[path for path in paths if path] for paths in files]
+    paths = [picture_paths(number, name, args, opt) for number, name in enumerate(names, start=1)]
+    refuse_long_names(paths, args, opt)
+    return names, dict(zip(number_images(names, files), paths))
+
+
+def mindrecord_files(path):
+    """A MindRecord file, its other shards, which differ from it in the digits at the end, and their indexes."""
+    path = os.path.realpath(path)
+    return sorted({path, path + ".db", *glob.glob(glob.escape(path.rstrip("0123456789")) + "[0-9]*")})
+
+
+def picture_paths(number, name, args, opt):
+    """Of a folder's image, a file for each sample: NAME.png, or NAME_0.png, NAME_1.png and so on; of a MindRecord's
+    first ones, pictures/NAME_lr.png and the same with NAME_sr."""
+    if not args.lr_dir and number > SHEET_ROWS:
+        return []
+    stem = str(name) if args.lr_dir else f"{name}_sr"
+    files = [f"{stem}.png"] if args.n_samples == 1 else [f"{stem}_{k}.png" for k in range(args.n_samples)]
+    if args.lr_dir:
+        return [os.path.join(opt.output_dir, file) for file in files]
+    return [os.path.join(opt.output_dir, "pictures", file) for file in [f"{name}_lr.png"] + files]
+
+
+def refuse_long_names(paths, args, opt):
+    """Before hours of work, not in the midst of them."""
+    longest = os.pathconf(opt.output_dir, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
+    for path in itertools.chain.from_iterable(paths):
+        length = len(os.fsencode(os.path.basename(path)))
+        if length > longest:
+            raise ValueError(f"{os.path.basename(path)}: the picture's name would have {length} bytes, more than the "
+                             f"{longest} that {opt.output_dir} allows; shorten the name of the image in {args.lr_dir}")
+
+
+def find_too_small(images):
+    """Names of the images too small for LPIPS; warns of each."""
+    names = [printable(name) for name, hr, _ in images if hr is not None and is_too_small_for_lpips(hr)]
+    for name in names:
+        warn(f"{name}: LPIPS needs HR images of at least {MIN_SIDE}x{MIN_SIDE}; its lpips stays empty")
+    return names
+
+
 def write_sheet(model, images, args, opt):
-    """One picture of the first images: LR, bicubic, samples at several heats, HR."""
+    """One picture of the first images, or of the middle of large ones: LR, bicubic, samples at several heats, HR."""
     rows = []
     for _, hr, lr in itertools.islice(images, SHEET_ROWS):
+        hr, lr = centre(hr, lr, args.tile or SHEET_SIDE, model.scale)
         rows.append([lr, imresize(lr, model.scale)] + list(model.sample(lr, SHEET_HEATS, seed=args.seed)[:, 0]) + [hr])
     path = os.path.join(opt.output_dir, "sheet.png")
     write_png(path, sheet(rows, ["LR", "bicubic"] + [f"heat {heat:g}" for heat in SHEET_HEATS] + ["HR"]))
-    print(f"picture sheet: {path}")
+    print(printable(f"picture sheet: {path}"))
 
 
-def save_samples(folder, name, samples):
-    """One PNG per sample: NAME.png, or NAME_0.png, NAME_1.png and so on."""
-    for k, sample in enumerate(samples):
-        write_png(os.path.join(folder, f"{name}.png" if len(samples) == 1 else f"{name}_{k}.png"), sample)
+def centre(hr, lr, side, scale):
+    """The middle of a pair, at most `side` LR pixels high and wide."""
+    size = [min(side, length) for length in lr.shape[:2]]
+    start = [(length - part) // 2 for length, part in zip(lr.shape[:2], size)]
+    return tuple(image[tuple(slice(first * factor, (first + part) * factor) for first, part in zip(start, size))]
+                 for image, factor in ((hr, scale), (lr, 1)))
 
 
-def report(rows, args, opt):
+def report(rows, skipped, args, opt):
     """Prints the means and writes the files."""
-    means = mean_figures([{name: value for name, value in row.items() if name != "name"} for row in rows])
+    means, averaged = mean_figures([{name: value for name, value in row.items() if name != "name"} for row in rows])
     if "psnr" in means:
         print(f"The mean of psnr is: {_as_array(means['psnr'])}")
         print(f"The mean of ssim is: {_as_array(means['ssim_gaussian'])}")
-    listed = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
+    listed = ", ".join(f"{name} {value:.4f}" + f" (of {averaged[name]})" * (averaged[name] < len(rows))
+                       for name, value in means.items())
     print(f"{len(rows)} images, heat {opt.heat:g}: {listed}")
-    settings = {"heat": opt.heat, "n_samples": args.n_samples, "seed": args.seed, "tile": args.tile, "checkpoint": args.ckpt}
+    summary = {"n": len(rows), **{name: _as_json(value) for name, value in means.items()}, "averaged": averaged,
+               "skipped": skipped, "not_finite": sum(row["not_finite"] for row in rows),
+               "not_finite_images": sum(row["not_finite"] > 0 for row in rows), **described(args, opt)}
     with atomic_write(os.path.join(opt.output_dir, "metrics.json")) as temporary:
-        with open(temporary, "w") as file:
-            # JSON has no infinity, which is the PSNR of two equal images.
-            finite = {name: value if math.isfinite(value) else None for name, value in means.items()}
-            json.dump({"n": len(rows), **finite, **settings}, file, indent=2)
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(summary, file, indent=2, allow_nan=False)
     with atomic_write(os.path.join(opt.output_dir, "metrics.csv")) as temporary:
-        with open(temporary, "w", newline="") as file:
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
+
+
+def described(args, opt):
+    """What was evaluated, and how, for metrics.json."""
+    data = {"lr_dir": args.lr_dir, "hr_dir": args.hr_dir} if args.lr_dir else {"mindrecord": opt.datasets.val.dataroot}
+    return {"heat": opt.heat, "heat_from": args.heat_from, "n_samples": args.n_samples, "seed": args.seed,
+            "tile": args.tile, "checkpoint": _absolute(args.ckpt),
+            "data": {name: path and _absolute(path) for name, path in data.items()}, "precision": opt.precision,
+            "device": opt.device_target if opt.device_target == "CPU" else f"{opt.device_target} {opt.device_id}"}
+
+
+def tell_what_is_missing(rows, skipped, without_lpips):
+    """Says once more at the end which images are not whole; whether there are any."""
+    faulty = [row["name"] for row in rows if problems(row)]
+    for names, what in ((faulty, "have pixels or an nll that are not finite"), (without_lpips, "have no LPIPS")):
+        if names:
+            warn(f"{len(names)} of {len(rows)} images {what}: {first_few(names)}")
+    if skipped:
+        warn(f"{len(skipped)} of {len(rows) + len(skipped)} images were skipped: {first_few(skipped)}")
+    return bool(faulty or skipped or without_lpips)
+
+
+def warn(message):
+    tqdm.write(printable(f"warning: {message}"), file=sys.stderr)
+
+
+def _folders(args, opt):
+    return [folder for folder in (args.lr_dir, args.hr_dir) if folder] or [opt.datasets.val.dataroot]
+
+
+def _identity(path):
+    return [os.path.realpath(path)] + file_identity(path)
+
+
+def _absolute(path):
+    return printable(os.path.abspath(path))
+
+
+def _as_json(value):
+    """A number, or "NaN", "Infinity" or "-Infinity", which JSON does not have as numbers."""
+    return value if math.isfinite(value) else str(value).replace("inf", "Infinity").replace("nan", "NaN")
 
 
 def _as_array(value):

@@ -9,6 +9,7 @@ import tempfile
 
 import numpy as np
 import pytest
+from skimage.data import astronaut
 
 import eval as eval_program
 from programs import HR_SIZE, SCALE, VALIDATION_RECORDS, read_csv, read_image, run, tiny_options, write_config, \
@@ -16,13 +17,18 @@ from programs import HR_SIZE, SCALE, VALIDATION_RECORDS, read_csv, read_image, r
 from programs import fixture_base, fixture_compiled, fixture_converted, fixture_evaluated  # noqa: F401
 from src.dataloader.dataset import EvalData
 from src.dataloader.imresize import imresize
+from src.dataloader.prepare import prepare_images
 from src.model.SRFlow import SRFlow
 from src.model_utils.evaluation import evaluate_image, likelihood, mean_figures
 from src.model_utils.metrics import lr_psnr, psnr, ssim, ssim_gaussian
+from src.model_utils.picture import CAPTION, MARGIN
+from src.model_utils.run_folder import RunFolder, locked_folder
 
 STAND_INS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stand_ins")
 LR_SIZE = HR_SIZE // SCALE
 FIGURES = ["lr_psnr", "psnr", "ssim", "ssim_gaussian", "nll", "psnr_bicubic", "ssim_bicubic"]
+SUMMARY = {"n", "averaged", "skipped", "not_finite", "not_finite_images", "heat", "heat_from", "n_samples", "seed",
+           "tile", "checkpoint", "data", "precision", "device"}
 PAIR_LINE = re.compile(r"Get the number (\d+) data psnrloss: (\[[-+.\de]+\]), ssim_loss: (\[[-+.\de]+\])")
 
 
@@ -60,15 +66,20 @@ def fixture_folders(base, tmp_path):
 # The MindRecord of datasets.val
 
 
-def test_metrics_of_the_mindrecord(evaluated, converted):
+def test_metrics_of_the_mindrecord(evaluated, converted, base):
     summary, rows = metrics_of(evaluated)
-    assert list(rows[0]) == ["name"] + FIGURES
+    assert list(rows[0]) == ["name"] + FIGURES + ["not_finite"]
+    assert set(summary) == SUMMARY | set(FIGURES)
     assert [row["name"] for row in rows] == ["0", "1"] and summary["n"] == VALIDATION_RECORDS
+    assert summary["averaged"] == {name: VALIDATION_RECORDS for name in FIGURES}
+    assert (summary["not_finite"], summary["not_finite_images"], summary["skipped"]) == (0, 0, 0)
     for name in FIGURES:
         assert summary[name] == pytest.approx(np.mean([row[name] for row in rows]), rel=1e-12)
         assert np.isfinite(summary[name])
     assert {key: summary[key] for key in ("heat", "n_samples", "seed", "checkpoint")} == \
         {"heat": 0.9, "n_samples": 1, "seed": 10, "checkpoint": converted}
+    assert summary["data"] == {"mindrecord": os.path.join(base, "valid.mindrecord")}
+    assert (summary["precision"], summary["device"], summary["heat_from"]) == ("float32", "CPU", "configuration")
 
 
 def test_figures_belong_to_the_pictures(evaluated, base):
@@ -123,6 +134,7 @@ def test_limit_heat_and_samples(compiled, base, tmp_path):
         assert evaluate(base, tmp_path / name, "--heat", heat, "--n_samples", 2, "--set", "datasets.val.limit=1") == 0
         summary, rows = metrics_of(tmp_path / name)
         assert (summary["n"], summary["heat"], summary["n_samples"], len(rows)) == (1, heat, 2, 1)
+        assert summary["heat_from"] == "command line"
         samples = [read_image(tmp_path / name / "pictures" / "0_sr_{}.png".format(k)) for k in range(2)]
         assert np.array_equal(*samples) == (heat == 0)
         (_, hr, lr), = EvalData(os.path.join(base, "valid.mindrecord"), limit=1)
@@ -137,7 +149,8 @@ def test_limit_heat_and_samples(compiled, base, tmp_path):
 def test_folder_with_hr(compiled, folders, base, tmp_path, capfd):
     assert evaluate(base, tmp_path / "out", "--lr_dir", folders[0], "--hr_dir", folders[1]) == 0
     summary, rows = metrics_of(tmp_path / "out")
-    assert list(rows[0]) == ["name"] + FIGURES and [row["name"] for row in rows] == ["even", "odd"]
+    assert list(rows[0]) == ["name"] + FIGURES + ["not_finite"] and [row["name"] for row in rows] == ["even", "odd"]
+    assert summary["data"] == {"lr_dir": folders[0], "hr_dir": folders[1]}
     assert summary["n"] == 2 and np.isfinite([summary[name] for name in FIGURES]).all()
     assert len([line for line in capfd.readouterr().out.splitlines() if PAIR_LINE.fullmatch(line)]) == 2
     assert sorted(os.listdir(str(tmp_path / "out"))) == ["even.png", "metrics.csv", "metrics.json", "odd.png"]
@@ -153,8 +166,8 @@ def test_folder_without_hr(compiled, folders, base, tmp_path, capfd):
     assert "psnrloss" not in out and "The mean of" not in out
     assert out.startswith("2 images, heat 0.9: lr_psnr ") and out.count("\n") == 1
     summary, rows = metrics_of(tmp_path / "out")
-    assert list(rows[0]) == ["name", "lr_psnr", "pixel_std"]
-    assert set(summary) == {"n", "lr_psnr", "pixel_std", "heat", "n_samples", "seed", "tile", "checkpoint"}
+    assert list(rows[0]) == ["name", "lr_psnr", "pixel_std", "not_finite"]
+    assert set(summary) == SUMMARY | {"lr_psnr", "pixel_std"}
     assert sorted(os.listdir(str(tmp_path / "out"))) == ["even_0.png", "even_1.png", "metrics.csv", "metrics.json",
                                                          "odd_0.png", "odd_1.png"]
     for k in range(2):
@@ -203,16 +216,22 @@ def test_modelarts_copies_in_and_out(compiled, base, tmp_path, monkeypatch):
 
 
 class RecordingModel(SRFlow):
-    """An SRFlow without a network: bicubic samples, each a little brighter than the one before."""
+    """An SRFlow without a network: bicubic samples, each a little brighter than the one before; broken: how many pixels
+    of the last one are not finite."""
 
     scale, quant = SCALE, 32
 
-    def __init__(self):
-        self.arguments, self.encodings = [], []
+    def __init__(self, broken=0):
+        self.arguments, self.encodings, self.broken = [], [], broken
 
     def sample(self, lr, heat=0.9, n=1, seed=None, tile=None):
         self.arguments.append((heat, n, seed))
-        return np.stack([np.clip(imresize(lr, SCALE).astype(int) + 5 * k, 0, 255).astype(np.uint8) for k in range(n)])
+        bicubic = imresize(np.rint(255 * lr[0].transpose(1, 2, 0)).astype(np.uint8), SCALE)
+        samples = np.stack([np.clip(bicubic.astype(int) + 5 * k, 0, 255) for k in range(n)])
+        images = ((samples + 0.5) / 255).astype(np.float32).transpose(0, 3, 1, 2)[:, None]
+        images[-1, 0, 1].reshape(-1)[:self.broken] = np.inf
+        images[-1, 0, 2].reshape(-1)[:self.broken] = np.nan
+        return images
 
     def encode(self, hr, lr, noise=None):
         self.encoded = hr, lr, noise
@@ -225,20 +244,36 @@ def test_figures_are_means_over_samples(base):
     model = RecordingModel()
     samples, figures = evaluate_image(model, lr, hr, heat=0.7, n_samples=3, seed=4)
     assert model.arguments == [(0.7, 3, 4)] and samples.shape == (3,) + hr.shape
-    assert sorted(figures) == sorted(FIGURES + ["pixel_std", "psnr_best"])
+    assert sorted(figures) == sorted(FIGURES + ["pixel_std", "psnr_best", "not_finite"])
+    assert figures["not_finite"] == 0
     assert figures["pixel_std"] == pytest.approx(samples.astype(float).std(axis=0).mean(), rel=1e-5)
     assert figures["psnr_best"] == max(psnr(sample, hr) for sample in samples) > figures["psnr"]
     assert figures["psnr"] == pytest.approx(np.mean([psnr(sample, hr) for sample in samples]))
     assert figures["ssim_gaussian"] == pytest.approx(
         np.mean([ssim_gaussian(sample / 255, hr / 255) for sample in samples]))
     assert figures["psnr_bicubic"] == psnr(samples[0], hr) and figures["psnr_bicubic"] != figures["psnr"]
-    assert set(evaluate_image(model, lr, None, 0.7, 3, 4)[1]) == {"lr_psnr", "pixel_std"}
+    assert set(evaluate_image(model, lr, None, 0.7, 3, 4)[1]) == {"lr_psnr", "pixel_std", "not_finite"}
+
+
+def test_pixels_that_are_not_finite_are_counted(base):
+    """What is measured on samples is no number then; the rest is what it is."""
+    (_, hr, lr), = EvalData(os.path.join(base, "valid.mindrecord"), limit=1)
+    whole, broken = (evaluate_image(RecordingModel(count), lr, hr, 0.7, 2, 4, lpips=Distance())[1] for count in (0, 70))
+    assert broken["not_finite"] == 70 and list(broken) == list(whole)
+    for name in ("nll", "psnr_bicubic", "ssim_bicubic"):
+        assert broken[name] == whole[name]
+    for name in ("lr_psnr", "pixel_std", "psnr", "ssim", "ssim_gaussian", "psnr_best", "lpips"):
+        assert np.isnan(broken[name]) and np.isfinite(whole[name])
+
+
+class Distance:
+    """In the place of LPIPS."""
+
+    def distance(self, a, b):
+        return float(a.astype(int).sum() - b.astype(int).sum())
 
 
 def test_lpips_is_a_mean_over_samples(base):
-    class Distance:
-        def distance(self, a, b):
-            return float(a.astype(int).sum() - b.astype(int).sum())
     (_, hr, lr), = EvalData(os.path.join(base, "valid.mindrecord"), limit=1)
     samples, figures = evaluate_image(RecordingModel(), lr, hr, 0.7, 2, 4, lpips=Distance())
     expected = [Distance().distance(sample, hr) for sample in samples]
@@ -279,7 +314,14 @@ def test_likelihood_pads_odd_sizes_by_reflection(height, width):
 
 
 def test_mean_figures():
-    assert mean_figures([{"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 2.0}]) == {"a": 2.0, "b": 2.0}
+    assert mean_figures([{"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 2.0}]) == ({"a": 2.0, "b": 2.0}, {"a": 2, "b": 2})
+
+
+def test_means_are_of_what_there_is():
+    rows = [{"a": 1.0, "b": None, "c": np.inf, "d": np.nan}, {"a": np.nan, "b": 3.0, "c": 2.0, "d": np.nan}]
+    means, averaged = mean_figures(rows)
+    assert (means["a"], means["b"], means["c"]) == (1.0, 3.0, np.inf) and np.isnan(means["d"])
+    assert averaged == {"a": 1, "b": 1, "c": 2, "d": 0}
 
 
 def test_results_appear_whole_or_not_at_all(compiled, base, tmp_path, monkeypatch):
@@ -338,6 +380,257 @@ def test_other_settings_begin_anew(evaluated, compiled, base, tmp_path, monkeypa
     assert evaluate(base, tmp_path) == 0
     assert len(calls) == VALIDATION_RECORDS
     assert metrics_of(tmp_path)[1] == metrics_of(evaluated)[1]
+
+
+def files_of(folder):
+    """Name -> content."""
+    found = {}
+    for name in os.listdir(str(folder)):
+        with open(os.path.join(str(folder), name), "rb") as file:
+            found[name] = file.read()
+    return found
+
+
+def rename(folder, old, new):
+    os.rename(os.path.join(folder, old), os.path.join(folder, new))
+
+
+def later(path):
+    """As if the file had been written a minute later."""
+    status = os.stat(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 60 * 10 ** 9))
+
+
+CHANGES = {  # what happens while a, b and not yet c are finished: (how, what is computed then)
+    "nothing": (lambda lr, hr, out: None, ["c"]),
+    "renamed": (lambda lr, hr, out: [rename(folder, "b.png", "bb.png") for folder in (lr, hr)], ["bb", "c"]),
+    "moved": (lambda lr, hr, out: [rename(folder, "a.png", "d.png") for folder in (lr, hr)], ["b", "c", "d"]),
+    "removed": (lambda lr, hr, out: os.remove(os.path.join(lr, "a.png")), ["b", "c"]),
+    "added": (lambda lr, hr, out: [shutil.copy(os.path.join(folder, "a.png"), os.path.join(folder, "aa.png"))
+                                   for folder in (lr, hr)], ["aa", "b", "c"]),
+    "lr replaced": (lambda lr, hr, out: shutil.copy(os.path.join(lr, "c.png"), os.path.join(lr, "b.png")), ["b", "c"]),
+    "hr replaced": (lambda lr, hr, out: later(os.path.join(hr, "a.png")), ["a", "c"]),
+    "picture removed": (lambda lr, hr, out: os.remove(os.path.join(out, "a.png")), ["a", "c"]),
+}
+
+
+@pytest.mark.parametrize("change", sorted(CHANGES))
+def test_progress_belongs_to_the_images(compiled, base, tmp_path, monkeypatch, capfd, change):
+    """What still fits is kept, the rest is computed; the end is that of an evaluation without interruption."""
+    images = list(EvalData(os.path.join(base, "valid.mindrecord")))
+    for name, (_, hr, lr) in zip("abc", images + [images[0]]):
+        for folder, image in (("lr", lr), ("hr", hr)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            write_image(tmp_path / folder / (name + ".png"), image)
+    lr_dir, hr_dir, out = (str(tmp_path / name) for name in ("lr", "hr", "out"))
+    folders = ["--lr_dir", lr_dir, "--hr_dir", hr_dir]
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 2)
+        assert evaluate(base, out, *folders) == 130
+    how, names = CHANGES[change]
+    how(lr_dir, hr_dir, out)
+    capfd.readouterr()
+    with monkeypatch.context() as patch:
+        calls = interrupt_after(patch, 9)
+        assert evaluate(base, out, *folders) == 0
+    told = capfd.readouterr().out
+    assert evaluate(base, tmp_path / "whole", *folders) == 0
+    rows = metrics_of(out)[1]
+    assert rows == metrics_of(tmp_path / "whole")[1]
+    assert [row["name"] for row in rows] == sorted(name[:-4] for name in os.listdir(lr_dir))
+    seeds = [10 + 1 + [row["name"] for row in rows].index(name) for name in names]
+    assert [arguments[5] for arguments in calls] == seeds
+    pictures = {name: content for name, content in files_of(out).items() if name.endswith(".png")}
+    for name, content in files_of(tmp_path / "whole").items():
+        if name.endswith(".png"):
+            assert pictures[name] == content
+    assert ("goes on after {} finished images".format(len(rows) - len(names)) in told) == (len(rows) > len(names))
+    assert ("done again" in told) == (change != "nothing")
+
+
+def test_progress_belongs_to_the_mindrecord(evaluated, compiled, base, tmp_path, monkeypatch, capfd):
+    for name in ("valid.mindrecord", "valid.mindrecord.db"):
+        shutil.copy(os.path.join(base, name), str(tmp_path))
+    arguments = ["--set", "datasets.val.dataroot={}".format(tmp_path / "valid.mindrecord")]
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 1)
+        assert evaluate(base, tmp_path / "out", *arguments) == 130
+    later(str(tmp_path / "valid.mindrecord"))
+    calls = interrupt_after(monkeypatch, 9)
+    assert evaluate(base, tmp_path / "out", *arguments) == 0
+    assert len(calls) == VALIDATION_RECORDS and "is done again: 0\n" in capfd.readouterr().out
+    assert metrics_of(tmp_path / "out")[1] == metrics_of(evaluated)[1]
+
+
+def test_shards_belong_to_a_mindrecord(tmp_path):
+    for name in ("a.mindrecord0", "a.mindrecord0.db", "a.mindrecord1", "a.mindrecord1.db", "b.mindrecord0", "a.png"):
+        (tmp_path / name).write_text("")
+    assert [os.path.basename(path) for path in eval_program.mindrecord_files(str(tmp_path / "a.mindrecord1"))] == \
+        ["a.mindrecord0", "a.mindrecord0.db", "a.mindrecord1", "a.mindrecord1.db"]
+
+
+def test_a_damaged_progress_begins_anew(evaluated, compiled, base, tmp_path, capfd):
+    for content in (b"\xff\xfe\n5\n", b"", b'{"heat": 1}\n{"image": 3}\n[]\n'):
+        (tmp_path / "metrics.progress.jsonl").write_bytes(content)
+        assert evaluate(base, tmp_path) == 0
+        assert metrics_of(tmp_path)[1] == metrics_of(evaluated)[1]
+    assert "is of an evaluation with another heat and " in capfd.readouterr().out
+
+
+def test_the_sheet_belongs_to_the_evaluation(compiled, base, tmp_path, monkeypatch):
+    """Nothing is computed twice because the last picture could not be written."""
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+    with monkeypatch.context() as patch:
+        patch.setattr(eval_program, "write_sheet", full_disk)
+        assert evaluate(base, tmp_path) == 2
+    calls = interrupt_after(monkeypatch, 0)
+    assert evaluate(base, tmp_path) == 0 and not calls
+    assert sorted(os.listdir(str(tmp_path))) == ["metrics.csv", "metrics.json", "pictures", "sheet.png"]
+
+
+def test_one_evaluation_at_a_time(compiled, base, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(eval_program, "evaluate_image", None)
+    with locked_folder(str(tmp_path), eval_program.LOCK):
+        assert evaluate(base, tmp_path) == 2
+    line = capfd.readouterr().err
+    assert line.startswith("error: output_dir: another run (process {} on ".format(os.getpid()))
+    assert line.count("\n") == 1
+    assert os.listdir(str(tmp_path)) == []
+
+
+def test_a_run_can_be_evaluated_while_it_trains(compiled, base, tmp_path):
+    with RunFolder(str(tmp_path), keep=1).locked():
+        assert evaluate(base, tmp_path) == 0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is not whole is told
+
+
+def test_pictures_that_are_not_finite(compiled, base, tmp_path, capfd):
+    """Each image is named, all is written, and the exit status tells."""
+    assert evaluate(base, tmp_path, "--heat", "1e30") == 1
+    summary, rows = metrics_of(tmp_path)
+    lines = [line for line in capfd.readouterr().err.split("\n") if "warning: " in line]
+    for row in rows:
+        words = "warning: {}: {:.0f} pixels of its samples are not finite".format(row["name"], row["not_finite"])
+        assert row["not_finite"] > 0 and len([line for line in lines if words in line]) == 1
+        assert np.isnan(row["psnr"]) and np.isnan(row["lr_psnr"]) and np.isfinite(row["nll"])
+    assert lines[-1] == "warning: 2 of 2 images have pixels or an nll that are not finite: 0, 1"
+    assert (summary["not_finite"], summary["not_finite_images"]) == (sum(row["not_finite"] for row in rows), 2)
+    assert (summary["psnr"], summary["averaged"]["psnr"], summary["averaged"]["nll"]) == ("NaN", 0, 2)
+    assert sorted(os.listdir(str(tmp_path))) == ["metrics.csv", "metrics.json", "pictures", "sheet.png"]
+    assert len(os.listdir(str(tmp_path / "pictures"))) == 2 * VALIDATION_RECORDS
+
+
+def test_infinity_and_nan_are_told_apart(compiled, base, tmp_path, monkeypatch, capfd):
+    values = iter([np.nan, 3.0])
+    monkeypatch.setattr("src.model_utils.evaluation.likelihood", lambda *_: next(values))
+    monkeypatch.setattr("src.model_utils.evaluation.psnr", lambda *_: np.inf)
+    assert evaluate(base, tmp_path) == 1
+    summary, rows = metrics_of(tmp_path)
+    assert (summary["psnr"], summary["averaged"]["psnr"]) == ("Infinity", 2)
+    assert (summary["nll"], summary["averaged"]["nll"]) == (3.0, 1)
+    assert np.isnan(rows[0]["nll"]) and rows[0]["psnr"] == np.inf and rows[0]["not_finite"] == 0
+    out, err = capfd.readouterr()
+    assert "nll 3.0000 (of 1)" in out and "warning: 0: its nll is nan" in err
+
+
+def test_images_that_cannot_be_used_are_skipped(compiled, folders, base, tmp_path, capfd):
+    for name in ("._even.png", "bad.png"):
+        with open(os.path.join(folders[0], name), "wb") as file:
+            file.write(b"no picture")
+    write_image(os.path.join(folders[0], "tiny.png"), np.zeros((1, 9, 3), np.uint8))
+    assert evaluate(base, tmp_path / "out", "--lr_dir", folders[0]) == 1
+    summary, rows = metrics_of(tmp_path / "out")
+    assert (summary["n"], summary["skipped"], [row["name"] for row in rows]) == (2, 2, ["even", "odd"])
+    lines = capfd.readouterr().err.split("\n")
+    bad, tiny = (os.path.join(folders[0], name) for name in ("bad.png", "tiny.png"))
+    assert lines[0] == "warning: skipped {}: cannot be read as an image".format(bad)
+    assert lines[1] == "warning: skipped {}: is 1x9, expected at least 2x2".format(tiny)
+    assert lines[-2].startswith("warning: 2 of 4 images were skipped: {}: ".format(bad))
+    for name in ("even.png", "odd.png"):
+        os.remove(os.path.join(folders[0], name))
+    assert evaluate(base, tmp_path / "none", "--lr_dir", folders[0]) == 2
+    assert "none of its 2 images can be used" in capfd.readouterr().err and not os.path.exists(str(tmp_path / "none"))
+
+
+def test_hr_too_small_for_lpips(compiled, folders, base, tmp_path, capfd, monkeypatch):
+    """It is named before anything is computed; its other figures are there."""
+    monkeypatch.setattr(eval_program.LPIPS, "from_files", lambda *_: Distance())
+    arguments = ["--lr_dir", folders[0], "--hr_dir", folders[1], "--lpips_alexnet", "a.pth", "--lpips_linear", "b.pth"]
+    assert evaluate(base, tmp_path / "out", *arguments) == 1
+    even, odd = read_csv(tmp_path / "out" / "metrics.csv")
+    assert odd["lpips"] == "" and np.isfinite(float(odd["psnr"]))
+    with open(str(tmp_path / "out" / "metrics.json")) as file:
+        summary = json.load(file)
+    assert summary["lpips"] == float(even["lpips"]) and summary["averaged"]["lpips"] == 1
+    lines = capfd.readouterr().err.split("\n")
+    assert lines[0] == "warning: odd: LPIPS needs HR images of at least 31x31; its lpips stays empty"
+    assert lines[-2] == "warning: 1 of 2 images have no LPIPS: odd"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Names
+
+
+def name_them(folder, *names):
+    """The images even.png and odd.png get these names, which are bytes."""
+    for old, new in zip((b"even.png", b"odd.png"), names):
+        os.rename(os.path.join(os.fsencode(folder), old), os.path.join(os.fsencode(folder), new))
+
+
+def test_names_that_are_not_utf8(compiled, folders, base, tmp_path, capfd):
+    for folder in folders:
+        name_them(folder, b"caf\xe9.png", "\u00e9\u756b.png".encode())
+    lr_dir = os.path.join(os.fsencode(str(tmp_path)), b"d\xe9")
+    os.rename(folders[0], lr_dir)
+    arguments = ["--lr_dir", os.fsdecode(lr_dir), "--hr_dir", folders[1], "--heat", "1e30"]  # which are warned of
+    assert evaluate(base, tmp_path / "out", *arguments) == 1
+    summary, rows = metrics_of(tmp_path / "out")
+    assert [row["name"] for row in rows] == ["caf\\xe9", "\u00e9\u756b"]
+    assert summary["data"]["lr_dir"] == str(tmp_path / "d\\xe9")
+    assert sorted(name for name in os.listdir(os.fsencode(str(tmp_path / "out"))) if name.endswith(b".png")) == \
+        [b"caf\xe9.png", "\u00e9\u756b.png".encode()]
+    assert "warning: caf\\xe9: " in capfd.readouterr().err
+
+
+def test_long_names(compiled, folders, base, tmp_path, capfd, monkeypatch):
+    name = b"n" * 251 + b".png"
+    name_them(folders[0], name)
+    assert evaluate(base, tmp_path / "out", "--lr_dir", folders[0]) == 0
+    assert os.path.exists(os.path.join(os.fsencode(str(tmp_path / "out")), name))
+    capfd.readouterr()
+    monkeypatch.setattr(eval_program, "evaluate_image", None)
+    assert evaluate(base, tmp_path / "several", "--lr_dir", folders[0], "--n_samples", 2) == 2
+    line = capfd.readouterr().err
+    assert line.count("\n") == 1 and "n_0.png: the picture's name would have 257 bytes, more than the 255 that" in line
+    assert not os.path.exists(str(tmp_path / "several"))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Large images
+
+
+def test_an_image_larger_than_a_tile(compiled, base, tmp_path, monkeypatch):
+    """Neither the evaluation nor the sheet, which shows the middle, computes more than a tile at once."""
+    path = str(tmp_path / "large.mindrecord")
+    prepare_images([("astronaut", astronaut()[:160, 100:244])], path, SCALE, whole=True, progress=False)
+    shapes, condition = [], compiled._condition
+
+    def record(lr):
+        shapes.append(lr.shape)
+        return condition(lr)
+    monkeypatch.setattr(compiled, "_condition", record)
+    assert evaluate(base, tmp_path / "out", "--tile", 32, "--set", "datasets.val.dataroot=" + path) == 0
+    (_, hr, lr), = EvalData(path)
+    assert lr.shape == (40, 36, 3) and max(max(shape[2:]) for shape in shapes) == 32
+    picture = read_image(tmp_path / "out" / "sheet.png")
+    np.testing.assert_array_equal(picture[CAPTION:CAPTION + 128:4, :128:4], lr[4:36, 2:34])
+    np.testing.assert_array_equal(picture[CAPTION:CAPTION + 128, -128 - MARGIN:-MARGIN], hr[16:144, 8:136])
+    assert picture.shape == (CAPTION + 128 + MARGIN, 6 * (128 + MARGIN), 3)
+    assert read_image(tmp_path / "out" / "pictures" / "0_sr.png").shape == (160, 144, 3)
 
 
 def test_lpips_without_its_files(compiled, base, tmp_path, capfd):

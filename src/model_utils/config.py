@@ -39,7 +39,8 @@ def get_config(kind, argv=None):
         (args, opt): the argparse namespace, and the Options with the flags and ``--set`` laid over the YAML (a flag
         wins over ``--set``). A launcher's DEVICE_ID wins over the YAML's ``device_id``, but not over a typed one. With
         enable_modelarts the paths in ``opt`` are those on the ModelArts machine. For "eval" ``args.ckpt`` and
-        ``args.seed`` are filled in from the options where the command line leaves them out.
+        ``args.seed`` are filled in from the options where the command line leaves them out, and ``args.heat_from`` says
+        where the heat comes from: "command line", or "configuration" for YAML and default.
 
     Raises:
         OptionsError: the configuration cannot be used (see :func:`src.model_utils.options.load_options`), or lacks
@@ -63,6 +64,8 @@ def get_config(kind, argv=None):
             require(opt, "datasets.val.dataroot")
         require(opt, "test_pretrained_model_path")
         args.ckpt = opt.test_pretrained_model_path
+        typed = any(override.partition("=")[0].strip() == "heat" for override in overrides)
+        args.heat_from = "command line" if typed else "configuration"
         args.seed = opt.train.manual_seed if args.seed is None else args.seed
     return args, opt
 
@@ -77,7 +80,8 @@ def _make_parser(kind):
                         help="set options, such as train.niter=100; may be repeated")
     if kind == "eval":
         parser.add_argument("--lr_dir", help="folder of LR images to super-resolve, instead of the MindRecord")
-        parser.add_argument("--hr_dir", help="folder of the HR images of the same names, to measure against")
+        parser.add_argument("--hr_dir", help="folder of the HR images of the same names, or of those without x4 "
+                            "(the scale) at the end as DIV2K has them, to measure against")
         parser.add_argument("--n_samples", type=_positive, default=1, help="samples per image (default 1)")
         parser.add_argument("--seed", type=_seed, help="seed of the samples (default: option train.manual_seed)")
         parser.add_argument("--tile", type=_tile, default=96, metavar="N", help="super-resolve images with a side above "

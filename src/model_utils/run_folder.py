@@ -92,28 +92,35 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self):
-        """Holds the folder for the block; raises ValueError if another process does.
-
-        The lock is the operating system's and ends with the process, however it ends; the file `.lock` only carries it.
-        A folder that the block leaves empty is removed if it was not there before.
-        """
-        existed = os.path.isdir(self.path)
-        os.makedirs(self.path, exist_ok=True)
-        file = _lock(os.path.join(self.path, LOCK))
-        try:
+        """Holds the folder for the block, as `locked_folder` does."""
+        with locked_folder(self.path, LOCK):
             yield self
-        finally:
-            if file is not None:
-                with contextlib.suppress(FileNotFoundError):
-                    os.remove(file.name)  # while the lock is still held
-                file.close()
-            if not existed:
-                with contextlib.suppress(OSError):
-                    os.rmdir(self.path)
 
     def _steps(self):
         names = os.listdir(self.path) if os.path.isdir(self.path) else []
         return [int(match.group(1)) for match in map(_STEP_FILE.fullmatch, names) if match]
+
+
+@contextlib.contextmanager
+def locked_folder(path, lock):
+    """Holds a folder for the block; raises ValueError if another process does.
+
+    The lock is the operating system's and ends with the process, however it ends; the file `lock` in the folder only
+    carries it. A folder that the block leaves empty is removed if it was not there before.
+    """
+    existed = os.path.isdir(path)
+    os.makedirs(path, exist_ok=True)
+    file = _lock(os.path.join(path, lock))
+    try:
+        yield
+    finally:
+        if file is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(file.name)  # while the lock is still held
+            file.close()
+        if not existed:
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
 
 
 def _lock(path):
