@@ -35,7 +35,8 @@ def test_png_that_cannot_be_written(tmp_path, monkeypatch):
     assert os.listdir(str(tmp_path)) == ["a.png"]
 
 
-@pytest.mark.parametrize("name", [b"caf\xe9.png", b"n" * 251 + b".png", "\u756b.png".encode()])
+@pytest.mark.parametrize("name", [b"caf\xe9.png", b"n" * 251 + b".png", "\u756b.png".encode()],
+                         ids=["not UTF-8", "longest", "Chinese"])
 def test_png_of_any_name(tmp_path, name):
     """A name that is not UTF-8, and the longest that the file system takes."""
     path = os.path.join(os.fsencode(str(tmp_path)), name)

@@ -96,7 +96,8 @@ def test_atomic_write_of_nothing(tmp_path):
     assert os.listdir(str(tmp_path)) == []
 
 
-@pytest.mark.parametrize("name", ["a" * 250 + ".ckpt", "\u0436" * 125 + ".ckpt", "\udce9" * 251 + ".png"])
+@pytest.mark.parametrize("name", ["a" * 250 + ".ckpt", "\u0436" * 125 + ".ckpt", "\udce9" * 251 + ".png"],
+                         ids=["ASCII", "Cyrillic", "not UTF-8"])
 def test_atomic_write_of_the_longest_names(tmp_path, name):
     with atomic_write(str(tmp_path / name)) as temporary:
         assert os.path.splitext(temporary)[1] == os.path.splitext(name)[1]
