@@ -587,11 +587,12 @@ def test_names_that_are_not_utf8(compiled, folders, base, tmp_path, capfd):
     lr_dir = os.path.join(os.fsencode(str(tmp_path)), b"d\xe9")
     os.rename(folders[0], lr_dir)
     arguments = ["--lr_dir", os.fsdecode(lr_dir), "--hr_dir", folders[1], "--heat", "1e30"]  # which are warned of
-    assert evaluate(base, tmp_path / "out", *arguments) == 1
-    summary, rows = metrics_of(tmp_path / "out")
+    out = os.path.join(os.fsencode(str(tmp_path)), b"out\xe9")
+    assert evaluate(base, os.fsdecode(out), *arguments) == 1
+    summary, rows = metrics_of(os.fsdecode(out))
     assert [row["name"] for row in rows] == ["caf\\xe9", "\u00e9\u756b"]
     assert summary["data"]["lr_dir"] == str(tmp_path / "d\\xe9")
-    assert sorted(name for name in os.listdir(os.fsencode(str(tmp_path / "out"))) if name.endswith(b".png")) == \
+    assert sorted(name for name in os.listdir(out) if name.endswith(b".png")) == \
         [b"caf\xe9.png", "\u00e9\u756b.png".encode()]
     assert "warning: caf\\xe9: " in capfd.readouterr().err
 

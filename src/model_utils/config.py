@@ -3,6 +3,7 @@
 """Command lines of train.py, eval.py and train2test.py, laid over the YAML configuration."""
 import argparse
 import json
+import re
 
 from src.model_utils.device_adapter import get_adapter
 from src.model_utils.local_adapter import get_device_id
@@ -107,7 +108,7 @@ def _overrides(args, kind):
         if text is not None:
             # A flag's value is never YAML syntax beyond a plain number or word: quote whatever else it is.
             plain = text.replace(".", "").replace("-", "").replace("+", "").isalnum()
-            overrides.append("{}={}".format(key, text if plain else json.dumps(text, ensure_ascii=False)))
+            overrides.append("{}={}".format(key, text if plain else _quoted(text)))
     return overrides
 
 
@@ -117,6 +118,12 @@ def _launched_on(overrides):
         return []
     device_id = get_device_id(None)  # the variable is the same on ModelArts
     return [] if device_id is None else ["device_id={}".format(device_id)]
+
+
+def _quoted(text):
+    """Text as a YAML string; characters that YAML takes only so, such as bytes that are not UTF-8, are escaped."""
+    return re.sub("[\x7f-\x9f\ud800-\udfff\ufffe\uffff]", lambda match: "\\u{:04x}".format(ord(match.group())),
+                  json.dumps(text, ensure_ascii=False))
 
 
 def _positive(text):
