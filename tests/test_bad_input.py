@@ -239,8 +239,8 @@ def test_image_folders(refused, base, converted, images):
     line = refused(*arguments, lr_dir, "--hr_dir", hr_dir)
     assert "{}: is 28x32, expected 4 times its LR image: 32x32".format(hr_dir / "good.png") in line
 
-    (lr_dir / "text.png").write_text("no picture")  # after good.png, which is not super-resolved in vain
-    assert "{}: cannot be read as an image".format(lr_dir / "text.png") in refused(*arguments, lr_dir)
+    (lr_dir / "good.png").write_text("no picture")  # the only one: with others beside it, it would be skipped
+    assert "{}: cannot be read as an image".format(lr_dir / "good.png") in refused(*arguments, lr_dir)
 
 
 def test_command_line(base, capfd):

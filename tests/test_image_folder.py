@@ -99,8 +99,8 @@ def test_unreadable_image(folders, content, index):
             content = file.read()[:40]
     with open(path, "wb") as file:
         file.write(content)
-    line = "{}: cannot be read as an image".format(path)
-    assert skipped(*folders) == line
+    line = skipped(*folders)
+    assert line.startswith("{}: cannot be read as an image: ".format(path))
     os.remove(os.path.join(folders[0], "A.png"))
     assert refused(*folders) == "{}: none of its 1 images can be used; {}".format(folders[0], line)
 
@@ -110,7 +110,7 @@ def test_an_image_that_is_spoilt_later_is_named(folders):
     path = os.path.join(folders[0], "b.png")
     with open(path, "wb") as file:
         file.write(b"hello")
-    with pytest.raises(DataError, match="b.png: cannot be read as an image; it has changed since the evaluation began"):
+    with pytest.raises(DataError, match="b.png: cannot be read as an image: .*; it has changed since the evaluation"):
         list(images)
 
 
