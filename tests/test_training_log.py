@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Logs that go on after an interruption without gaps, duplicates or torn lines; run.json; the loss curve."""
+import io
 import json
 import os
 import platform
@@ -57,12 +58,73 @@ def test_a_new_run_sets_an_old_log_aside(path):
     assert steps(path) == ["1"]
 
 
+def test_old_logs_are_all_kept(path):
+    for number, name in enumerate((".old", ".old2", ".old3"), start=1):
+        log = CsvLog(path, 0)
+        log.row(step=number, loss=1.0)
+        assert os.path.exists(path + name)
+    assert [steps(name) for name in (path + ".old", path + ".old2", path + ".old3", path)] == [
+        ["10", "20", "30"], ["1"], ["2"], ["3"]]
+
+
 @pytest.mark.parametrize("torn", ["4", "40", "40,", "40,1.2", "40,1.2,5\n", "40\n", "\0\0\0\n", "x,y\n"])
 def test_a_torn_line(path, torn):
     with open(path, "a") as file:
         file.write(torn)
     CsvLog(path, 50).row(step=50, loss=2.0)
     assert read_csv(path)[2:] == [{"step": "30", "loss": "10"}, {"step": "50", "loss": "2"}]
+
+
+def test_a_row_costs_the_same_after_many(path, monkeypatch):
+    """What it reads does not grow with the file, nor is the file written anew."""
+    with open(path, "a") as file:
+        file.writelines("{},1.5\n".format(step) for step in range(31, 5000))
+    log, read, rewritten = CsvLog(path, 5000), [], []
+
+    class Counting(io.FileIO):
+        def readinto(self, buffer):
+            count = super().readinto(buffer)
+            read.append(count)
+            return count
+
+        def readall(self):
+            content = super().readall()
+            read.append(len(content))
+            return content
+
+    def counting_open(name, mode="r", buffering=-1, **settings):
+        raw = Counting(name, mode.replace("b", ""))
+        if buffering == 0:
+            return raw
+        binary = io.BufferedReader(raw) if "r" in mode else io.BufferedWriter(raw)
+        return binary if "b" in mode else io.TextIOWrapper(binary, **settings)
+
+    monkeypatch.setattr(training_log, "open", counting_open, raising=False)
+    monkeypatch.setattr(log, "_rewrite", rewritten.append)
+    costs = []
+    for step in range(5001, 5011):
+        log.row(step=step, loss=1 / 3)
+        costs.append(sum(read))
+        read.clear()
+    assert not rewritten and os.path.getsize(path) > 40000 and len(steps(path)) == 4969 + 3 + 10
+    assert 0 < max(costs) < 10000
+
+
+@pytest.mark.parametrize("change, expected", [
+    ("remove", []), ("empty", []), ("tear", ["10", "20", "30"]), ("append", ["10", "20", "30", "35"]),
+    ("replace", ["1"])])
+def test_a_file_that_changes_under_us(path, change, expected):
+    log = CsvLog(path, 30)
+    if change == "remove":
+        os.remove(path)
+    else:
+        text = {"empty": "", "tear": "35,1.", "append": "35,1.5\n", "replace": "step,psnr\n1,2\n"}[change]
+        with open(path, "a" if change in ("tear", "append") else "w") as file:
+            file.write(text)
+    log.row(step=40, loss=1.0)
+    log.row(step=50, loss=2.0)
+    assert steps(path) == expected + ["40", "50"]
+    assert [row["loss"] for row in read_csv(path)[-2:]] == ["1", "2"]
 
 
 def test_columns_come_and_go(path):

@@ -10,6 +10,7 @@
 """
 import csv
 import errno
+import itertools
 import json
 import os
 import platform
@@ -94,15 +95,15 @@ class CsvLog:
     """A CSV file with a header, whose first column is `step`, that goes on after an interruption.
 
     On opening, the rows of steps after `step` are cut off, and a last line that was not written whole; at step 0 the
-    file of an earlier attempt is set aside as `*.old`. Rows that cannot be written now, as on a full disk, are told,
-    kept, and written with the next one. Columns that come or go in the middle, as when a run is resumed with other
-    options, are empty where there is nothing.
+    file of an earlier attempt is set aside as `*.old`, or `*.old2` and so on. Rows that cannot be written now, as on a
+    full disk, are told, kept, and written with the next one. Columns that come or go in the middle, as when a run is
+    resumed with other options, are empty where there is nothing.
     """
 
     def __init__(self, path, step):
         self.path, self._waiting = path, []
         if os.path.exists(path) and step == 0:
-            os.replace(path, path + ".old")
+            os.replace(path, _free_name(path + ".old"))
         elif os.path.exists(path):
             self._rewrite([row for row in self.rows() if int(row["step"]) <= step])
 
@@ -121,12 +122,24 @@ class CsvLog:
         self._waiting.append({name: "{:.6g}".format(value) if isinstance(value, float) else str(value)
                               for name, value in values.items()})
         with not_fatal(self.path):
-            rows = self.rows()
-            if rows and list(rows[0]) == list(self._waiting[-1]):
+            columns = self._columns()
+            if all(list(row) == columns for row in self._waiting):
                 self._append(self._waiting)
             else:
-                self._rewrite(rows + self._waiting)
+                self._rewrite(self.rows() + self._waiting)
             self._waiting = []
+
+    def _columns(self):
+        """The header's names; None if there is no file, or no row can follow what is there as its end is torn.
+
+        Looks at the file's two ends only: whoever changed it since the last row, a row costs the same after a million.
+        """
+        if not os.path.exists(self.path) or os.path.getsize(self.path) == 0:
+            return None
+        with open(self.path, "rb") as file:
+            header = file.readline()
+            file.seek(-1, os.SEEK_END)
+            return header.decode(errors="replace").rstrip("\n").split(",") if file.read(1) == b"\n" else None
 
     def _append(self, rows):
         text = "".join(",".join(row.values()) + "\n" for row in rows).encode()
@@ -147,6 +160,12 @@ class CsvLog:
                 writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(rows)
+
+
+def _free_name(path):
+    """The path itself, or with the first number from 2 on that makes it one of nothing."""
+    names = itertools.chain([path], (f"{path}{number}" for number in itertools.count(2)))
+    return next(name for name in names if not os.path.exists(name))
 
 
 def _curve(rows, column):
