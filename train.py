@@ -5,6 +5,8 @@
     python train.py --opt SRFlow_DF2K_4X.yml --device_target CPU --set train.niter=1000
 """
 import contextlib
+import math
+import os
 import sys
 
 from tqdm import tqdm
@@ -18,7 +20,7 @@ from src.model_utils.checkpoint import TRAINING, Checkpoint, CheckpointError, lo
 from src.model_utils.config import get_config
 from src.model_utils.device_adapter import get_adapter
 from src.model_utils.network_names import IMAGE_ONLY
-from src.model_utils.options import changes
+from src.model_utils.options import changes, differences
 from src.model_utils.progress import Progress, TimedBatches, near_singular
 from src.model_utils.run_folder import RunFolder
 from src.model_utils.signals import StopSignals
@@ -28,6 +30,10 @@ from src.model_utils.util import bar_interval, init_distributed, not_fatal, run_
 from src.model_utils.validation import make_validation
 from src.model_utils.weight_files import read_any
 from src.scheduler.scheduler import make_schedule
+
+# What a validation's figure depends on besides the network: figures are comparable only where these are the same.
+VALIDATED_WITH = ("datasets.val.dataroot", "datasets.train.quant", "datasets.train.HR_size", "train.val_images",
+                  "train.manual_seed")
 
 
 class TrainingStopped(ValueError):
@@ -60,7 +66,7 @@ def run(opt, folder, stop, rank_id, rank_size):
     progress, optimizers = begin_or_resume(opt, folder, net, data, rank_id, rank_size)
     schedule, batches = make_schedule(settings), TimedBatches(pairs(opt, data, progress.step))
     validation = make_validation(opt, net) if rank_id == 0 else None
-    log = start_log(opt, folder, progress.step) if rank_id == 0 else None
+    log = start_log(opt, folder, net, optimizers, progress) if rank_id == 0 else None
     saved_at = progress.step
     if validation and is_due(progress.step, settings.val_freq, opt) and not log.has_validation(progress.step):
         validate(validation, folder, log, progress.step)  # at step 0, or one that was cut short
@@ -226,10 +232,15 @@ def is_due(step, every, opt):
 
 
 def refuse_to_overwrite(opt, folder):
-    """A new run may not replace the checkpoints of another one."""
-    if opt.path.resume_state is None and folder.checkpoints():
+    """Neither a new run nor one that comes from elsewhere may replace what another one left."""
+    path = opt.path.resume_state
+    if path is None and folder.checkpoints():
         raise ValueError(f"output_dir: {opt.output_dir} holds the run of {folder.checkpoints()[0]}; continue it with "
                          "path.resume_state=auto, or give another output_dir")
+    if path not in (None, "auto") and os.path.isfile(path) and not folder.contains(path) and folder.traces():
+        raise ValueError(f"{path}: does not lie in output_dir itself, which holds a run already "
+                         f"({folder.traces()[0]}); continue that one with path.resume_state=auto, or give another "
+                         "output_dir")
 
 
 def find_checkpoint(opt, folder):
@@ -254,6 +265,7 @@ def resume(opt, folder, net):
     if of_network:
         raise CheckpointError(f"{path}: its run had another network ({'; '.join(of_network)}); use another output_dir")
     load_parameters(net, checkpoint.parameters(), path)
+    folder.go_on_from(path, checkpoint.state)
     print(f"resumed from {path} at step {checkpoint.state['step']}", flush=True)
     for change in changed:
         print(f"changed since then: {change}", flush=True)
@@ -284,17 +296,36 @@ def advice_after_stop(folder):
     return f"This run has written no checkpoint yet; start it again with {advice}"
 
 
-def start_log(opt, folder, step):
+def start_log(opt, folder, net, optimizers, progress):
+    """The log of a run about to begin or go on; until here it could still be refused, now the folder becomes its own.
+
+    What is in its way there is set aside. A checkpoint from outside becomes the folder's first one, so that `auto` goes
+    on from it, whenever that is.
+    """
     folder.remove_leftovers()
-    return TrainingLog(opt, step, "nll" if opt.model == "SRFlow" else "l1")
+    best = None
+    if folder.resumed and folder.contains(folder.resumed.path):
+        best = folder.set_later_aside()
+    elif folder.resumed:
+        save(opt, folder, net, optimizers, progress)
+    log = TrainingLog(opt, progress.step, "nll" if opt.model == "SRFlow" else "l1")
+    folder.best_figure = figure_of(best, opt, log)
+    return log
+
+
+def figure_of(best, opt, log):
+    """The figure of the validation of `best`; infinity if there is none, None if it is unknown or not comparable."""
+    if best is None:
+        return math.inf
+    return None if set(differences(best.options, opt)) & set(VALIDATED_WITH) else log.figure_at(best.step)
 
 
 def validate(validation, folder, log, step):
     """Runs a validation; marks the step's checkpoint if it is the best so far; logs figures and pictures."""
     figures, picture = validation()
-    if step > 0 and figures[log.figure] < log.best_validation():
+    if step > 0:
         with not_fatal("best.ckpt"):
-            folder.mark_best(step)
+            folder.mark_best(step, figures[log.figure])
     log.validation(step, figures, picture)  # last: what is cut short before it is done again
     tqdm.write(f"validation at step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in figures.items()))
 

@@ -4,6 +4,7 @@
 import errno
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import sys
 import numpy as np
 import pytest
 
-from src.model_utils.checkpoint import TRAINING, Checkpoint, CheckpointError, DamagedCheckpoint, read_checkpoint
+from src.model_utils.checkpoint import TRAINING, Checkpoint, CheckpointError, DamagedCheckpoint, read_checkpoint, \
+    write_checkpoint
 from src.model_utils.mindspore_file import read_entries
 from src.model_utils.options import options_from_dict
 from src.model_utils.run_folder import RunFolder
@@ -27,8 +29,12 @@ def fixture_folder(tmp_path):
     return RunFolder(str(tmp_path / "out"), keep=2)
 
 
-def names(folder):
-    return sorted(os.listdir(folder.path))
+def names(folder, *below):
+    return sorted(os.listdir(os.path.join(folder.path, *below)))
+
+
+def step_of(path):
+    return read_checkpoint(path).state["step"]
 
 
 def tear(path, share=0.5):
@@ -51,15 +57,18 @@ def test_the_newest_few_stay(folder):
 
 def test_the_best_stays(folder):
     folder.save(checkpoint(10))
-    folder.mark_best(10)
+    folder.mark_best(10, 3.0)
     for step in (20, 30, 40):
         folder.save(checkpoint(step))
     assert names(folder) == ["best.ckpt", "latest.ckpt", "step_0000030.ckpt", "step_0000040.ckpt"]
     assert read_checkpoint(folder.best).arrays["a"][0] == 10
-    folder.mark_best(40)
+    for figure in (3.0, 4.0, np.nan):
+        folder.mark_best(40, figure)
+        assert read_checkpoint(folder.best).arrays["a"][0] == 10
+    folder.mark_best(40, 2.0)
     assert read_checkpoint(folder.best).arrays["a"][0] == 40
     with pytest.raises(OSError):
-        folder.mark_best(50)
+        folder.mark_best(50, 1.0)
     assert read_checkpoint(folder.best).arrays["a"][0] == 40
     assert names(folder) == ["best.ckpt", "latest.ckpt", "step_0000030.ckpt", "step_0000040.ckpt"]
 
@@ -70,27 +79,17 @@ def test_saving_a_step_again(folder):
     folder.save(checkpoint(20))
     tear(folder.latest)
     folder.save(checkpoint(20))
-    assert read_checkpoint(folder.latest).state == read_checkpoint(folder.step_path(20)).state == {"step": 20}
+    assert step_of(folder.latest) == step_of(folder.step_path(20)) == 20
     assert names(folder) == ["latest.ckpt", "step_0000010.ckpt", "step_0000020.ckpt"]
 
 
-def test_another_course_from_an_earlier_step(folder):
-    for step in (10, 20, 30):
-        folder.save(checkpoint(step))
-    folder.save(checkpoint(15))
-    assert names(folder) == ["latest.ckpt", "step_0000015.ckpt"]
-
-
 def test_a_file_system_without_hard_links(folder, monkeypatch):
-    def refuse(*_):
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "link", refuse_to_link)
     folder.save(checkpoint(10))
     folder.save(checkpoint(20))
-    folder.mark_best(20)
+    folder.mark_best(20, 3.0)
     assert not os.path.samefile(folder.latest, folder.step_path(20))
-    assert read_checkpoint(folder.latest).state == read_checkpoint(folder.best).state == {"step": 20}
+    assert step_of(folder.latest) == step_of(folder.best) == 20
 
 
 def test_a_full_disk_leaves_what_was_there(folder):
@@ -196,6 +195,252 @@ def test_leftovers_of_killed_writers(folder):
             pass
     folder.remove_leftovers()
     assert names(folder) == [".config.yml", ".mine", "a.b", "latest.ckpt", "step_0000010.ckpt"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Nothing is lost
+
+
+@pytest.fixture(name="earlier")
+def fixture_earlier(folder):
+    """A run to step 40 with step 30 as its best, and its logs."""
+    folder.keep = 4
+    for step in (10, 20, 30, 40):
+        folder.save(checkpoint(step))
+    folder.mark_best(30, 1.0)
+    os.mkdir(os.path.join(folder.path, "pictures"))
+    for name in ("train.csv", "validation.csv", "run.json", "pictures/step_0000020.png", "pictures/step_0000040.png"):
+        with open(os.path.join(folder.path, name), "w") as file:
+            file.write("the first " + name)
+    return folder
+
+
+def resume(folder, path, keep=4):
+    """The folder of another process that resumes a checkpoint; None: the newest."""
+    again = RunFolder(folder.path, keep)
+    found = again.read_newest() if path is None else (path, read_checkpoint(path))
+    again.go_on_from(found[0], found[1].state)
+    again.set_later_aside()
+    return again
+
+
+def everything(folder):
+    """The different contents of all files that are there, wherever."""
+    found = set()
+    for path, _, files in os.walk(folder.path):
+        for name in files:
+            with open(os.path.join(path, name), "rb") as file:
+                found.add(file.read())
+    return found
+
+
+def test_going_back_sets_later_things_aside(earlier, capfd):
+    before, inode = everything(earlier), os.stat(earlier.step_path(40)).st_ino
+    capfd.readouterr()
+    again = resume(earlier, earlier.step_path(20))
+    aside = os.path.join(earlier.path, "before_resume_at_0000020")
+    assert capfd.readouterr().out == (
+        "set aside in {}: latest.ckpt, step_0000030.ckpt, step_0000040.ckpt, best.ckpt, train.csv, validation.csv, "
+        "run.json\n".format(aside))
+    assert names(earlier) == ["before_resume_at_0000020", "latest.ckpt", "pictures", "run.json", "step_0000010.ckpt",
+                              "step_0000020.ckpt", "train.csv", "validation.csv"]
+    assert names(earlier, "pictures") == ["step_0000020.png"] and os.listdir(os.path.join(aside, "pictures")) == [
+        "step_0000040.png"]
+    assert everything(earlier) == before
+    assert newest(again) == ("latest.ckpt", 20)
+    set_aside = RunFolder(aside, 4)
+    assert newest(set_aside) == ("latest.ckpt", 40) and step_of(set_aside.best) == 30
+    assert os.stat(set_aside.latest).st_ino == os.stat(set_aside.step_path(40)).st_ino == inode  # no copy on the disk
+    again.save(checkpoint(30, size=8))
+    assert before < everything(earlier) and step_of(again.latest) == 30
+
+
+def test_going_back_again_and_again(earlier):
+    before = everything(earlier)
+    for _ in range(3):
+        resume(earlier, earlier.step_path(20)).save(checkpoint(40))
+    assert [name for name in names(earlier) if name.startswith("before")] == [
+        "before_resume_at_0000020", "before_resume_at_0000020_2", "before_resume_at_0000020_3"]
+    assert before < everything(earlier)
+
+
+def test_going_on_from_the_newest_sets_nothing_aside(earlier, capfd):
+    before = names(earlier)
+    for path in (None, earlier.step_path(40), os.path.relpath(earlier.latest)):
+        resume(earlier, path)
+    assert names(earlier) == before and capfd.readouterr().out == ""
+
+
+def test_going_on_from_the_best(earlier):
+    """Its step file is long gone, and the run is stopped before its first save."""
+    earlier.keep = 1
+    earlier.save(checkpoint(50))
+    resume(earlier, earlier.best)
+    assert names(earlier, "before_resume_at_0000030") == ["latest.ckpt", "pictures", "run.json", "step_0000050.ckpt",
+                                                          "train.csv", "validation.csv"]
+    assert newest(earlier) == ("latest.ckpt", 30) and step_of(earlier.best) == 30
+
+
+def test_only_the_best_is_left(folder):
+    """Neither `auto` nor a new run may begin at step 0 and replace it."""
+    folder.save(checkpoint(10))
+    folder.mark_best(10, 1.0)
+    os.remove(folder.latest)
+    os.remove(folder.step_path(10))
+    assert newest(folder) == ("best.ckpt", 10) and folder.checkpoints() == [folder.best]
+
+
+def test_damaged_newest_files_are_set_aside(earlier, capfd):
+    tear(earlier.latest)
+    before = everything(earlier)
+    again = resume(earlier, None)
+    assert names(earlier, "before_resume_at_0000030") == ["latest.ckpt", "pictures", "run.json", "step_0000040.ckpt",
+                                                          "train.csv", "validation.csv"]
+    assert newest(again) == ("latest.ckpt", 30) and step_of(again.best) == 30
+    again.save(checkpoint(40))
+    assert before < everything(earlier)
+    tear(again.best)  # and step 30
+    resume(again, None)
+    assert names(earlier, "before_resume_at_0000040") == ["best.ckpt", "run.json", "train.csv", "validation.csv"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_killed_while_setting_aside(earlier, monkeypatch, links, damaged):
+    """At every single change of the disk. What comes then, `auto` or the same again, works, and nothing is lost."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # many times over, and no power cut is to come
+    if not links:
+        monkeypatch.setattr(os, "link", refuse_to_link)
+        shutil.copyfile(earlier.step_path(40), earlier.latest + "x")  # as it comes where there are no links
+        os.replace(earlier.latest + "x", earlier.latest)
+    if damaged:
+        tear(earlier.latest)
+    before, pristine = everything(earlier), earlier.path + "_pristine"
+    shutil.copytree(earlier.path, pristine)
+    for change in range(100):
+        for path in (None, earlier.step_path(20)):
+            shutil.rmtree(earlier.path)
+            shutil.copytree(pristine, earlier.path)
+            if links:
+                os.remove(earlier.step_path(40))
+                os.link(earlier.latest, earlier.step_path(40))  # which the copy made two files
+            finished = in_a_child(lambda: die_at(change), lambda: resume(earlier, earlier.step_path(20)))
+            assert before <= everything(earlier)
+            again = resume(earlier, path, keep=9)
+            assert step_of(again.latest) == again.resumed.step
+            assert again.resumed.step in ((20,) if path or finished else (20, 30, 40))
+            assert before <= everything(earlier)
+            again.save(checkpoint(again.resumed.step + 5, size=8))
+            assert before <= everything(earlier)
+        if finished:
+            break
+    assert finished and change > 8
+
+
+def refuse_to_link(*_):
+    raise PermissionError(1, "Operation not permitted")
+
+
+def die_at(number):
+    """Ends the process at its n-th change of the disk, from 0, before it is made; to be called in a child."""
+    made = []
+
+    def counting(function):
+        def counted(*arguments, **settings):
+            if len(made) == number:
+                os._exit(9)
+            made.append(function)
+            return function(*arguments, **settings)
+        return counted
+    for name in ("replace", "link", "mkdir", "remove"):
+        setattr(os, name, counting(getattr(os, name)))
+    shutil.copyfile = counting(shutil.copyfile)
+
+
+def in_a_child(*actions):
+    """Does something in a child process; whether it came to its end."""
+    child = os.fork()
+    if child == 0:
+        try:
+            for action in actions:
+                action()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    status = os.waitpid(child, 0)[1]
+    assert os.WEXITSTATUS(status) in (0, 9)
+    return status == 0
+
+
+def test_a_later_checkpoint_that_somebody_put_there(earlier, tmp_path):
+    """Neither a save nor the rotation nor a resume loses it, nor is it taken for the run's own."""
+    foreign, elsewhere = earlier.step_path(9999999), RunFolder(str(tmp_path / "elsewhere"), 1)
+    elsewhere.save(checkpoint(9999999, size=9))
+    shutil.copy(elsewhere.latest, foreign)
+    earlier.save(checkpoint(50))
+    assert step_of(foreign) == 9999999
+    again = resume(earlier, None)
+    assert again.resumed.step == 50
+    assert step_of(os.path.join(earlier.path, "before_resume_at_0000050", os.path.basename(foreign))) == 9999999
+    shutil.copy(elsewhere.latest, again.step_path(60))
+    again.save(checkpoint(60))
+    assert step_of(os.path.join(earlier.path, "before_save_at_0000060", "step_0000060.ckpt")) == 9999999
+    assert step_of(again.step_path(60)) == 60
+
+
+def test_an_earlier_checkpoint_that_somebody_put_there(earlier):
+    """As one taken back from a backup: the rotation leaves it, also after a resume that keeps fewer."""
+    shutil.copy(earlier.step_path(10), earlier.step_path(15))
+    again = resume(earlier, None, keep=1)
+    again.save(checkpoint(50))
+    assert [name for name in names(earlier) if name.startswith("step")] == ["step_0000015.ckpt", "step_0000050.ckpt"]
+
+
+def test_checkpoints_of_a_version_that_did_not_note_which_are_the_runs_own(folder):
+    for step in (10, 20):
+        write_checkpoint(folder.step_path(step), checkpoint(step))
+    write_checkpoint(folder.latest, checkpoint(20))
+    resume(folder, None).save(checkpoint(30))
+    assert "step_0000010.ckpt" in names(folder)
+    resume(folder, None, keep=2).save(checkpoint(40))
+    assert names(folder) == ["latest.ckpt", "step_0000030.ckpt", "step_0000040.ckpt"]
+
+
+def test_a_best_of_unknown_figure(earlier, capfd):
+    again = resume(earlier, None)
+    again.best_figure = None
+    again.mark_best(30, 7.0)  # the same again, as when the validation was cut short after it
+    assert step_of(again.best) == 30 and not [name for name in names(earlier) if name.startswith("before")]
+    again.best_figure = None
+    again.mark_best(40, np.nan)
+    assert step_of(again.best) == 30
+    capfd.readouterr()
+    again.mark_best(40, 7.0)
+    assert step_of(again.best) == 40
+    aside = os.path.join(earlier.path, "before_best_at_0000040")
+    assert step_of(os.path.join(aside, "best.ckpt")) == 30
+    assert capfd.readouterr().out == "set aside in {}: best.ckpt\n".format(aside)
+    again.mark_best(20, 8.0)
+    assert step_of(again.best) == 40
+
+
+def test_which_checkpoints_are_the_folders(earlier, tmp_path, monkeypatch):
+    monkeypatch.chdir(str(tmp_path))
+    other = RunFolder(str(tmp_path / "other"), 1)
+    other.save(checkpoint(10))
+    os.symlink(earlier.path, str(tmp_path / "linked"))
+    os.symlink(earlier.latest, str(tmp_path / "soft.ckpt"))
+    os.link(earlier.step_path(10), str(tmp_path / "hard.ckpt"))
+    shutil.copy(other.latest, os.path.join(earlier.path, "copied.ckpt"))
+    for inside in (earlier.latest, "out/step_0000010.ckpt", "other/../out/best.ckpt", "linked/latest.ckpt", "soft.ckpt",
+                   "hard.ckpt", "out/copied.ckpt"):
+        assert earlier.contains(inside), inside
+    os.symlink(other.latest, os.path.join(earlier.path, "foreign.ckpt"))
+    os.mkdir(os.path.join(earlier.path, "below"))
+    shutil.copy(earlier.latest, os.path.join(earlier.path, "below"))
+    for outside in (other.latest, "out/foreign.ckpt", "out/below/latest.ckpt"):
+        assert not earlier.contains(outside), outside
+    assert not RunFolder(str(tmp_path / "new"), 1).contains(earlier.latest)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -19,7 +19,8 @@ from programs import fixture_base, fixture_converted, fixture_pretrained, fixtur
 from programs import HR_SIZE, RATE, REPO, last_line, read_csv, read_image, run, tiny_options, train, write_config
 from sabotage import at_step
 from src.dataloader.dataset import DataError
-from src.model_utils.checkpoint import TRAINING, CheckpointError, parameter_arrays, read_checkpoint, write_checkpoint
+from src.model_utils.checkpoint import TRAINING, Checkpoint, CheckpointError, parameter_arrays, read_checkpoint, \
+    write_checkpoint
 from src.model_utils.options import load_options, options_from_dict
 from src.model_utils.progress import Progress
 from src.model_utils.run_folder import RunFolder
@@ -83,7 +84,7 @@ def test_checkpoint_holds_everything(trained, base):
     assert checkpoint.state.pop("seconds") > 0
     alarm = checkpoint.state.pop("loss_alarm")
     assert alarm["seen"] == 4 and np.isfinite(alarm["mean"])
-    assert checkpoint.state == {"step": 4, "actnorm_initialised": True, "skipped": 0, "window": []}
+    assert checkpoint.state == {"step": 4, "actnorm_initialised": True, "skipped": 0, "window": [], "saved": [2, 4]}
     assert checkpoint.options == options(base, "output_dir=" + os.path.join(base, "trained"))
     names = set(checkpoint.parameters())
     assert "RRDB.conv_first.weight" in names and "flowUpsamplerNet.layers.1.invconv.weight" in names
@@ -208,6 +209,103 @@ def test_the_newest_checkpoint_is_damaged(pretrained, base, tmp_path, capfd):
     assert "resumed from {} at step 2".format(folder / "step_0000002.ckpt") in captured.out
     assert_same_arrays(run.arrays(4), pretrained.arrays(4))
     assert_same_arrays(read_checkpoint(folder / "latest.ckpt").arrays, pretrained.arrays(4))
+    for name in ("latest.ckpt", "step_0000004.ckpt"):
+        assert os.path.getsize(str(folder / "before_resume_at_0000002" / name)) == 5000
+
+
+def contents(folder):
+    """Path -> bytes of everything below a folder."""
+    return {os.path.join(path, name): read_bytes(os.path.join(path, name))
+            for path, _, names in os.walk(str(folder)) for name in names}
+
+
+def finished_run(base, folder):
+    """A copy of the pre-training's whole folder, with the hard links that it has."""
+    shutil.copytree(os.path.join(base, "pretrained"), str(folder))
+    os.remove(str(folder / "latest.ckpt"))
+    os.link(str(folder / "step_0000004.ckpt"), str(folder / "latest.ckpt"))
+    return folder
+
+
+def test_another_course_from_an_earlier_step(pretrained, base, tmp_path, capfd):
+    """What the finished run left of steps 3 and 4 is set aside, as a folder that a run can go on in."""
+    folder = finished_run(base, tmp_path / "back")
+    before = contents(folder)
+    named = "path.resume_state=" + os.path.relpath(str(folder / "step_0000002.ckpt"))
+    again = train(base, folder, "--set", named, model="RRDB")
+    out = capfd.readouterr().out
+    aside = folder / "before_resume_at_0000002"
+    assert "set aside in {}: latest.ckpt, step_0000004.ckpt".format(aside) in out
+    assert_same_arrays(again.arrays(4), pretrained.arrays(4))
+    assert [row["step"] for row in read_csv(folder / "train.csv")] == ["1", "2", "3", "4"]
+    assert set(before.values()) <= set(contents(folder).values())
+    for name in ("latest.ckpt", "train.csv", "validation.csv", "pictures/step_0000004.png"):
+        assert read_bytes(aside / name) == before[str(folder / name)]
+
+    shutil.rmtree(str(tmp_path / "back_steps"))
+    assert train(base, aside, model="RRDB").paths == {}  # it is finished
+    assert "resumed from {} at step 4".format(aside / "latest.ckpt") in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("overrides, words", [
+    (["network_G.nf=16"], "another network"), (["datasets.train.dataroot=none.mindrecord"], "none.mindrecord"),
+    (["datasets.val.dataroot=none.mindrecord"], "none.mindrecord"), (["device_target=Ascend"], "device_target Ascend"),
+    (["path.resume_state={folder}/step_0000003.ckpt"], "step_0000003.ckpt: damaged")])
+def test_nothing_is_set_aside_by_a_run_that_is_refused(pretrained, base, tmp_path, capfd, overrides, words):
+    folder = finished_run(base, tmp_path / "back")
+    content = bytearray(read_bytes(folder / "step_0000004.ckpt"))
+    content[len(content) // 2] ^= 1
+    (folder / "step_0000003.ckpt").write_bytes(bytes(content))
+    before = contents(folder)
+    capfd.readouterr()
+    overrides = ["path.resume_state={folder}/step_0000002.ckpt"] + overrides
+    train(base, folder, "--set", *[override.format(folder=folder) for override in overrides], model="RRDB", status=2)
+    line = last_line(capfd.readouterr().err)
+    assert line.startswith("error: ") and words in line
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("left", [["best.ckpt"], ["step_0000002.ckpt"], ["train.csv"], ["run.json"], None])
+def test_a_checkpoint_from_outside_a_folder_with_a_run(pretrained, base, tmp_path, capfd, left):
+    """Refused before anything is touched, however the checkpoint is spelt and whatever of a run is left there."""
+    folder = finished_run(base, tmp_path / "there")
+    for name in set(os.listdir(str(folder))) - set(left or os.listdir(str(folder))):
+        shutil.rmtree(str(folder / name)) if name == "pictures" else os.remove(str(folder / name))
+    os.symlink(pretrained.paths[2], str(folder / "soft.ckpt"))
+    os.mkdir(str(folder / "below"))
+    shutil.copy(pretrained.paths[4], str(folder / "below" / "latest.ckpt"))
+    before = contents(folder)
+    for path in (pretrained.paths[2], os.path.relpath(pretrained.paths[4]), folder / "soft.ckpt",
+                 folder / "below" / "latest.ckpt"):
+        capfd.readouterr()
+        train(base, folder, "--set", "path.resume_state={}".format(path), model="RRDB", status=2)
+        err = capfd.readouterr().err
+        assert err.startswith("error: {}: does not lie in output_dir itself, which holds a run already ({}".format(
+            path, folder)) and err.count("\n") == 1
+        assert "path.resume_state=auto, or give another output_dir" in err
+        assert contents(folder) == before
+
+
+def test_a_checkpoint_from_outside_begins_a_new_folder(pretrained, base, tmp_path):
+    """Which goes on by itself even if it is killed before its first step."""
+    folder, before = tmp_path / "new", read_bytes(pretrained.paths[2])
+    arguments = ["--opt", os.path.join(base, "RRDB.yml"), "--output_dir", str(folder), "--set",
+                 "datasets.val.dataroot=null"]
+    killed = in_a_process("sabotage = kill_at(3)", *arguments, "path.resume_state=" + pretrained.paths[2])
+    assert killed.returncode == -signal.SIGKILL
+    assert sorted(os.listdir(str(folder))) == [".lock", "latest.ckpt", "run.json", "step_0000002.ckpt"]
+    assert_same_arrays(read_checkpoint(folder / "latest.ckpt").arrays, pretrained.arrays(2))
+    finished = train(base, folder, "--set", "datasets.val.dataroot=null", model="RRDB")
+    assert_same_arrays(finished.arrays(4), pretrained.arrays(4))
+    assert [row["step"] for row in read_csv(folder / "train.csv")] == ["3", "4"]
+    assert read_bytes(pretrained.paths[2]) == before
+
+
+def test_a_new_run_beside_a_best_checkpoint_alone(pretrained, base, tmp_path, capfd):
+    shutil.copy(pretrained.paths[2], str(tmp_path / "best.ckpt"))
+    train(base, tmp_path, "--set", "path.resume_state=null", model="RRDB", status=2)
+    assert "holds the run of {}".format(tmp_path / "best.ckpt") in capfd.readouterr().err
+    assert os.listdir(str(tmp_path)) == ["best.ckpt"]
 
 
 def test_two_runs_in_one_folder(base, tmp_path, capfd):
@@ -226,16 +324,59 @@ def test_the_best_checkpoint(trained, base):
 
 
 def test_only_a_better_validation_is_the_best(tmp_path):
-    folder, marked = RunFolder(str(tmp_path), 3), []
-    folder.mark_best = marked.append
-    log = train_program.start_log(load_options_of(tmp_path), folder, 0)
-    for step, nll in enumerate((5.0, 4.0, 4.5, 3.0, -1.0, 0.5)):
-        train_program.validate(lambda nll=nll: ({"nll": nll}, np.zeros((4, 4, 3), np.uint8)), folder, log, step)
-    assert marked == [1, 3, 4]  # there is no checkpoint of step 0
+    validated = Validated(tmp_path)
+    assert [validated(step, nll) for step, nll in enumerate((5.0, 6.0, 6.5, 3.0, -1.0, 0.5))] == [
+        None, 1, 1, 3, 4, 4]  # there is no checkpoint of step 0
 
 
-def load_options_of(folder):
-    return options_from_dict({"scale": 4, "device_target": "CPU", "output_dir": str(folder)})
+@pytest.mark.parametrize("what, expected", [
+    ("nothing", 1), ("worse", 1), ("log deleted", 3), ("row lost", 3), ("other figure", 3), ("other data", 3)])
+def test_a_better_best_is_never_overwritten(tmp_path, what, expected):
+    """After a resume from step 2, of which the best is that of step 1, with 4.0."""
+    before = Validated(tmp_path)
+    for step, nll in enumerate((5.0, 4.0, 4.5)):
+        before(step, nll)
+    log, settings = str(tmp_path / "validation.csv"), {}
+    if what == "log deleted":
+        os.remove(log)
+    if what == "row lost":
+        with open(log) as file:
+            lines = file.readlines()
+        with open(log, "w") as file:
+            file.writelines(line for line in lines if not line.startswith("1,"))
+    if what == "other figure":
+        with open(log) as file:
+            text = file.read()
+        with open(log, "w") as file:
+            file.write(text.replace("nll", "l1"))
+    if what == "other data":
+        settings = {"datasets": {"train": {"quant": 8}}}
+    after = Validated(tmp_path, resumed=2, **settings)
+    assert after(3, 4.2 if what == "worse" else np.nan) == 1
+    assert after(3, 4.2) == expected
+    assert after(4, 3.0) == 4
+    aside = tmp_path / "before_best_at_0000003"
+    assert aside.exists() == (expected == 3)
+    if expected == 3:
+        assert read_checkpoint(aside / "best.ckpt").state["step"] == 1
+
+
+class Validated:
+    """A run without training. Calling it saves and validates a step; the step of best.ckpt, None without one."""
+
+    def __init__(self, folder, resumed=None, **settings):
+        self.opt = options_from_dict(dict({"scale": 4, "device_target": "CPU", "output_dir": str(folder)}, **settings))
+        self.folder, progress = RunFolder(str(folder), 9), Progress(self.opt, {"step": resumed or 0})
+        if resumed:
+            self.folder.go_on_from(self.folder.step_path(resumed), progress.state())
+        self.log = train_program.start_log(self.opt, self.folder, None, {}, progress)
+
+    def __call__(self, step, nll):
+        if step > 0:
+            self.folder.save(Checkpoint(TRAINING, self.opt, {"a": np.zeros(3, np.float32)}, {"step": step}))
+        train_program.validate(lambda: ({"nll": nll}, np.zeros((4, 4, 3), np.uint8)), self.folder, self.log, step)
+        best = self.folder.best
+        return read_checkpoint(best).state["step"] if os.path.exists(best) else None
 
 
 def test_a_matrix_near_singularity_is_named(base, tmp_path, capfd):
@@ -433,20 +574,32 @@ def test_damaged_records_are_counted_and_named(base, tmp_path, capfd):
     (["network_G.flow.K=2"], "another network (network_G.flow.K: 1 -> 2)"),
     (["model=RRDB"], "another network (model: 'SRFlow' -> 'RRDB')"),
     (["path.resume_state={folder}/none.ckpt"], "none.ckpt: no such checkpoint file"),
-    (["path.resume_state={inference}"], "an inference checkpoint; training resumes from a training checkpoint"),
+    (["path.resume_state={outside}"], "does not lie in output_dir itself, which holds a run"),
     (["path.resume_state=null"], "holds the run of"),  # a new run may not replace another
 ])
-def test_resuming_what_does_not_fit(trained, converted, base, tmp_path, capfd, overrides, words):
+def test_resuming_what_does_not_fit(trained, base, tmp_path, capfd, overrides, words):
     shutil.copy(trained.paths[2], str(tmp_path / "latest.ckpt"))
     before = read_bytes(tmp_path / "latest.ckpt")
     capfd.readouterr()
-    overrides = [override.format(folder=tmp_path, inference=converted) for override in overrides]
+    overrides = [override.format(folder=tmp_path, outside=trained.paths[4]) for override in overrides]
     config = write_config(tmp_path / "c.yml", tiny_options(base))
     assert run("train", "--opt", config, "--output_dir", tmp_path, "--set", *overrides) == 2
     err = capfd.readouterr().err
     assert err.startswith("error: ") and err.count("\n") == 1 and words in err
     assert read_bytes(tmp_path / "latest.ckpt") == before
     assert sorted(os.listdir(str(tmp_path))) == ["c.yml", "latest.ckpt"]
+
+
+def test_a_new_folder_is_not_made_for_what_does_not_fit(trained, converted, base, tmp_path, capfd):
+    cut = tmp_path / "cut.ckpt"
+    cut.write_bytes(read_bytes(trained.paths[4])[:5000])
+    for path, words in ((converted, "an inference checkpoint; training resumes from a training checkpoint"),
+                        (cut, "cut.ckpt: not a MindSpore checkpoint, or a truncated one")):
+        capfd.readouterr()
+        train(base, tmp_path / "new", "--set", "path.resume_state={}".format(path), status=2)
+        line = last_line(capfd.readouterr().err)
+        assert line.startswith("error: ") and words in line
+        assert not (tmp_path / "new").exists()
 
 
 def test_which_checkpoint_a_run_resumes(trained, base, tmp_path):

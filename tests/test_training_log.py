@@ -127,6 +127,15 @@ def test_a_file_that_changes_under_us(path, change, expected):
     assert [row["loss"] for row in read_csv(path)[-2:]] == ["1", "2"]
 
 
+def test_validations_are_not_read_again(opt, monkeypatch):
+    log = TrainingLog(opt, 0, "nll")
+    log.validation(2, {"nll": 3.0}, np.zeros((4, 5, 3), np.uint8))
+    log.close()
+    resumed = TrainingLog(opt, 2, "nll")
+    monkeypatch.setattr(CsvLog, "rows", lambda _: pytest.fail("the file was read"))
+    assert resumed.figure_at(2) == 3.0 and resumed.has_validation(2) and not resumed.has_validation(4)
+
+
 def test_columns_come_and_go(path):
     log = CsvLog(path, 30)
     log.row(step=40, loss=1.0, psnr=2.0)
@@ -154,19 +163,20 @@ def test_rows_that_the_disk_does_not_take_come_later(path, capsys):
 
 def test_validations(opt):
     log = TrainingLog(opt, 0, "nll")
-    assert log.best_validation() == np.inf and not log.has_validation(0)
+    assert log.figure_at(0) is None and not log.has_validation(0)
     for step in range(1, 6):
         log.train(step, loss=5.0 - step, lr=1e-3)
     picture = np.full((8, 12, 3), 77, np.uint8)
     for step, nll in ((0, 3.5), (2, -1.25), (4, 2.0)):
         log.validation(step, {"nll": nll, "psnr": 20.0}, picture)
     log.close()
-    assert log.best_validation() == -1.25 and log.has_validation(2) and not log.has_validation(3)
+    assert log.figure_at(2) == -1.25 and log.has_validation(2) and not log.has_validation(3)
     np.testing.assert_array_equal(read_image(os.path.join(opt.output_dir, "pictures", "step_0000002.png")), picture)
     curve = read_image(os.path.join(opt.output_dir, "loss.png"))
     assert curve.shape == (480, 800, 3) and len(np.unique(curve.reshape(-1, 3), axis=0)) > 10
     resumed = TrainingLog(opt, 1, "nll")
-    assert resumed.best_validation() == 3.5 and not resumed.has_validation(2)
+    assert resumed.figure_at(0) == 3.5 and resumed.figure_at(2) is None and not resumed.has_validation(2)
+    assert TrainingLog(opt, 1, "l1").figure_at(0) is None  # another model's
     assert steps(os.path.join(opt.output_dir, "train.csv")) == ["1"]
 
 

@@ -5,16 +5,23 @@
     latest.ckpt          the newest checkpoint: another name of the newest of those below
     step_0001000.ckpt    the newest few
     best.ckpt            the one with the best validation
+    before_*/            what was in the way: of steps that the run does anew, or not of this run
 
 All paths come from the options and the step; none is ever read from a checkpoint.
 """
 import contextlib
 import errno
+import filecmp
 import glob
+import itertools
+import math
 import os
 import re
 import shutil
 import sys
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
 
 from src.model_utils.checkpoint import DamagedCheckpoint, read_checkpoint, write_checkpoint
 from src.model_utils.util import atomic_write, is_temporary
@@ -24,24 +31,54 @@ try:
 except ImportError:  # Windows, where nothing guards the folder
     fcntl = None
 
-LATEST, BEST, LOCK = "latest.ckpt", "best.ckpt", ".lock"
-_STEP_FILE = re.compile(r"step_(\d{7,})\.ckpt")
+LATEST, BEST, LOCK, PICTURES = "latest.ckpt", "best.ckpt", ".lock", "pictures"
+LOGS = ("train.csv", "validation.csv", "run.json", "loss.png")  # small, and written anew or cut by a run that goes on
+_STEP_FILE = re.compile(r"step_(\d{7,})\.(ckpt|png)")
+
+
+class Resumed(NamedTuple):
+    """The checkpoint that a run goes on from."""
+
+    path: str
+    step: int
+
+
+class Best(NamedTuple):
+    """Of what step best.ckpt is, and the options under which that was validated."""
+
+    step: int
+    options: Any
 
 
 class RunFolder:
-    """path: the folder, which need not be there yet; keep: how many checkpoints stay, the newest ones."""
+    """path: the folder, which need not be there yet; keep: how many checkpoints stay, the newest ones.
+
+    Only what the run wrote itself is ever removed or replaced: each checkpoint's state names the steps `saved` so far.
+    Whatever else is in the way is set aside, in a new sub-folder `before_*`.
+
+    best_figure: of best.ckpt's validation, the lower the better; infinity without such a file, None if it is unknown.
+    """
 
     def __init__(self, path, keep):
         self.path, self.keep = path, keep
         self.latest, self.best = os.path.join(path, LATEST), os.path.join(path, BEST)
+        self.resumed, self.best_figure, self._saved = None, math.inf, set()
 
     def step_path(self, step):
         return os.path.join(self.path, "step_{:07d}.ckpt".format(step))
 
     def checkpoints(self):
-        """Paths of the checkpoints in the order in which a resume tries them: latest.ckpt, then from the newest."""
-        steps = sorted(self._steps(), reverse=True)
-        return [self.latest] * os.path.exists(self.latest) + [self.step_path(step) for step in steps]
+        """Paths of the checkpoints in the order in which a resume tries them: latest, from the newest, the best."""
+        steps = [self.step_path(step) for step in sorted(self._steps(), reverse=True)]
+        return [path for path in [self.latest] + steps + [self.best] if os.path.exists(path)]
+
+    def traces(self):
+        """Paths of what a run leaves: its checkpoints and its logs."""
+        return self.checkpoints() + self._logs()
+
+    def contains(self, path):
+        """Whether a checkpoint lies in the folder itself, whatever it is called; one in a sub-folder does not."""
+        return _is_same(os.path.dirname(os.path.realpath(path)), self.path) or self._is_own(path)
 
     def read_newest(self):
         """(path, Checkpoint) of the newest whole checkpoint, or None in a folder without any.
@@ -64,24 +101,73 @@ class RunFolder:
                                     .format(self.path, ", ".join(os.path.basename(path) for path in damaged)))
         return None
 
-    def save(self, checkpoint):
-        """Writes a training checkpoint as that of its step and as the latest; removes those that are too many.
+    def go_on_from(self, path, state):
+        """Notes which checkpoint the run goes on from; on the disk nothing changes before `set_later_aside`."""
+        saved = state.get("saved")
+        self.resumed = Resumed(path, state["step"])
+        if self._is_own(path):  # and not a copy by another name, whose `saved` may be those of another folder
+            self._saved = {step for step in self._steps() if step <= self.resumed.step
+                           and (not isinstance(saved, list) or step in saved)}  # earlier versions did not note them
 
-        Those of later steps go too: the run was resumed from before them and takes another course now. Raises OSError
-        where the disk does not take it; the checkpoints that were there stay.
+    def set_later_aside(self):
+        """Makes the checkpoint that the run goes on from the latest, having set aside what the run would replace.
+
+        That is what is of later steps or unreadable, and copies of the logs: the sub-folder is a run's folder itself.
+        Whatever stops this, nothing is lost: a file is here or there, and the folder goes on from where it stood until
+        latest.ckpt is replaced, and then from where it is to go on. Returns the Best that stays, None if none does.
+        """
+        source, step = self.resumed
+        best = self._read_best()
+        moved = [self.step_path(number) for number in sorted(self._steps()) if number > step]
+        moved += [self.best] * (os.path.exists(self.best) and (best is None or best.step > step))
+        moved = [path for path in moved if not _is_same(path, source)]
+        latest_is_other = os.path.exists(self.latest) and not _same_contents(self.latest, source)
+        if moved or latest_is_other:
+            aside = self._new_folder(f"before_resume_at_{step:07d}",
+                                     [self.latest] * latest_is_other + moved + self._logs())
+            for path in self._logs():
+                with atomic_write(_inside(aside, path)) as temporary:
+                    shutil.copyfile(path, temporary)
+            if latest_is_other:
+                _link_or_move(self.latest, _inside(aside, self.latest))
+        if latest_is_other or not os.path.exists(self.latest):
+            _same_file(source, self.latest)
+        for path in moved:
+            os.replace(path, _inside(aside, path))
+        if moved or latest_is_other:
+            self._move_pictures(os.path.join(aside, PICTURES), step)
+        return best if os.path.exists(self.best) else None
+
+    def save(self, checkpoint):
+        """Writes a training checkpoint as that of its step and as the latest; removes the run's own that are too many.
+
+        Raises OSError where the disk does not take it; the checkpoints that were there stay.
         """
         step = checkpoint.state["step"]
-        write_checkpoint(self.step_path(step), checkpoint)
-        _same_file(self.step_path(step), self.latest)
-        steps = sorted(self._steps(), reverse=True)
-        kept = [number for number in steps if number <= step][:self.keep]
-        for number in set(steps) - set(kept):
+        path, saved = self.step_path(step), self._saved | {step}
+        if step not in self._saved and os.path.exists(path):
+            self._set_aside(path, f"before_save_at_{step:07d}")
+        write_checkpoint(path, checkpoint._replace(state=dict(checkpoint.state, saved=sorted(saved))))
+        self._saved = saved
+        _same_file(path, self.latest)
+        for number in sorted(number for number in saved if number <= step)[:-self.keep]:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(self.step_path(number))
+            self._saved -= {number}
 
-    def mark_best(self, step):
-        """Gives the checkpoint of a step the name best.ckpt too. Raises OSError as `save`."""
-        _same_file(self.step_path(step), self.best)
+    def mark_best(self, step, figure):
+        """Gives the checkpoint of a step the name best.ckpt too if the figure of its validation is the lowest.
+
+        A best.ckpt of unknown figure is set aside. Raises OSError as `save`.
+        """
+        if not figure < (math.inf if self.best_figure is None else self.best_figure):
+            return
+        path = self.step_path(step)
+        os.stat(path)  # raises before anything moves
+        if self.best_figure is None and os.path.exists(self.best) and not _same_contents(self.best, path):
+            self._set_aside(self.best, f"before_best_at_{step:07d}")
+        _same_file(path, self.best)
+        self.best_figure = figure
 
     def remove_leftovers(self):
         """Removes the temporary files of writers that were killed; only for the one who holds the lock."""
@@ -97,8 +183,43 @@ class RunFolder:
             yield self
 
     def _steps(self):
-        names = os.listdir(self.path) if os.path.isdir(self.path) else []
-        return [int(match.group(1)) for match in map(_STEP_FILE.fullmatch, names) if match]
+        return [step for step, name in _step_files(self.path) if name.endswith(".ckpt")]
+
+    def _read_best(self):
+        """The Best; None if there is no such file or it cannot be read."""
+        try:
+            best = read_checkpoint(self.best)
+            return Best(best.state["step"], best.options)
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def _logs(self):
+        return [path for path in (os.path.join(self.path, name) for name in LOGS) if os.path.exists(path)]
+
+    def _is_own(self, path):
+        """Whether a path, whatever it says, is one of the run's checkpoints."""
+        return any(_is_same(path, own) for own in self.checkpoints())
+
+    def _set_aside(self, path, name):
+        """Has a file that is about to be replaced in a new sub-folder too."""
+        _link_or_move(path, _inside(self._new_folder(name, [path]), path))
+
+    def _new_folder(self, name, contents):
+        """Makes a sub-folder of that name, or of the next that is free, and says what comes there; its path."""
+        for number in itertools.count(1):
+            path = os.path.join(self.path, name if number == 1 else f"{name}_{number}")
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path)
+                tqdm.write(f"set aside in {path}: {', '.join(map(os.path.basename, contents))}")
+                return path
+
+    def _move_pictures(self, target, step):
+        """Moves the pictures of later steps."""
+        pictures = os.path.join(self.path, PICTURES)
+        for number, name in _step_files(pictures):
+            if number > step:
+                os.makedirs(target, exist_ok=True)
+                os.replace(os.path.join(pictures, name), os.path.join(target, name))
 
 
 @contextlib.contextmanager
@@ -152,10 +273,45 @@ def _lock(path):
     return file
 
 
+def _step_files(folder):
+    """[(step, name)] of a folder's files that bear the name of a step."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return [(int(match.group(1)), name) for name, match in zip(names, map(_STEP_FILE.fullmatch, names)) if match]
+
+
+def _inside(folder, path):
+    """Where a file is found that bears the name of `path` in a folder."""
+    return os.path.join(folder, os.path.basename(path))
+
+
+def _is_same(first, second):
+    """Whether two paths lead to one file or folder, through links of either kind; what is not there is no other's."""
+    try:
+        return os.path.samefile(first, second)
+    except OSError:
+        return False
+
+
+def _same_contents(first, second):
+    """Whether two paths lead to one file, or to copies of it; a file that cannot be read is no copy."""
+    try:
+        return _is_same(first, second) or filecmp.cmp(first, second, shallow=False)
+    except OSError:
+        return False
+
+
 def _same_file(source, target):
     """Makes `target` another name of the file `source`, or a copy on a file system without hard links."""
     with atomic_write(target) as temporary:
         try:
-            os.link(source, temporary)
+            os.link(os.path.realpath(source), temporary)
         except OSError:
             shutil.copyfile(source, temporary)
+
+
+def _link_or_move(source, target):
+    """Makes `target` another name of the file `source`, or its only one on a file system without hard links."""
+    try:
+        os.link(os.path.realpath(source), target)
+    except OSError:
+        os.replace(source, target)

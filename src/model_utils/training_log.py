@@ -45,6 +45,7 @@ class TrainingLog:
         self.folder, self.figure = opt.output_dir, figure
         self.training = CsvLog(os.path.join(self.folder, "train.csv"), step)
         self.validations = CsvLog(os.path.join(self.folder, "validation.csv"), step)
+        self._figures = {int(row["step"]): row.get(figure) or "nan" for row in self.validations.rows()}
         self.tensorboard = None
         if SummaryWriter:
             with not_fatal("tensorboard"):
@@ -58,16 +59,17 @@ class TrainingLog:
         self._scalars("train", step, values)
 
     def has_validation(self, step):
-        return any(row["step"] == str(step) for row in self.validations.rows())
+        return step in self._figures
 
-    def best_validation(self):
-        """The lowest figure of the validations so far, infinity before the first."""
-        return min((float(row[self.figure]) for row in self.validations.rows() if row.get(self.figure)),
-                   default=np.inf)
+    def figure_at(self, step):
+        """The figure of the validation at a step; None if there was none, or none of this figure."""
+        value = float(self._figures.get(step, "nan"))
+        return value if np.isfinite(value) else None
 
     def validation(self, step, figures, picture):
         """A validation's row and pictures; then the loss curve up to here."""
         self.validations.row(step=step, **figures)
+        self._figures[step] = figures[self.figure]
         with not_fatal("pictures"):
             write_png(os.path.join(self.folder, "pictures", "step_{:07d}.png".format(step)), picture)
         with not_fatal("loss.png"):
