@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The data pipeline: order, determinism, continuation, ranks, both forms of file, and unusable files."""
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -13,7 +14,7 @@ import pytest
 from mindspore.mindrecord import FileWriter
 from skimage.data import astronaut
 
-from src.dataloader import dataset
+from src.dataloader import mindrecord_file
 from src.dataloader.dataset import DataError, EvalData, TrainData, open_mindrecord
 from src.dataloader.imresize import imresize
 from src.dataloader.prepare import prepare_images
@@ -375,8 +376,10 @@ def test_undecodable_images(tmp_path, column, bad):
 
 def place_of(path, record, offset):
     """Where a byte of a record's chunk is in a file of one shard."""
-    header = dataset._read_header(str(path))
-    page, begin, _ = dataset._read_index(str(path) + ".db", str(path))[2][record]
+    header = mindrecord_file._read_header(str(path))
+    with contextlib.closing(sqlite3.connect(str(path) + ".db")) as database:
+        page, begin = database.execute("SELECT PAGE_ID_BLOB, PAGE_OFFSET_BLOB FROM INDEXES WHERE ROW_ID = ?",
+                                       (record,)).fetchone()
     return header["header_size"] + page * header["page_size"] + begin + offset
 
 

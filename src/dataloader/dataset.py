@@ -6,16 +6,13 @@ A file has the columns ``HR`` and ``LR``, each either encoded images (``bytes``:
 numeric type with values 0-255. ``src.dataloader.prepare`` writes such files.
 """
 import collections
-import contextlib
-import json
 import os
-import pathlib
-import sqlite3
-import struct
 
 import cv2
 import mindspore.dataset as ds
 import numpy as np
+
+from src.dataloader.mindrecord_file import COLUMNS, PREPARE, DataError, open_mindrecord
 
 # MindSpore 2.0 merged the C++ and the Python transforms of 1.x into one module; nothing else depends on the version.
 try:
@@ -23,151 +20,7 @@ try:
 except ImportError:
     from mindspore.dataset import vision
 
-COLUMNS = ("HR", "LR")
-_PREPARE = "make it anew with `python -m src.dataloader.prepare`"
-_LARGEST_HEADER = 1 << 24  # MindRecord allows 16 MiB
-
-MindRecordFile = collections.namedtuple("MindRecordFile", "path records encoded damaged")
-MindRecordFile.__doc__ = """A MindRecord file that has passed the checks of :func:`open_mindrecord`.
-
-path: absolute path; records: number of records; encoded: column name -> True for encoded images, False for arrays;
-damaged: record -> what is wrong with it, empty unless damaged records were to be skipped.
-"""
-
 _EpochPlan = collections.namedtuple("_EpochPlan", "order flips crops")
-
-
-class DataError(ValueError):
-    """Data that cannot be used; the message is one line that names the file and what to do."""
-
-
-def open_mindrecord(path, skip_damaged=False):
-    """Check a MindRecord file with HR/LR pairs, without MindSpore.
-
-    MindSpore 1.7 crashes the process on a truncated file, hence the look at the file's own page table here, and at the
-    lengths before every image (24 bytes of each record; what the images hold is not looked at).
-
-    Args:
-        path: the ``.mindrecord`` file (of several shards, any one), its ``.db`` index beside it.
-        skip_damaged: list records whose lengths are wrong instead of raising an error.
-
-    Returns:
-        MindRecordFile.
-
-    Raises:
-        DataError: the file or its index is missing, renamed, truncated or damaged, or has no columns HR and LR.
-    """
-    path = os.path.realpath(str(path))
-    header = _read_header(path)
-    shards = header["shard_addresses"]
-    if os.path.basename(path) not in shards:
-        raise DataError("%s: was renamed, which MindRecord does not allow; give it and its .db the name %s back"
-                        % (path, " or ".join(shards)))
-    records, damaged = 0, {}
-    for shard in shards:
-        shard_path = os.path.join(os.path.dirname(path), shard)
-        shard_header = _read_header(shard_path)
-        _check_complete(shard_path, shard_header)
-        count, broken = _check_records(shard_path, shard_header)
-        for number, problem in broken.items():
-            damaged[records + number] = problem
-            if not skip_damaged:
-                raise DataError("%s: %s, in record %d; copy it again, %s, or set datasets.train.skip_damaged"
-                                % (shard_path, problem, records + number, _PREPARE))
-        records += count
-    if records == 0:
-        raise DataError("%s: has no records; %s" % (path, _PREPARE))
-    schema = header["schema"][0]["schema"]
-    missing = [name for name in COLUMNS if name not in schema]
-    if missing:
-        raise DataError("%s: has no column %s (it has %s); %s"
-                        % (path, " and no column ".join(missing), ", ".join(sorted(schema)), _PREPARE))
-    return MindRecordFile(path, records, {name: schema[name]["type"] == "bytes" for name in COLUMNS}, damaged)
-
-
-def _read_header(path):
-    """The header of one shard: an 8-byte little-endian length, then JSON."""
-    if not os.path.isfile(path):
-        raise DataError("%s: no such file; give the path of a MindRecord file or %s" % (path, _PREPARE))
-    with open(path, "rb") as file:
-        try:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > _LARGEST_HEADER:
-                raise ValueError("header of %d bytes" % length)
-            header = json.loads(file.read(length).decode("utf-8"))
-            header["schema"][0]["schema"].keys()
-            for key in ("header_size", "page_size", "page", "shard_addresses"):
-                header[key]  # pylint: disable=pointless-statement
-        except (struct.error, ValueError, KeyError, IndexError, TypeError, AttributeError):
-            raise DataError("%s: not a MindRecord file, or its beginning is damaged; copy it again or %s"
-                            % (path, _PREPARE)) from None
-    return header
-
-
-def _check_complete(path, header):
-    """Compare the size of a shard with the end of its last page."""
-    expected = max((header["header_size"] + page["page_id"] * header["page_size"] + page["page_size"]
-                    for page in header["page"]), default=header["header_size"])
-    actual = os.path.getsize(path)
-    if actual < expected:
-        raise DataError("%s: truncated, %d of %d bytes; copy it again or %s" % (path, actual, expected, _PREPARE))
-
-
-def _check_records(path, header):
-    """(number of records, {record: what is wrong with it}) of one shard, whose index must agree with it."""
-    name, raw, blobs = _read_index(path + ".db", path)
-    stored = max((page["end_row_id"] for page in header["page"] if page["page_type"] == "BLOB_DATA"), default=0)
-    if name != os.path.basename(path) or len(raw) != stored:
-        raise DataError("%s.db: index of another file (%s, %d records) than %s (%d records); copy both again or %s"
-                        % (path, name, len(raw), path, stored, _PREPARE))
-    fields = len(header["schema"][0].get("blob_fields", ()))
-    with open(path, "rb", buffering=0) as file:
-        for chunk in raw:
-            wrong = _wrong_length(file, header, chunk, 0)
-            if wrong is not None:
-                raise DataError("%s: damaged at byte %d; copy it again or %s" % (path, wrong, _PREPARE))
-        wrong = [_wrong_length(file, header, chunk, fields) for chunk in blobs]
-    return stored, {record: "damaged at byte %d" % place for record, place in enumerate(wrong) if place is not None}
-
-
-def _read_index(index, path):
-    """The file name in an index, and the (page, begin, end) of every record's scalar and encoded columns."""
-    if not os.path.isfile(index):
-        raise DataError("%s: no such file; it is the index that belongs beside %s, copy both" % (index, path))
-    try:
-        with contextlib.closing(sqlite3.connect(pathlib.Path(index).as_uri() + "?mode=ro", uri=True)) as database:
-            (name,) = database.execute("SELECT NAME FROM SHARD_NAME").fetchone()
-            raw, blobs = (
-                database.execute("SELECT PAGE_ID_{0}, PAGE_OFFSET_{0}, PAGE_OFFSET_{0}_END FROM INDEXES "
-                                 "ORDER BY ROW_ID".format(kind)).fetchall() for kind in ("RAW", "BLOB"))
-    except (sqlite3.Error, TypeError):
-        raise DataError("%s: damaged index; copy it again with its .mindrecord or %s" % (index, _PREPARE)) from None
-    return name, raw, blobs
-
-
-def _wrong_length(file, header, chunk, fields):
-    """The place of the first wrong length in a chunk (page, begin, end), or None.
-
-    A chunk begins with its length (8 bytes, little-endian); then come its fields, each after its own length (8 bytes,
-    big-endian). MindSpore believes these bytes: on wrong ones 1.7 crashes the process and 2.8 may hang.
-    """
-    page, begin, end = chunk
-    start = place = header["header_size"] + page * header["page_size"] + begin
-    if _number_at(file, place, "<Q") != end - begin - 8:
-        return place
-    place += 8
-    for _ in range(fields):
-        length = _number_at(file, place, ">Q")
-        if length is None or place + 8 + length > start + end - begin:
-            return place
-        place += 8 + length
-    return None if fields == 0 or place == start + end - begin else place
-
-
-def _number_at(file, place, form):
-    file.seek(place)
-    content = file.read(8)
-    return struct.unpack(form, content)[0] if len(content) == 8 else None
 
 
 class TrainData:
@@ -328,7 +181,7 @@ class TrainData:
         hr, lr = _checked_pair(hr, lr, self._file.path, record, self._scale)
         if self.hr_size is not None and min(hr.shape[:2]) < self.hr_size:
             raise DataError("%s: HR of record %d is %s, smaller than the HR patches of %d; lower their size or %s"
-                            % (self._file.path, record, _size(hr), self.hr_size, _PREPARE))
+                            % (self._file.path, record, _size(hr), self.hr_size, PREPARE))
         return hr, lr
 
 
@@ -395,7 +248,7 @@ def _iterate(pipeline, file, records, check=None):
         for problem in _find_damaged(file, records, 1, check or (lambda *_: None), first=True).values():
             raise DataError(problem) from None
         raise DataError("%s: MindSpore cannot read it (%s); copy it again or %s"
-                        % (file.path, reason, _PREPARE)) from None
+                        % (file.path, reason, PREPARE)) from None
 
 
 def _rows(pipeline):
@@ -424,7 +277,7 @@ def _find_damaged(file, records, workers, check, first=False):
     except RuntimeError as error:  # no single record's fault, as far as we can tell
         if not first:
             raise DataError("%s: MindSpore cannot read it (%s); copy it again or %s"
-                            % (file.path, _summary(error), _PREPARE)) from None
+                            % (file.path, _summary(error), PREPARE)) from None
     return damaged
 
 
@@ -433,10 +286,13 @@ def _decoded(file, stored, name, record):
     if not file.encoded[name]:
         return stored
     content = np.frombuffer(stored.tobytes(), np.uint8)  # 2.x gives one text of bytes, 1.7 an array of them
-    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    try:
+        image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    except cv2.error:
+        image = None
     if image is None:
         raise DataError("%s: %s of record %d cannot be read as an image; %s, or set datasets.train.skip_damaged"
-                        % (file.path, name, record, _PREPARE))
+                        % (file.path, name, record, PREPARE))
     return image[:, :, ::-1]
 
 
@@ -457,19 +313,19 @@ def _checked_pair(hr, lr, path, record, scale):
     hr, lr = (_pixels(image, name, path, record) for name, image in (("HR", hr), ("LR", lr)))
     if scale < 1 or hr.shape[0] != lr.shape[0] * scale or hr.shape[1] != lr.shape[1] * scale:
         raise DataError("%s: in record %d HR (%s) is not %s times LR (%s); check the scale or %s"
-                        % (path, record, _size(hr), scale if scale else "any whole number of", _size(lr), _PREPARE))
+                        % (path, record, _size(hr), scale if scale else "any whole number of", _size(lr), PREPARE))
     return hr, lr
 
 
 def _pixels(image, name, path, record):
     if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype.kind not in "uif":
         raise DataError("%s: %s of record %d is an array %s of %s, expected numbers (height, width, 3); %s"
-                        % (path, name, record, image.shape, image.dtype, _PREPARE))
+                        % (path, name, record, image.shape, image.dtype, PREPARE))
     if image.dtype == np.uint8:
         return image
     if not (image.min() >= 0 and image.max() <= 255):  # also catches NaN
         raise DataError("%s: %s of record %d has values from %g to %g, expected 0 to 255; %s"
-                        % (path, name, record, image.min(), image.max(), _PREPARE))
+                        % (path, name, record, image.min(), image.max(), PREPARE))
     return image.astype(np.float32)
 
 
