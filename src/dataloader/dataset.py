@@ -1,9 +1,10 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Reading HR/LR pairs from MindRecord files with MindSpore's native data pipeline.
+"""Reading HR/LR pairs from MindRecord files with MindSpore's data pipeline.
 
 A file has the columns ``HR`` and ``LR``, each either encoded images (``bytes``: PNG or JPEG) or arrays (H, W, 3) of any
-numeric type with values 0-255. ``src.dataloader.prepare`` writes such files.
+numeric type with values 0-255. ``src.dataloader.prepare`` writes such files. OpenCV decodes the images: MindSpore's own
+decoder stops at a damaged one without saying which, and in 2.8 a damaged JPEG crashes the process.
 """
 import collections
 import os
@@ -13,12 +14,6 @@ import mindspore.dataset as ds
 import numpy as np
 
 from src.dataloader.mindrecord_file import COLUMNS, PREPARE, DataError, open_mindrecord
-
-# MindSpore 2.0 merged the C++ and the Python transforms of 1.x into one module; nothing else depends on the version.
-try:
-    from mindspore.dataset.vision import c_transforms as vision
-except ImportError:
-    from mindspore.dataset import vision
 
 _EpochPlan = collections.namedtuple("_EpochPlan", "order flips crops")
 
@@ -113,7 +108,7 @@ class TrainData:
         positions = np.arange(np.prod(shape)).reshape(shape)[start:, self._rank_id].ravel()
         records = [int(record) for record in plan.order[positions]]
         pipeline = self._pipeline(epoch, plan, positions, records, failures)
-        for batch in _iterate(pipeline, self._file, records, self._checked):
+        for batch in _iterate(pipeline, self._file):
             if failures:
                 raise failures[0]
             yield batch["HR"], batch["LR"], batch["noise"] if self._noise else None
@@ -168,17 +163,18 @@ class TrainData:
     def _probe(self):
         """Read the first and the last record: settles ``hr_size`` and finds unusable data before training starts."""
         ends = sorted({int(self._usable[0]), int(self._usable[-1])})
-        for record, row in zip(ends, _iterate(_read(self._file, ends, 1), self._file, ends, self._checked)):
+        for record, row in zip(ends, _iterate(_read(self._file, ends, 1), self._file)):
+            hr, _ = self._checked(row["HR"], row["LR"], record)
             if self.hr_size is None:
-                if row["HR"].shape[:1] != row["HR"].shape[1:2]:
+                if hr.shape[0] != hr.shape[1]:
                     raise DataError("%s: record %d is %s, not square; set the size of the HR patches to crop"
-                                    % (self._file.path, record, _size(row["HR"])))
-                self.hr_size = row["HR"].shape[0]
-            self._checked(row["HR"], row["LR"], record)
+                                    % (self._file.path, record, _size(hr)))
+                self.hr_size = hr.shape[0]
 
     def _checked(self, hr, lr, record):
-        """The pair as pixels, if it can give a patch."""
-        hr, lr = _checked_pair(hr, lr, self._file.path, record, self._scale)
+        """A stored pair as pixels, if it can give a patch."""
+        hr, lr = _decoded_pair(self._file, hr, lr, record)
+        _require_scale(hr, lr, self._file.path, record, self._scale)
         if self.hr_size is not None and min(hr.shape[:2]) < self.hr_size:
             raise DataError("%s: HR of record %d is %s, smaller than the HR patches of %d; lower their size or %s"
                             % (self._file.path, record, _size(hr), self.hr_size, PREPARE))
@@ -194,7 +190,7 @@ class EvalData:
         path: MindRecord file.
         scale: HR size / LR size; None: whatever whole number the first record has.
         limit: stop after so many records; None: all.
-        workers: threads for reading and decoding.
+        workers: threads for reading.
 
     Raises:
         DataError: a file that :func:`open_mindrecord` refuses; while iterating, a record that cannot be read or whose
@@ -218,37 +214,28 @@ class EvalData:
     def __iter__(self):
         scale = self._scale
         records = list(range(self._length))
-        for index, row in enumerate(_iterate(_read(self._file, records, self._workers), self._file, records)):
+        for index, row in enumerate(_iterate(_read(self._file, records, self._workers), self._file)):
+            hr, lr = _decoded_pair(self._file, row["HR"], row["LR"], index)
             if scale is None:
-                scale = row["HR"].shape[0] // max(1, row["LR"].shape[0])
-            hr, lr = _checked_pair(row["HR"], row["LR"], self._file.path, index, scale)
+                scale = hr.shape[0] // lr.shape[0]
+            _require_scale(hr, lr, self._file.path, index, scale)
             yield index, np.rint(hr).astype(np.uint8), np.rint(lr).astype(np.uint8)
 
 
-def _read(file, records, workers, decode=True):
-    """MindSpore dataset of the given records in the given order, columns HR and LR, decoded (H, W, 3) or as stored."""
-    rows = ds.MindDataset(file.path, columns_list=list(COLUMNS), sampler=ds.SubsetSampler(records),
+def _read(file, records, workers):
+    """MindSpore dataset of the given records in the given order, columns HR and LR as stored."""
+    return ds.MindDataset(file.path, columns_list=list(COLUMNS), sampler=ds.SubsetSampler(records),
                           num_parallel_workers=_threads(workers))
-    for column in COLUMNS:
-        if decode and file.encoded[column]:
-            rows = rows.map(vision.Decode(), input_columns=[column], num_parallel_workers=_threads(workers))
-    return rows
 
 
-def _iterate(pipeline, file, records, check=None):
-    """Rows of a MindSpore dataset as dicts of numpy arrays; its threads end with the iteration, finished or not.
-
-    file, records: what it reads, and check(hr, lr, record), which raises a DataError, for the message about a failure.
-    """
+def _iterate(pipeline, file):
+    """Rows of a MindSpore dataset as dicts of numpy arrays; its threads end with the iteration, finished or not."""
     try:
         for row in _rows(pipeline):
             yield row
-    except RuntimeError as error:
-        reason = _summary(error)
-        for problem in _find_damaged(file, records, 1, check or (lambda *_: None), first=True).values():
-            raise DataError(problem) from None
+    except RuntimeError as error:  # no single record's fault, as far as we can tell
         raise DataError("%s: MindSpore cannot read it (%s); copy it again or %s"
-                        % (file.path, reason, PREPARE)) from None
+                        % (file.path, _summary(error), PREPARE)) from None
 
 
 def _rows(pipeline):
@@ -260,25 +247,23 @@ def _rows(pipeline):
         iterator.stop()
 
 
-def _find_damaged(file, records, workers, check, first=False):
-    """{record: what is wrong with it} of those that cannot be decoded or that `check` objects to, in their order.
-
-    Decodes with OpenCV, since MindSpore's decoder stops at a bad image without saying which. first: stop at the first.
-    """
+def _find_damaged(file, records, workers, check):
+    """{record: what is wrong with it} of those that check(hr, lr, record) objects to with a DataError."""
     damaged = {}
-    try:
-        for record, row in zip(records, _rows(_read(file, records, workers, decode=False))):
-            try:
-                check(*[_decoded(file, row[name], name, record) for name in COLUMNS], record)
-            except DataError as error:
-                damaged[record] = str(error)
-                if first:
-                    break
-    except RuntimeError as error:  # no single record's fault, as far as we can tell
-        if not first:
-            raise DataError("%s: MindSpore cannot read it (%s); copy it again or %s"
-                            % (file.path, _summary(error), PREPARE)) from None
+    if not records:
+        return damaged
+    for record, row in zip(records, _iterate(_read(file, records, workers), file)):
+        try:
+            check(row["HR"], row["LR"], record)
+        except DataError as error:
+            damaged[record] = str(error)
     return damaged
+
+
+def _decoded_pair(file, hr, lr, record):
+    """A stored pair as uint8 or float32 pixels (H, W, 3) with values 0-255."""
+    return [_pixels(_decoded(file, stored, name, record), name, file.path, record)
+            for name, stored in zip(COLUMNS, (hr, lr))]
 
 
 def _decoded(file, stored, name, record):
@@ -287,7 +272,7 @@ def _decoded(file, stored, name, record):
         return stored
     content = np.frombuffer(stored.tobytes(), np.uint8)  # 2.x gives one text of bytes, 1.7 an array of them
     try:
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+        image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if content.size else None
     except cv2.error:
         image = None
     if image is None:
@@ -308,13 +293,10 @@ def _threads(workers):
     return min(workers, os.cpu_count() or 1)
 
 
-def _checked_pair(hr, lr, path, record, scale):
-    """HR and LR as uint8 or float32 pixels (H, W, 3) with values 0-255, if HR is ``scale`` times LR."""
-    hr, lr = (_pixels(image, name, path, record) for name, image in (("HR", hr), ("LR", lr)))
+def _require_scale(hr, lr, path, record, scale):
     if scale < 1 or hr.shape[0] != lr.shape[0] * scale or hr.shape[1] != lr.shape[1] * scale:
         raise DataError("%s: in record %d HR (%s) is not %s times LR (%s); check the scale or %s"
                         % (path, record, _size(hr), scale if scale else "any whole number of", _size(lr), PREPARE))
-    return hr, lr
 
 
 def _pixels(image, name, path, record):

@@ -208,11 +208,12 @@ def _check_header(header):
     for key, limits in (("header_size", _HEADER_SIZES), ("page_size", _PAGE_SIZES)):
         _expect(_is_whole(header.get(key), *limits), key, header.get(key))
     _expect(_is_whole(header.get("compression_size", 0), *_INT64), "compression_size", header.get("compression_size"))
-    _expect(header.get("statistics") is None, "statistics", header.get("statistics"))
+    _expect({"index_fields", "statistics"} <= set(header), "header", "without a table that MindSpore asks for")
+    _expect(header["statistics"] is None, "statistics", header["statistics"])
     _expect(isinstance(header.get("page"), list), "page", header.get("page"))
     _check_shard_names(header.get("shard_addresses"))
     _check_schema(header.get("schema"))
-    _check_index_fields(header.get("index_fields"), header["schema"][0]["schema"])
+    _check_index_fields(header["index_fields"], header["schema"][0]["schema"])
 
 
 def _check_shard_names(names):
@@ -314,8 +315,13 @@ def _is_page(page, place, shard, largest):
     numbers = "page_type_id", "start_row_id", "end_row_id"
     return (isinstance(page, dict) and page.get("page_type") in (_RAW, _BLOB)
             and _is_whole(page.get("page_id"), place, place) and _is_whole(page.get("shard_id"), shard, shard)
-            and _is_whole(page.get("page_size"), 0, largest) and page.get("row_group_ids") == []
+            and _is_whole(page.get("page_size"), 0, largest) and _are_groups(page.get("row_group_ids"))
             and all(_is_whole(page.get(key), *_INT64) for key in numbers) and page["start_row_id"] <= page["end_row_id"])
+
+
+def _are_groups(groups):
+    return isinstance(groups, list) and all(isinstance(group, dict) and _is_whole(group.get("id"), *_INT64)
+                                            and _is_whole(group.get("offset"), *_INT64) for group in groups)
 
 
 def _check_complete(path, header, last):
@@ -372,7 +378,7 @@ def _index_rows(index, path, stored, has_fields):
                                 % (index, ", ".join(_short(name).strip("'") for name, in names), count, path, stored, PREPARE))
             for row in database.execute(_ROWS):
                 yield row
-    except (sqlite3.Error, _IndexProblem) as error:
+    except (sqlite3.Error, UnicodeError, _IndexProblem) as error:  # UnicodeError: in what SQLite says of it
         raise DataError("%s: damaged index, or in use by another program (%s); copy it again with its .mindrecord or %s"
                         % (index, " ".join(str(error).split())[:200], PREPARE)) from None
 
@@ -388,6 +394,11 @@ def _check_index_file(index, path, stored, has_fields):
         if os.path.lexists(unfinished):
             raise DataError("%s: beside it is %s, so it is being written or was not finished; copy it again or %s"
                             % (index, os.path.basename(unfinished), PREPARE))
+    with open(index, "rb") as file:
+        head = file.read(20)
+    if head[:16] != b"SQLite format 3\0" or head[18:] != b"\1\1":  # 2 for a log in files beside it, which reading makes
+        raise DataError("%s: damaged index, it does not begin as MindRecord's; copy it again with its .mindrecord or %s"
+                        % (index, PREPARE))
     # With fields of its own a row holds texts; otherwise it takes about 60 bytes.
     largest = (1 << 20) + stored * (4096 if has_fields else 256)
     if os.path.getsize(index) > largest:
@@ -496,17 +507,19 @@ def _record_problem(file, start, length, checks, record):
     end, place = start + length, start + 8
     if _number_at(file, start, "<Q") != length - 8:
         return "damaged at byte %d, in record %d" % (start, record)
-    for name, check in checks:
+    values = []
+    for _ in checks:
         file.seek(place)
         head = file.read(32)
         size = struct.unpack(">Q", head[:8])[0] if len(head) >= 8 else end
         if place + 8 + size > end:
             return "damaged at byte %d, in record %d" % (place, record)
-        problem = check and check(file, place + 8, size, head[8:8 + size])
-        if problem:
-            return "%s of record %d %s" % (name, record, problem)
+        values.append((place + 8, size, head[8:8 + size]))
         place += 8 + size
-    return None if place == end else "damaged at byte %d, in record %d" % (place, record)
+    if place != end:
+        return "damaged at byte %d, in record %d" % (place, record)
+    problems = ((name, check(file, *value)) for (name, check), value in zip(checks, values) if check)
+    return next(("%s of record %d %s" % (name, record, problem) for name, problem in problems if problem), None)
 
 
 def _number_at(file, place, form):
