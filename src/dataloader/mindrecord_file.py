@@ -28,7 +28,7 @@ import numpy as np
 
 COLUMNS = ("HR", "LR")
 PREPARE = "make it anew with `python -m src.dataloader.prepare`"
-LARGEST_IMAGE = 1 << 27  # pixels; as 8-bit RGB 400 MB, and twice what fits into a MindRecord page uncompressed
+LARGEST_IMAGE = 1 << 27  # pixels; as 8-bit RGB 400 MB, more than the largest MindRecord page holds uncompressed
 
 _VERSIONS = ("2.0", "3.0")
 _MOST_SHARDS = 4096
