@@ -316,7 +316,8 @@ def _is_page(page, place, shard, largest):
     return (isinstance(page, dict) and page.get("page_type") in (_RAW, _BLOB)
             and _is_whole(page.get("page_id"), place, place) and _is_whole(page.get("shard_id"), shard, shard)
             and _is_whole(page.get("page_size"), 0, largest) and _are_groups(page.get("row_group_ids"))
-            and all(_is_whole(page.get(key), *_INT64) for key in numbers) and page["start_row_id"] <= page["end_row_id"])
+            and all(_is_whole(page.get(key), *_INT64) for key in numbers)
+            and page["start_row_id"] <= page["end_row_id"])
 
 
 def _are_groups(groups):
@@ -374,8 +375,9 @@ def _index_rows(index, path, stored, has_fields):
             names = database.execute("SELECT NAME FROM SHARD_NAME LIMIT 2").fetchall()
             count, = database.execute("SELECT COUNT(*) FROM INDEXES").fetchone()
             if names != [(os.path.basename(path),)] or count != stored:
+                name = ", ".join(_short(name).strip("'") for name, in names)
                 raise DataError("%s: index of another file (%s, %d records) than %s (%d records); copy both again or %s"
-                                % (index, ", ".join(_short(name).strip("'") for name, in names), count, path, stored, PREPARE))
+                                % (index, name, count, path, stored, PREPARE))
             for row in database.execute(_ROWS):
                 yield row
     except (sqlite3.Error, UnicodeError, _IndexProblem) as error:  # UnicodeError: in what SQLite says of it

@@ -16,8 +16,9 @@ VALUES = NUMBERS + (None, True, False, 0.0, 1.5, float("nan"), "", "0", "-1", "R
                     "x" * 5000, [], {}, [[]], [{}], [None], [0] * 1000, [-1, -1], [10 ** 9] * 3, {"type": "bytes"},
                     {"type": "int32", "shape": [-1, 8, 3]}, {"": None})
 SQL_VALUES = tuple(str(number) for number in NUMBERS) + (
-    "NULL", "'text'", "'12'", "x'00'", "1.5", "9e999", "zeroblob(70000)", "-9223372036854775808", "ROW_ID", "ROW_ID * 13",
-    "PAGE_OFFSET_BLOB", "PAGE_OFFSET_BLOB_END", "PAGE_OFFSET_BLOB - 1", "PAGE_OFFSET_RAW + 1", "1 - PAGE_ID_BLOB")
+    "NULL", "'text'", "'12'", "x'00'", "1.5", "9e999", "zeroblob(70000)", "-9223372036854775808", "ROW_ID",
+    "ROW_ID * 13", "PAGE_OFFSET_BLOB", "PAGE_OFFSET_BLOB_END", "PAGE_OFFSET_BLOB - 1", "PAGE_OFFSET_RAW + 1",
+    "1 - PAGE_ID_BLOB")
 SQL_COLUMNS = ("ROW_ID", "ROW_GROUP_ID", "PAGE_ID_RAW", "PAGE_OFFSET_RAW", "PAGE_OFFSET_RAW_END", "PAGE_ID_BLOB",
                "PAGE_OFFSET_BLOB", "PAGE_OFFSET_BLOB_END")
 SQL_STATEMENTS = (
@@ -79,7 +80,7 @@ def _read(path):
 
 @functools.lru_cache(maxsize=None)
 def _good():
-    """A list of sets of files, each a dictionary name -> content: PNG, JPEG, arrays, and two shards with more columns."""
+    """Sets of files, each a dictionary name -> content: PNG, JPEG, arrays, and two shards with more columns."""
     import numpy as np
     random = np.random.RandomState(0)
     pairs = [(np.kron(lr, np.ones((4, 4, 1), np.uint8)), lr) for lr in random.randint(0, 256, (6, 4, 4, 3), np.uint8)]
