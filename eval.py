@@ -206,7 +206,7 @@ def report(rows, skipped, args, opt):
             json.dump(summary, file, indent=2, allow_nan=False)
     with atomic_write(os.path.join(opt.output_dir, "metrics.csv")) as temporary:
         with open(temporary, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
             writer.writeheader()
             writer.writerows(rows)
 

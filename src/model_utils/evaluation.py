@@ -199,12 +199,23 @@ class FinishedImages:
         entries = []
         with open(self.path, encoding="utf-8", errors="replace") as file:
             for line in file:
-                with contextlib.suppress(ValueError):  # the last line may have been cut off
+                with contextlib.suppress(ValueError, RecursionError):  # the last line may have been cut off
                     entries.append(json.loads(line))
         entries = [entry for entry in entries if isinstance(entry, dict)]
         if not entries:
             return None, {}
-        return entries[0], {entry["image"]: entry["row"] for entry in entries[1:] if {"image", "row"} <= set(entry)}
+        return entries[0], {entry["image"]: entry["row"] for entry in entries[1:]
+                            if isinstance(entry.get("image"), str) and _is_row(entry.get("row"))}
+
+
+def _is_row(row):
+    """Whether this can be what `FinishedImages.add` was given: a name, a count, and figures."""
+    if not isinstance(row, dict) or not isinstance(row.get("name"), str) or type(row.get("not_finite")) is not int:
+        return False
+    figures = {name: value for name, value in row.items() if name not in ("name", "not_finite")}
+    if figures.get("lpips", 0.0) is None:
+        del figures["lpips"]
+    return row["not_finite"] >= 0 and all(type(value) is float for value in figures.values())
 
 
 def number_images(names, files):

@@ -8,12 +8,12 @@
     tensorboard/                 the same for TensorBoard, if the package tensorboardX is installed
     run.json                     when, on what and with which versions the run was started, and its options
 """
-import csv
 import errno
 import itertools
 import json
 import os
 import platform
+import re
 import socket
 import subprocess
 import time
@@ -30,6 +30,8 @@ try:
     from tensorboardX import SummaryWriter
 except ImportError:
     SummaryWriter = None
+
+_STEP = re.compile("[0-9]{1,18}")
 
 REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -63,7 +65,7 @@ class TrainingLog:
 
     def figure_at(self, step):
         """The figure of the validation at a step; None if there was none, or none of this figure."""
-        value = float(self._figures.get(step, "nan"))
+        value = _number(self._figures.get(step, "nan"))
         return value if np.isfinite(value) else None
 
     def validation(self, step, figures, picture):
@@ -115,9 +117,10 @@ class CsvLog:
             return []
         with open(self.path, newline="", errors="replace") as file:
             lines = file.read().split("\n")[:-1]  # what follows the last line's end is torn
-        lines = [line for line in lines if "\0" not in line]  # as some file systems leave after a power cut
-        return [row for row in csv.DictReader(lines)
-                if None not in row and None not in row.values() and row.get("step", "").isdigit()]
+        # By hand: no cell that is written here needs quotes, and the csv module stops at some of what a disk may leave.
+        names, *cells = [line.split(",") for line in lines] or [[]]
+        rows = [dict(zip(names, row)) for row in cells if len(row) == len(names)]
+        return [row for row in rows if _STEP.fullmatch(row.get("step", ""))]
 
     def row(self, **values):
         """Appends a row; on disk when this returns, or else in memory."""
@@ -159,9 +162,8 @@ class CsvLog:
         names = list(dict.fromkeys(name for row in rows for name in row)) or ["step"]
         with atomic_write(self.path) as temporary:
             with open(temporary, "w", newline="") as file:
-                writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
+                file.write(",".join(names) + "\n")
+                file.writelines(",".join(row.get(name, "") for name in names) + "\n" for row in rows)
 
 
 def _free_name(path):
@@ -172,8 +174,16 @@ def _free_name(path):
 
 def _curve(rows, column):
     """[(step, value)] of the rows that have a finite value there."""
-    pairs = [(int(row["step"]), float(row[column])) for row in rows if row.get(column)]
+    pairs = [(int(row["step"]), _number(row[column])) for row in rows if row.get(column)]
     return [(step, value) for step, value in pairs if np.isfinite(value)]
+
+
+def _number(text):
+    """The number that a cell says, NaN if it says none."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 def write_run_json(path, opt, step):

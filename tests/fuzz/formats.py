@@ -392,6 +392,6 @@ def read_csv(path):
         log = training_log.TrainingLog(SimpleNamespace(output_dir=folder), 40, "loss")
         log.train(41, loss=8.5, lr=2.5e-4)
         log.has_validation(40)
-        log.figure_at(40) if hasattr(log, "figure_at") else log.best_validation()
+        log.figure_at(40)
         log.validation(41, {"loss": 8.5}, np.zeros((4, 4, 3), np.uint8))
         log.close()
