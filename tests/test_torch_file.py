@@ -22,6 +22,7 @@ import os
 import pickle
 import struct
 import sys
+import time
 import tracemalloc
 import types
 import zipfile
@@ -380,7 +381,7 @@ def test_the_malicious_pickle_is_one(tmp_path):
     (b"\x80\x02ctorch._utils\n_rebuild_qtensor\n.", "refused torch._utils._rebuild_qtensor"),
     (b"\x80\x02ccollections\nOrderedDict.fromkeys\n.", "refused collections.OrderedDict.fromkeys"),
     (b"\x80\x04\x8c\x02o\n\x8c\x04\n\ns\n\x93.", "refused o . s : "),
-    (b"\x80\x04]]\x93.", "refused [].[]"), (b"\x80\x02c" + b"long" * 1000 + b"\nx\n.", "refused longlong"),
+    (b"\x80\x04]]\x93.", "refused a list and a list as a name"), (b"\x80\x02c" + b"long" * 1000 + b"\nx\n.", "refused longlong"),
     (b"\x80\x02ccollections\nOrderedDict\n)\x81.", "refused the operation NEWOBJ"),
     (b"\x80\x02\x82\x01.", "refused the operation EXT1"),
     (b"\x80\x02ccollections\nOrderedDict\n}U\x04nameK\x01sb.", "sets attributes"),  # of the function itself
@@ -389,7 +390,7 @@ def test_the_malicious_pickle_is_one(tmp_path):
     (b"\x80\x02}(U\x01aK\x01U\x01aK\x02u.", "has 'a' twice"),
     (b"\x80\x02}()K\x01u.", "neither a text nor an integer"),
     (b"\x80\x02}r\xff\xff\xff\x7f.", "holds no weights"),  # a memo of 2³¹ entries
-    (b"\x80\x02X\xff\xff\xff\x7fa.", "damaged"), (b"\x80\x04\x8d" + b"\xff" * 7 + b"\x7fa.", "damaged"),
+    (b"\x80\x02X\xff\xff\xff\x7fa.", "damaged"), (b"\x80\x04\x8d" + b"\xff" * 7 + b"\x7fa.", "refused"),
     (b"\x80\x02", ""), (b"", ""), (b"\x80\x02.", "damaged"), (b"\x80\x02h\x05.", "damaged"), (b"\x80\x02t.", "damaged"),
     (b"\xff", "damaged"),
 ])
@@ -431,8 +432,98 @@ def test_many_names_of_one_storage(write):
     big = np.zeros(2 ** 18, np.float32)
     def shared(count):
         return {str(i): tensor(Stored(big.size), 0, (big.size,)) for i in range(count)}
-    assert len(read_pth(write(shared(10), [("0", big)]))) == 10
-    assert_refused(write(shared(20), [("0", big)]), "malicious")
+    assert len(read_pth(write(shared(100), [("0", big)]))) == 100
+    assert_refused(write(shared(150), [("0", big)]), "malicious")
+
+
+def test_many_numbers_that_would_be_widened(write):
+    """To float32, as whoever reads weights will do: a byte takes four."""
+    big = np.zeros(2 ** 24, np.int8)
+    state = {str(i): tensor(Stored(big.size, kind="CharStorage"), 0, (big.size,)) for i in range(3)}
+    assert_refused(write(state, [("0", big)]), "malicious")
+
+
+# Programs that multiply: of each, what it does, and what is said of it.
+OD = b"ccollections\nOrderedDict\n"
+MULTIPLYING = {
+    "a dictionary of a list, again and again": (
+        b"\x80\x02" + OD + b"q\x01](" + b"".join(b"](J" + struct.pack("<i", i) + b"Ne" for i in range(30000))
+        + b"e\x85q\x02" + b"h\x01h\x02R" * 30000 + b".", "more than 1000000 operations"),
+    "many arguments, again and again": (
+        b"\x80\x02ctorch._utils\n_rebuild_parameter\nq\x01(" + b"N" * 300000 + b"tq\x02" + b"h\x01h\x02R" * 200000 + b".",
+        "too many arguments"),
+    "tuples of tuples as a storage's key": (
+        b"\x80\x02(]" + b"".join(b"\x86q\x01h\x01" for _ in range(3000)) + b"\x87Q.", ""),
+    "tuples of tuples as names": (
+        b"\x80\x04)" + b"".join(b"q\x01h\x01\x86" for _ in range(3000)) + b"q\x01h\x01\x93.", "refused a tuple"),
+    "tuples of tuples as a dictionary's key": (
+        b"\x80\x04)" + b"".join(b"q\x01h\x01\x86" for _ in range(3000)) + b"q\x01}h\x01h\x01s.", "neither a text"),
+    "a list that holds itself": (b"\x80\x02}X\x01\x00\x00\x00a]q\x01h\x01as.", "where a tensor was expected"),
+    "a dictionary of a list that holds itself": (b"\x80\x02" + OD + b"]q\x01h\x01a\x85R.", "damaged"),
+    "lists": (b"\x80\x02" + b"]" * 2 ** 21 + b".", "more than 1000000 operations"),
+    "integers that Python counts as one": (
+        b"\x80\x02}(" + b"".join(b"\x8a\x0a" + (i * (2 ** 61 - 1)).to_bytes(10, "little") + b"N" for i in range(100000))
+        + b"u.", "neither a text nor an integer"),
+    "a number of a million digits": (b"\x80\x02L" + b"9" * 10 ** 6 + b"L\n.", "refused the operation LONG"),
+}
+
+
+def assert_refused_cheaply(path, *words):
+    """The same as `assert_refused`, with less than 100 MB, and with 5 s of an ordinary machine, here traced."""
+    began = time.process_time()
+    tracemalloc.start()
+    try:
+        assert_refused(path, *words)
+        assert tracemalloc.get_traced_memory()[1] < 10 ** 8
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - began < 30
+
+
+@pytest.mark.parametrize("name", sorted(MULTIPLYING))
+def test_programs_that_multiply(name, write):
+    program, words = MULTIPLYING[name]
+    assert_refused_cheaply(write(program), words)
+
+
+def test_nested_keys_of_the_older_format(tmp_path):
+    keys = b"\x80\x02]" + b")" + b"".join(b"q\x01h\x01\x86" for _ in range(3000)) + b"a."
+    path = write_legacy(tmp_path / "a.pth", pickled({"a": tensor(Stored(6))}), [("0", NUMBERS)], keys=keys)
+    assert_refused_cheaply(path, "no list of texts")
+
+
+def test_a_deflated_program_of_zeros(tmp_path):
+    path = write_zip(tmp_path / "a.pth", bytes(2 ** 27), compression=zipfile.ZIP_DEFLATED)
+    assert os.path.getsize(path) < 2 ** 20
+    assert_refused_cheaply(path, "name/data.pkl has 134217728 bytes")
+
+
+def test_deflated_weights_of_zeros(tmp_path):
+    """Some; but no file is gigabytes."""
+    zeros = np.zeros(2 ** 22, np.float32)
+    for count, readable in ((2, True), (9, False)):
+        storages = [(str(i), zeros) for i in range(count)]
+        program = pickled({key: tensor(Stored(zeros.size, key), 0, zeros.shape) for key, _ in storages})
+        path = write_zip(tmp_path / "a.pth", program, storages, compression=zipfile.ZIP_DEFLATED)
+        if readable:
+            assert_same(read_pth(path), dict(storages))
+        else:
+            assert_refused_cheaply(path, "far larger than the file")
+
+
+def test_an_archive_of_very_many_entries(tmp_path):
+    with zipfile.ZipFile(str(tmp_path / "a.pth"), "w") as archive:
+        archive.writestr("name/data.pkl", pickled({}))
+        for i in range(70000):
+            archive.writestr(f"name/data/{i:040}", b"")
+    assert_refused_cheaply(tmp_path / "a.pth", "its directory has more than")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_and_a_device(tmp_path):
+    os.mkfifo(str(tmp_path / "pipe"))
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        assert_refused(path, "no regular file")
 
 
 def test_a_deflated_entry_that_claims_more_than_deflate_can(tmp_path):

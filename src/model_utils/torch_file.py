@@ -10,11 +10,11 @@ refuses all others by name; it makes descriptions of tensors, and arrays are mad
 import contextlib
 import functools
 import io
-import mmap
 import operator
 import os
 import pickle
 import pickletools
+import stat
 import struct
 import sys
 import zipfile
@@ -39,9 +39,13 @@ STORAGES = {"torch.FloatStorage": "f4", "torch.DoubleStorage": "f8", "torch.Half
 WRAPPERS = ("state_dict", "params_ema", "params", "model")
 
 MAX_DIMENSIONS = 32  # NumPy's limit
-DEFLATE_RATIO = 1032  # the most that deflate can shrink data
-# Tensors may share numbers of a storage, but not without bounds: a small file could name terabytes.
-MAX_SHARING, FREE_BYTES = 16, 2 ** 20
+# A small file may be made to be gigabytes when it is read, or to take for ever. What no file of weights needs is refused:
+# the program of the published network has 0.3 MB and a hundred thousand operations.
+MAX_PROGRAM, MAX_OPERATIONS, MAX_TEXT, MAX_ARGUMENTS = 2 ** 24, 10 ** 6, 1000, 10
+MAX_DIRECTORY = 2 ** 22  # of a zip archive: bytes that say which entries it has
+# Weights hardly shrink when they are deflated. Tensors may share numbers of a storage, and may be widened to float32.
+MAX_GROWTH, MAX_SHARING, FREE_BYTES = 4, 2, 2 ** 27
+WIDENED = 4  # bytes of a float32
 CHUNK = 2 ** 20
 
 
@@ -84,8 +88,11 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, Ty
 
 @contextlib.contextmanager
 def reading(path):
-    """Turns what reading a file of weights can raise into a CheckpointError of one line that names the file."""
+    """Turns what reading a file of weights can raise into a CheckpointError of one line that names the file. Refuses,
+    before the block opens it, a pipe or a device, which may have no end."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
+            raise _Problem("no regular file, but a pipe or a device; give the path of a weight file")
         yield
     except CheckpointError:
         raise
@@ -143,8 +150,13 @@ class _Tensor(NamedTuple):
     strides: Tuple[int, ...]
 
     @property
-    def nbytes(self):
-        return functools.reduce(operator.mul, self.shape, self.storage.itemsize)
+    def count(self):
+        return functools.reduce(operator.mul, self.shape, 1)
+
+
+def _is_name(value):
+    """Whether it is a text, and short: long ones would take long to compare."""
+    return type(value) is str and len(value) <= MAX_TEXT
 
 
 def _require_counts(*numbers):
@@ -155,7 +167,7 @@ def _require_counts(*numbers):
 
 def _make_storage(tag, kind, key, _device, count, view=None):
     """The storage, or its part, that a persistent id of the program names."""
-    if tag != "storage" or not isinstance(kind, _Global) or kind.name not in STORAGES or not isinstance(key, str):
+    if tag != "storage" or not isinstance(kind, _Global) or kind.name not in STORAGES or not _is_name(key):
         raise ValueError("a storage is not described as torch does")
     _require_counts(count)
     storage = _Storage(key, kind.name, count)
@@ -191,14 +203,17 @@ def _make_parameter(tensor, *_):
 def _make_dict(pairs=()):
     """The dictionary that `collections.OrderedDict()` or, of Python 2, `collections.OrderedDict([[key, value]])` is."""
     result = {}
-    for key, value in pairs:
-        _add(result, key, value)
+    for pair in pairs:
+        if type(pair) not in (list, tuple) or len(pair) != 2:
+            raise ValueError("a dictionary is not made of pairs")
+        _add(result, *pair)
     return result
 
 
 def _add(target, key, value):
-    if type(target) is not dict or type(key) not in (str, int):
-        raise ValueError("a dictionary's key is neither a text nor an integer")
+    # Python counts integers that differ by 2^61 - 1 as one place of a dictionary.
+    if type(target) is not dict or not (_is_name(key) or type(key) is int and abs(key) < 2 ** 60):
+        raise ValueError("a dictionary's key is neither a text nor an integer, or too long")
     if key in target:
         raise ValueError(f"has {key!r} twice")
     target[key] = value
@@ -221,22 +236,38 @@ CALLS = {"collections.OrderedDict": _make_dict,
 
 
 class _Machine:
-    """Stack and memo of a pickled program. It can build what this file defines, and containers, and nothing else."""
+    """Stack and memo of a pickled program. It can build what this file defines, and containers, and nothing else.
+
+    Each operation takes bounded memory and time, and their number is bounded. What stands on the stack may be huge all
+    the same, when it holds itself or others many times: it is never printed, hashed or compared.
+    """
 
     def __init__(self):
         self.stack, self.marks, self.memo = [], [], {}
         self.storages = {}  # those that the program named, by key
+        self.operations = 0
 
     def run(self, program):
         """Follows the program, a binary file at its start, and returns its value; the file is then at its end."""
-        for operation, argument, _ in pickletools.genops(program):
+        while True:
+            code = program.read(1).decode("latin-1")
+            operation = pickletools.code2op.get(code)
+            if operation is None:
+                raise ValueError(f"no operation is {code!r}" if code else "the pickled program has no end")
             if operation.name == "STOP":
                 return self.stack.pop()
-            if operation.name not in OPERATIONS:
+            if operation.name not in OPERATIONS:  # whose arguments are not even read: they may be huge
                 raise _Problem(f"refused the operation {operation.name}, which a state dict does not need; use a file "
                                "of torch.save(net.state_dict(), path)")
+            self.spend(1)
+            argument = operation.arg.reader(program) if operation.arg else None
             OPERATIONS[operation.name](self, argument)
-        raise EOFError("the pickled program has no end")
+
+    def spend(self, operations):
+        self.operations += operations
+        if self.operations > MAX_OPERATIONS:
+            raise _Problem(f"its program has more than {MAX_OPERATIONS} operations, which no weights need; use a file of "
+                           "torch.save(net.state_dict(), path)")
 
     def push(self, value):
         self.stack.append(value)
@@ -258,7 +289,11 @@ class _Machine:
 
     def look_up(self, name):
         """name: module and name, with a space between."""
-        name = ".".join(name.split(" ")) if name is not None else "{1}.{0}".format(self.stack.pop(), self.stack.pop())
+        last, first = name.split(" ", 1)[::-1] if name is not None else (self.stack.pop(), self.stack.pop())
+        if type(first) is not str or type(last) is not str:
+            raise _Problem(f"refused {_kind(first)} and {_kind(last)} as a name; use a file of "
+                           "torch.save(net.state_dict(), path)")
+        name = f"{first}.{last}"
         if name not in CALLS and name not in STORAGES:
             raise _Problem(f"refused {name[:80]}: weights do not need it, and it could run any code; use a file of "
                            "torch.save(net.state_dict(), path)")
@@ -268,10 +303,19 @@ class _Machine:
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, _Global) or function.name not in CALLS or type(arguments) is not tuple:
             raise ValueError("calls what is no function")
+        if len(arguments) > MAX_ARGUMENTS:
+            raise ValueError("calls a function with too many arguments")
+        if CALLS[function.name] is _make_dict and arguments:
+            if type(arguments[0]) is not list:
+                raise ValueError("a dictionary is made of what is no list")
+            self.spend(len(arguments[0]))  # which may stand in the memo, for as many dictionaries
         self.push(CALLS[function.name](*arguments))
 
     def load_storage(self, _):
-        view = _make_storage(*self.stack.pop())
+        identity = self.stack.pop()
+        if type(identity) is not tuple or len(identity) > MAX_ARGUMENTS:
+            raise ValueError("a storage is not described as torch does")
+        view = _make_storage(*identity)
         if self.storages.setdefault(view.storage.key, view.storage) != view.storage:
             raise ValueError(f"storage {view.storage.key[:20]} is described in two ways")
         self.push(view)
@@ -355,9 +399,9 @@ def _kind(value):
 
 
 def _require_modest(tensors):
-    """Raises _Problem where the tensors together name far more bytes than their storages have."""
+    """Raises _Problem where the tensors together, as float32, are far more bytes than their storages have."""
     stored = sum(storage.nbytes for storage in {tensor.storage for tensor in tensors.values()})
-    named = sum(tensor.nbytes for tensor in tensors.values())
+    named = WIDENED * sum(tensor.count for tensor in tensors.values())
     if named > MAX_SHARING * stored + FREE_BYTES:
         raise _Problem(f"malicious: its tensors name {named:.3g} bytes of storages of {stored:.3g}; use another file")
 
@@ -406,17 +450,33 @@ def _make_array(tensor, numbers):
 
 def _read_zip(file):
     length = os.fstat(file.fileno()).st_size
-    with zipfile.ZipFile(file) as archive:
+    with zipfile.ZipFile(_SmallReads(file)) as archive:
         folder = _archive_folder(archive)
-        program = io.BytesIO(_read_entry(archive, folder + "data.pkl", length))
+        program = io.BytesIO(_read_entry(archive, folder + "data.pkl", most=MAX_PROGRAM))
         tensors = _state_dict(_Machine().run(program))
         _require_modest(tensors)
-        big_endian = _is_big_endian(archive, folder + "byteorder", length)
+        big_endian = _is_big_endian(archive, folder + "byteorder")
+        storages = list({tensor.storage: None for tensor in tensors.values()})
+        if sum(storage.nbytes for storage in storages) > MAX_GROWTH * length + FREE_BYTES:
+            raise _Problem(f"its weights would be far larger than the file, of {length} bytes; use another file")
         numbers = {}
-        for storage in {tensor.storage: None for tensor in tensors.values()}:
-            data = _read_entry(archive, folder + "data/" + storage.key, length, storage.nbytes)
+        for storage in storages:
+            data = _read_entry(archive, folder + "data/" + storage.key, storage.nbytes)
             numbers[storage] = _numbers(data, storage.kind, big_endian)
         return _make_arrays(tensors, numbers)
+
+
+class _SmallReads:
+    """A file for zipfile, which would read a directory of any size into ten times the memory."""
+
+    def __init__(self, file):
+        self._file, self.seek, self.tell, self.seekable = file, file.seek, file.tell, file.seekable
+
+    def read(self, count=-1):
+        data = self._file.read(MAX_DIRECTORY + 1 if count < 0 else min(count, MAX_DIRECTORY + 1))
+        if len(data) > MAX_DIRECTORY:
+            raise _Problem(f"its directory has more than {MAX_DIRECTORY} bytes, which no weights need; use another file")
+        return data
 
 
 def _archive_folder(archive):
@@ -430,25 +490,23 @@ def _archive_folder(archive):
     return programs[0][:-len("data.pkl")]
 
 
-def _is_big_endian(archive, name, length):
+def _is_big_endian(archive, name):
     """The byte order that the entry tells; files of torch before 2.1 lack it."""
     if name not in archive.namelist():
         return False
-    order = _read_entry(archive, name, length).tobytes()
+    order = _read_entry(archive, name, most=len("little")).tobytes()
     if order not in (b"little", b"big"):
         raise ValueError("its byte order is neither little nor big")
     return order == b"big"
 
 
-def _read_entry(archive, name, length, expected=None):
-    """The entry's bytes, uint8, checked against its checksum; length: of the archive, in bytes."""
+def _read_entry(archive, name, expected=None, most=None):
+    """The entry's bytes, uint8, checked against its checksum: so many as expected, or at most so many."""
     info = archive.getinfo(name)
-    if expected not in (None, info.file_size):
-        raise ValueError(f"{name} has {info.file_size} bytes, expected {expected}")
+    if info.file_size != expected if most is None else info.file_size > most:
+        raise ValueError(f"{name} has {info.file_size} bytes, expected {expected or f'at most {most}'}")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{name} is compressed in a way that torch does not use")
-    if info.file_size > length * (1 if info.compress_type == zipfile.ZIP_STORED else DEFLATE_RATIO):
-        raise ValueError(f"{name} claims more bytes than the file can hold")
     with archive.open(info) as entry:
         data = _read_bytes(entry, info.file_size)
         if entry.read(1):  # zipfile compares the checksum when it meets the end
@@ -461,19 +519,22 @@ def _read_entry(archive, name, length, expected=None):
 
 
 def _read_legacy(file):
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as program:
-        number, version, system = (_Machine().run(program) for _ in range(3))
-        if number != LEGACY_NUMBER:
-            raise _Problem("a pickled file, but none that torch.save wrote; it stays closed, as it could run any code")
-        if version != LEGACY_VERSION:
-            raise ValueError("a version that torch never wrote")
-        machine = _Machine()
-        tensors = _state_dict(machine.run(program))
-        keys = _Machine().run(program)
-        file.seek(program.tell())  # the storages follow, in the order of the keys
+    program = io.BytesIO(file.read(min(MAX_PROGRAM, os.fstat(file.fileno()).st_size)))
+    number, version, system = (_Machine().run(program) for _ in range(3))
+    if type(number) is not int or number != LEGACY_NUMBER:
+        raise _Problem("a pickled file, but none that torch.save wrote; it stays closed, as it could run any code")
+    if type(version) is not int or version != LEGACY_VERSION:
+        raise ValueError("a version that torch never wrote")
+    machine = _Machine()
+    tensors = _state_dict(machine.run(program))
+    keys = _Machine().run(program)
+    file.seek(program.tell())  # the storages follow, in the order of the keys
+    program.close()  # for its memory
     _require_modest(tensors)
     needed = {tensor.storage for tensor in tensors.values()}
     numbers = {}
+    if type(keys) is not list or not all(map(_is_name, keys)):
+        raise ValueError("the storages' keys are no list of texts")
     if len(set(keys)) != len(keys):
         raise ValueError("a storage is there twice")
     for key in keys:
