@@ -1,6 +1,8 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """MindSpore's checkpoint files: read as MindSpore reads them, and what is none is refused with its place."""
+import tracemalloc
+
 import mindspore
 import numpy as np
 import pytest
@@ -82,6 +84,53 @@ def piece(kind, *dims):
 def test_a_tensor_in_several_pieces(path):
     path.write_bytes(piece("Float32", 2, 2) + piece("Float32", 2, 2))
     assert read_entries(path) == {"weight": ("Float32", (2, 2), bytes(range(8)) * 2)}
+
+
+def test_data_that_contradict_their_key(path):
+    """Packed dimensions, a name that is a number, a tensor twice as long as its entry."""
+    for entry in (b"\x0a\x01a\x12\x0a\x0a\x02\x02\x02\x12\x01F\x1a\x01x", b"\x08\x01", b"\x0a\x01a\x12\x7f"):
+        path.write_bytes(b"\n" + bytes([len(entry)]) + entry)
+        with pytest.raises(ValueError, match="the entry that begins at byte 0 cannot be decoded"):
+            read_entries(path)
+
+
+def big_entry(*fields):
+    """An entry of (key, bytes) fields, of any length."""
+    def number(value):
+        digits = [value >> shift & 127 for shift in range(0, 35, 7)]
+        return bytes([digit | 128 for digit in digits[:-1]] + digits[-1:])
+    body = b"".join(key + number(len(data)) + data for key, data in fields)
+    return b"\n" + number(len(body)) + body
+
+
+@pytest.mark.parametrize("content, words", [
+    (big_entry((b"\x0a", b"a"), (b"\x12", b"\x08\x01" * 5000000)), "cannot be decoded"),  # ten million dimensions
+    (big_entry((b"\x0a", b"a" * 10000000)), "cannot be decoded"),  # a name
+    (big_entry((b"\x0a", b"a"), (b"\x12", b"\x12\x80\xad\xe2\x04" + b"F" * 10000000)), "cannot be decoded"),  # a type
+    (b"\x0a\x02\x18\x00" * 2500000, "cannot be decoded"), (b"\n\x80\x00" * 3000000, "cannot be decoded"),
+    (b"".join(b"\n\x0f\x0a\x06%06d\x12\x05\x12\x01F\x1a\x00" % i for i in range(60000)), "more than 50000 entries"),
+    (b"\n\x0a\x0a\x01a\x12\x05\x12\x01F\x1a\x00" * 60000, "more than 50000 entries")], ids=range(7))
+def test_what_is_made_to_take_memory(content, words, path):
+    """No more than a few times what the file has, and little time."""
+    path.write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=words):
+        read_entries(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1e8
+
+
+def test_memory(path):
+    """A large tensor takes little more than itself."""
+    path.write_bytes(big_entry((b"\x0a", b"a"), (b"\x12", b"\x08\x01" + big_entry(
+        (b"\x12", b"Float32"), (b"\x1a", bytes(5 * 10 ** 7)))[6:])))
+    tracemalloc.start()
+    entry = read_entries(path)["a"]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (entry.kind, entry.shape, len(entry.data)) == ("Float32", (1,), 5 * 10 ** 7)
+    assert peak < 1.2 * 5 * 10 ** 7
 
 
 @pytest.mark.parametrize("content", [piece("Float32", 2) + piece("Float16", 2), piece("Float32", 4) + piece("Float32", 2),

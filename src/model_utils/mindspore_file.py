@@ -3,18 +3,26 @@
 """MindSpore's checkpoint files, read entry by entry.
 
 Not by `mindspore.load_checkpoint`: it insists on a suffix, needs two to three times the memory of what it reads, and in
-2.8.0 does not compare a shape with its data. A file is a protocol buffer, `Checkpoint` of `checkpoint.proto`, which has
-one field, number 1: the entries. So it is a sequence of the field's key, a length, and an entry of that many bytes.
-MindSpore 2 can add a checksum, which is not read.
+2.8.0 does not compare a shape with its data. Nor by the library of protocol buffers, which makes a gigabyte of a file of
+fifty megabytes if that is made for it. A file is such a buffer, `Checkpoint` of `checkpoint.proto`:
+
+    Checkpoint: repeated Value value = 1        Value: string tag = 1, Tensor tensor = 2
+    Tensor: repeated int64 dims = 1, string tensor_type = 2, bytes tensor_content = 3
+
+So it is a sequence of fields, each a key, which is 8·number + how it is stored, and a number, or a length and as many bytes.
+Other fields of a Value are passed over. MindSpore 2 can add a checksum, which is not read.
 """
 import os
 from typing import NamedTuple, Tuple
 
-from google.protobuf.message import DecodeError
-from mindspore.train.checkpoint_pb2 import Checkpoint
-
-MAGIC = b"\n"  # the key of field 1, with a length: what every entry begins with
+NUMBER, BYTES = 0, 2  # how a field is stored
+TAG, TENSOR = 8 * 1 + BYTES, 8 * 2 + BYTES
+DIMENSION, TYPE, CONTENT = 8 * 1 + NUMBER, 8 * 2 + BYTES, 8 * 3 + BYTES
+MAGIC = b"\n"  # the key of the field `value`: what every entry begins with
 CHECKSUM, CHECKSUM_LENGTH = b"crc_num", 17  # after the last entry, of a file saved with crc_check
+# More than any network has: what is read takes little more memory than the file has bytes.
+MAX_ENTRIES, MAX_FIELDS, MAX_TEXT = 50000, 40, 4096
+CHUNK = 2 ** 20
 
 
 class Entry(NamedTuple):
@@ -22,37 +30,96 @@ class Entry(NamedTuple):
 
     kind: str
     shape: Tuple[int, ...]
-    data: bytes
+    data: bytearray
+
+
+class _Undecodable(ValueError):
+    """An entry is not what the module's description says."""
 
 
 def read_entries(path):
     """Name -> Entry, in the file's order. Raises ValueError, with what is wrong with the file, and OSError."""
-    headers, pieces = {}, {}
+    entries, count = {}, 0
     with open(path, "rb") as file:
-        for entry in _messages(file):
-            name, tensor = entry.tag, entry.tensor
-            header = tensor.tensor_type, () if list(tensor.dims) == [0] else tuple(tensor.dims)  # a scalar has [0]
-            if header != headers.setdefault(name, header) or min(header[1], default=1) < 0:
-                raise ValueError(f"{name[:80]}: type and shape {header} contradict themselves or an earlier entry")
-            pieces.setdefault(name, []).append(tensor.tensor_content)  # a large tensor comes in several
-    if not pieces:
+        end = _end_of_entries(file)
+        while file.tell() < end:
+            count += 1
+            if count > MAX_ENTRIES:
+                raise ValueError(f"the file has more than {MAX_ENTRIES} entries")
+            start = file.tell()
+            if file.read(1) != MAGIC:
+                raise ValueError(f"at byte {start} no entry of a MindSpore checkpoint begins")
+            length = _read_number(file)
+            if length > end - file.tell():
+                raise ValueError("the file ends within an entry")
+            try:
+                _read_value(file, file.tell() + length, entries)
+            except (_Undecodable, UnicodeDecodeError):
+                raise ValueError(f"the entry that begins at byte {start} cannot be decoded") from None
+    if not entries:
         raise ValueError("the file is empty")
-    return {name: Entry(*headers[name], b"".join(parts)) for name, parts in pieces.items()}
+    return entries
 
 
-def _messages(file):
-    end = _end_of_entries(file)
-    while file.tell() < end:
-        start = file.tell()
-        if file.read(1) != MAGIC:
-            raise ValueError(f"at byte {start} no entry of a MindSpore checkpoint begins")
-        length = _read_length(file)
-        if length > end - file.tell():
-            raise ValueError("the file ends within an entry")
-        try:
-            yield Checkpoint.Value.FromString(file.read(length))
-        except (DecodeError, UnicodeDecodeError, RecursionError):
-            raise ValueError(f"the entry that begins at byte {start} cannot be decoded") from None
+def _read_value(file, end, entries):
+    """Adds the Value up to `end` to the entries: a new one, or the next piece of a large tensor."""
+    name, tensor_end = None, None
+    for key, length in _fields(file, end):
+        if key == TAG:
+            name = _read_text(file, length)
+        elif key == TENSOR:
+            tensor, tensor_end = file.tell(), file.tell() + length
+    if name is None or tensor_end is None:
+        raise _Undecodable
+    file.seek(tensor)
+    kind, shape, content, length = _read_header(file, tensor_end)
+    entry = entries.setdefault(name, Entry(kind, shape, bytearray()))
+    if (kind, shape) != entry[:2] or min(shape, default=0) < 0:
+        raise ValueError(f"{name[:80]}: type and shape {(kind[:20], shape)} contradict themselves or an earlier entry")
+    file.seek(content)
+    while length:
+        piece = file.read(min(length, CHUNK))
+        entry.data.extend(piece)
+        length -= len(piece) or length  # where somebody cuts the file meanwhile, data and shape will not agree
+    file.seek(end)
+
+
+def _read_header(file, end):
+    """(type, shape, position and length of the content) of the Tensor up to `end`."""
+    dims, kind, content = [], None, None
+    for key, value in _fields(file, end):
+        if key == DIMENSION:
+            dims.append(value - 2 ** 64 if value >= 2 ** 63 else value)
+        elif key == TYPE:
+            kind = _read_text(file, value)
+        elif key == CONTENT:
+            content = file.tell(), value
+        else:
+            raise _Undecodable
+    if kind is None or content is None:
+        raise _Undecodable
+    return (kind, () if dims == [0] else tuple(dims)) + content  # a scalar has [0]
+
+
+def _fields(file, end):
+    """(key, value) of the fields up to `end`. Of one with bytes the value is their length, and the file stands at their
+    first."""
+    for _ in range(MAX_FIELDS):
+        if file.tell() == end:
+            return
+        key, value = _read_number(file), _read_number(file)
+        after = file.tell() + (value if key & 7 == BYTES else 0)
+        if key & 7 not in (NUMBER, BYTES) or after > end:
+            raise _Undecodable
+        yield key, value
+        file.seek(after)
+    raise _Undecodable
+
+
+def _read_text(file, length):
+    if length > MAX_TEXT:
+        raise _Undecodable
+    return file.read(length).decode()
 
 
 def _end_of_entries(file):
@@ -63,14 +130,14 @@ def _end_of_entries(file):
     return size - CHECKSUM_LENGTH if has_checksum else size
 
 
-def _read_length(file):
+def _read_number(file):
     """A number as protocol buffers have it: seven bits in each byte, the lowest first, the eighth if there are more."""
-    length = 0
+    number = 0
     for shift in range(0, 64, 7):
         byte = file.read(1)
         if not byte:
             raise ValueError("the file ends within an entry")
-        length |= (byte[0] & 127) << shift
+        number |= (byte[0] & 127) << shift
         if byte[0] < 128:
-            return length
+            return number
     raise ValueError(f"before byte {file.tell()} no length of an entry ends")
