@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 import yaml
@@ -108,8 +109,8 @@ def test_floats_as_people_write_them(write, text):
     ("scale=16", "scale: expected one of 4, 8, got 16"),
     ("scale=4.0", "scale: expected one of 4, 8, got 4.0"),
     ("device_target=gpu", "device_target: expected one of GPU, CPU, Ascend, got 'gpu'; did you mean GPU?"),
-    ("network_G.flow.K=true", "network_G.flow.K: expected an integer >= 1, got True"),
-    ("network_G.flow.K=0", "network_G.flow.K: expected an integer >= 1, got 0"),
+    ("network_G.flow.K=true", "network_G.flow.K: expected an integer >= 1 and <= 128, got True"),
+    ("network_G.flow.K=0", "network_G.flow.K: expected an integer >= 1 and <= 128, got 0"),
     ("network_G.flow.fea_up0=false", "network_G.flow.fea_up0: expected true, got False"),
     ("network_G.in_nc=1", "network_G.in_nc: expected 3, got 1"),
     ("enable_modelarts=1", "enable_modelarts: expected true or false, got 1"),
@@ -133,6 +134,16 @@ def test_floats_as_people_write_them(write, text):
     ("network_G.flow.stackRRDB.blocks=[]", "at least one, got []"),
     ("train.lr_steps_rel=[0.5, 0.5]", "train.lr_steps_rel: expected ascending fractions, got [0.5, 0.5]"),
     ("train.val_heats=[]", "train.val_heats: expected at least one temperature"),
+    ("network_G.flow.K=1000000", "network_G.flow.K: expected an integer >= 1 and <= 128, got 1000000"),
+    ("network_G.nb=10000000", "network_G.nb: expected an integer >= 1 and <= 256, got 10000000"),
+    ("network_G.nf=20000", "network_G: expected a network of at most 1e+09 parameters, got one of 2.72e+11 (nf 20000, "),
+    ("train.niter=1" + "0" * 30, "train.niter: expected an integer >= 1, got 1000"),
+    ("train.niter=0x" + "f" * 300, "train.niter: expected an integer >= 1, got an integer of more than 80 digits"),
+    ("train.niter=" + "9" * 300, "train.niter: expected an integer >= 1, got an integer of more than 80 digits"), ("train.niter=" + "[" * 1000, "not valid YAML"),
+    ("train.niter=" + "#" * 100000, "larger than 32 kB"),
+    ("train.lr_G=1" + ":1" * 300 + ".5", "not valid YAML"), ("train.niter=!!bool maybe", "not valid YAML"),
+    ("train.niter=!!timestamp x", "not valid YAML"), ("train.niter=!!int ''", "not valid YAML"),
+    ('output_dir="a\\0b"', "output_dir: expected a string, got 'a\\x00b'"),
     ("train.warmup_iter=200000", "train.warmup_iter: expected less than train.niter = 200000, got 200000"),
 ])
 def test_impossible_overrides(write, override, expected):
@@ -186,8 +197,60 @@ def test_unreadable_files(tmp_path):
     binary.write_bytes(bytes(range(256)))
     assert "not valid YAML" in refuse(str(binary))
     deep = tmp_path / "deep.yml"
-    deep.write_text("[" * 100000)
+    deep.write_text("[" * 1000)
     assert "not valid YAML" in refuse(str(deep))
+    large = tmp_path / "large.yml"
+    large.write_text("scale: 4\n" + "# a comment\n" * 4000)
+    assert "larger than 32 kB" in refuse(str(large))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_and_a_device(tmp_path):
+    os.mkfifo(str(tmp_path / "pipe"))
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        assert "no regular file" in refuse(str(path))
+
+
+def multiplied(first, line, levels=10, copies=9):
+    """YAML lines of which each takes the one before it several times."""
+    lines = ["a0: &a0 " + first]
+    for i in range(1, levels):
+        lines.append(line.format(i=i, before=", ".join(["*a{}".format(i - 1)] * copies)))
+    return "\n".join(lines)
+
+
+MULTIPLYING = {
+    "merges": (multiplied("{x: 1, y: 2}", "a{i}: &a{i} {{<<: [{before}], z: 1}}"), "line 4: mappings that << merges multi"),
+    "aliases": (multiplied("[1, 2]", "a{i}: &a{i} [{before}]") + "\nscale: *a9", "a0: unknown key"),
+    "a value of aliases": ("scale: 4\nheat: [&a0 [1, 2]" + "".join(
+        ", &a{} [{}]".format(i, ", ".join(["*a{}".format(i - 1)] * 9)) for i in range(1, 10)) + "]",
+                           "heat: expected a number >= 0, got [[1, 2], [["),
+    "a chain": ("scale: &a0 [1]\n" + "\n".join("h{0}: &a{0} [*a{1}]".format(i, i - 1) for i in range(1, 1200)),
+                "h1: unknown key"),
+    "a list in itself": ("scale: &a [*a]", "scale: expected one of 4, 8, got [[[[...]]]]"),
+    "a mapping in itself": ("a: &a {<<: *a}", "a: unknown key"),
+    "a long number": ("? 0x" + "f" * 30000 + "\n: 1", "an integer of more than 80 digits: unknown key"),
+    "a long key": ("? " + "k" * 30000 + "\n: 1", "kkk...: unknown key"),
+    "a long tag": ("scale: !" + "x" * 30000 + " 1", "could not determine a constructor"),
+    "a long alias": ("scale: *" + "x" * 30000, "undefined alias")}
+
+
+@pytest.mark.parametrize("name", sorted(MULTIPLYING))
+def test_text_that_multiplies(write, name):
+    """A few bytes may be gigabytes once they are read, or printed."""
+    text, expected = MULTIPLYING[name]
+    path = write(text)
+    tracemalloc.start()
+    message = refuse(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert expected in message and len(message) < len(path) + 300
+    assert peak < 3e7
+
+
+def test_merged_mappings_are_read(write):
+    opt = load_options(write("scale: 4\ndatasets:\n  train: &data {dataroot: a}\n  val: {<<: *data, limit: 3}\n"))
+    assert (opt.datasets.val.dataroot, opt.datasets.val.limit) == ("a", 3)
 
 
 def test_sections_may_be_left_empty(write):

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the official names and shapes of parameters tell: which network they are of, and why one fits no other."""
+"""The official names and shapes of parameters: those of a network, and which network is told by them."""
+import math
 import re
 
 import numpy as np
@@ -17,6 +18,76 @@ LAYER = re.compile(r"flowUpsamplerNet\.layers\.(\d{1,5})\.(.+)")
 PLAIN, COUPLING, SPLIT = "plain", "coupling", "split"
 # The encoder blocks that condition the flow in the published networks, by the number of blocks.
 PUBLISHED_BLOCKS = {23: [1, 8, 15, 22], 8: [1, 3, 5, 7]}
+
+
+def split_levels(opt):
+    """How many levels of the flow, from the first, end in a split; opt: Options with a flow."""
+    flow = opt.network_G.flow
+    if not flow.split.enable:
+        return 0
+    return flow.L - 1 if flow.split.correct_splits else flow.L - 2
+
+
+def shapes_of(opt):
+    """Name -> shape of every parameter of the network that Options describe: what a file must have, and how large the
+    network would be, before it is built."""
+    network, shapes = opt.network_G, {}
+    for name, inputs, outputs in _encoder_convolutions(opt.scale, network.nf, network.nb, network.gc):
+        shapes[f"RRDB.{name}.weight"], shapes[f"RRDB.{name}.bias"] = (outputs, inputs, 3, 3), (outputs,)
+    if network.flow is not None:
+        shapes.update(_flow_shapes(opt))
+    return shapes
+
+
+def _encoder_convolutions(scale, nf, nb, gc):
+    """(name, input channels, output channels) of each."""
+    yield "conv_first", 3, nf
+    for block in range(nb):
+        for dense_block in ("RDB1", "RDB2", "RDB3"):
+            for k in range(5):
+                yield f"RRDB_trunk.{block}.{dense_block}.conv{k + 1}", nf + k * gc, gc if k < 4 else nf
+    for name in ["trunk_conv"] + [f"upconv{k + 1}" for k in range(int(math.log2(scale)))] + ["HRconv"]:
+        yield name, nf, nf
+    yield "conv_last", nf, 3
+
+
+def _flow_shapes(opt):
+    flow = opt.network_G.flow
+    features = opt.network_G.nf * (1 + len(flow.stackRRDB.blocks))
+    shapes, channels, number = {}, 3, 0
+
+    def add(values):
+        shapes.update({f"flowUpsamplerNet.layers.{number}.{name}": shape for name, shape in values.items()})
+
+    for level in range(flow.L):
+        channels *= 4
+        number += 1  # the squeeze
+        for step in range(flow.additionalFlowNoAffine + flow.K):
+            add({"actnorm.bias": (1, channels, 1, 1), "actnorm.logs": (1, channels, 1, 1),
+                 "invconv.weight": (channels, channels)})
+            if step >= flow.additionalFlowNoAffine:
+                hidden, kept = flow.CondAffineSeparatedAndCond.hidden_channels, channels // 2
+                add(_coupling_net("fAffine", kept + features, hidden, 2 * (channels - kept)))
+                add(_coupling_net("fFeatures", features, hidden, 2 * channels))
+            number += 1
+        if level < split_levels(opt):
+            add(_zeros_convolution("conv", channels // 2, channels))
+            channels //= 2
+            number += 1
+    return shapes
+
+
+def _coupling_net(name, inputs, hidden, outputs):
+    shapes = {f"affine.{name}.0.weight": (hidden, inputs, 3, 3), f"affine.{name}.2.weight": (hidden, hidden, 1, 1)}
+    for layer in (0, 2):
+        for kind in ("bias", "logs"):
+            shapes[f"affine.{name}.{layer}.actnorm.{kind}"] = (1, hidden, 1, 1)
+    shapes.update(_zeros_convolution(f"affine.{name}.4", hidden, outputs))
+    return shapes
+
+
+def _zeros_convolution(name, inputs, outputs):
+    return {f"{name}.weight": (outputs, inputs, 3, 3), f"{name}.bias": (outputs,), f"{name}.logs": (outputs, 1, 1)}
 
 
 def levels_of(names):

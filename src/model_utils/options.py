@@ -10,11 +10,23 @@ type or an impossible value is an :class:`OptionsError` that names the key, what
 """
 import copy
 import difflib
+import functools
 import math
+import operator
+import os
 import re
+import reprlib
+import stat
 from typing import Any, NamedTuple, Optional, Tuple
 
 import yaml
+
+from src.model_utils.network_names import shapes_of
+
+# A configuration is small. What is not would take hours to read, or be a few bytes that multiply.
+MAX_TEXT, MAX_MERGED = 2 ** 15, 10000  # bytes, and keys that `<<` may bring
+MAX_INTEGER = 2 ** 63 - 1
+MAX_PARAMETERS = 10 ** 9  # of a network: 4 GB, twenty-five times the published one
 
 
 class OptionsError(ValueError):
@@ -85,18 +97,18 @@ SCHEMA = {
         "in_nc": Field(int, 3, "channels of the LR image", choices=(3,)),
         "out_nc": Field(int, 3, "channels of the HR image", choices=(3,)),
         "nf": Field(int, 64, "feature channels of the RRDB encoder", minimum=1),
-        "nb": Field(int, 23, "number of RRDB blocks", minimum=1),
+        "nb": Field(int, 23, "number of RRDB blocks", minimum=1, maximum=256),
         "gc": Field(int, 32, "growth channels inside an RRDB block", minimum=1),
         "train_RRDB": Field(bool, True, "train the encoder too; false: keep it frozen for the whole run"),
         "train_RRDB_delay": Field(float, 0.0, "fraction of niter for which the encoder stays frozen; 0: never",
                                   minimum=0, maximum=1),
         "flow": {
-            "K": Field(int, 16, "flow steps with coupling per level", minimum=1),
+            "K": Field(int, 16, "flow steps with coupling per level", minimum=1, maximum=128),
             "L": Field(int, 3, "levels: 3 for scale 4, 4 for scale 8", minimum=1),
             "coupling": Field(str, "CondAffineSeparatedAndCond", "kind of coupling",
                               choices=("CondAffineSeparatedAndCond",)),
             "additionalFlowNoAffine": Field(int, 2, "flow steps without coupling at the start of each level",
-                                            minimum=0),
+                                            minimum=0, maximum=128),
             "split": {
                 "enable": Field(bool, True, "split off half of the channels after the earlier levels"),
                 "consume_ratio": Field(float, 0.5, "share of the channels that a split takes", choices=(0.5,)),
@@ -252,16 +264,17 @@ def options_from_dict(values, source="options"):
         # The encoder can be pre-trained without a flow; the defaults of a flow that nobody reads would only mislead.
         network = values.get("network_G")
         without_flow = values.get("model") == "RRDB" and (not isinstance(network, dict) or network.get("flow") is None)
-        values = copy.deepcopy(values)
         if without_flow and isinstance(network, dict):
-            values["network_G"].pop("flow", None)
+            values = dict(values, network_G={key: value for key, value in network.items() if key != "flow"})
         checked = _check_section(values, SCHEMA, "")
         if without_flow:
             checked["network_G"]["flow"] = None
         _check_together(checked)
+        options = Options(checked)
+        _check_size(options)
     except OptionsError as error:
         raise OptionsError("{}: {}".format(source, error)) from None
-    return Options(checked)
+    return options
 
 
 def require(opt, *keys):
@@ -306,8 +319,22 @@ def all_keys():
 # Reading
 
 
+# What loading raises at text that is no YAML; beside its own errors those of scalars, such as 2020-13-45, !!bool maybe.
+_NOT_YAML = (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError, RecursionError)
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """The safe loader, but a key that stands twice in one mapping is an error instead of the last one winning."""
+    """The safe loader, but a key that stands twice in one mapping is an error instead of the last one winning, and
+    mappings merged by `<<`, each into several, do not grow without end."""
+
+    merged = 0
+
+    def flatten_mapping(self, node):
+        super().flatten_mapping(node)  # calls this for each mapping before it copies that one's keys
+        self.merged += len(node.value)
+        if self.merged > MAX_MERGED:
+            raise OptionsError("line {}: mappings that << merges multiply to more than {} keys; write them out"
+                               .format(node.start_mark.line + 1, MAX_MERGED))
 
     def construct_mapping(self, node, deep=False):
         seen = set()
@@ -323,16 +350,14 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 def _read_yaml(path):
     try:
-        with open(str(path), "rb") as file:
-            values = yaml.load(file, Loader=_UniqueKeyLoader)  # a SafeLoader, see above
+        values = _load_yaml(_read_small(path))
     except FileNotFoundError:
         raise OptionsError("configuration file {} does not exist".format(path)) from None
     except OSError as error:
         raise OptionsError("configuration file {} cannot be read: {}".format(path, error.strerror)) from None
     except OptionsError as error:
         raise OptionsError("{}: {}".format(path, error)) from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        # ValueError: a scalar that looks like a date but is none, such as 2020-13-45.
+    except _NOT_YAML as error:
         raise OptionsError("{}: not valid YAML: {}".format(path, _yaml_problem(error))) from None
     if values is None:
         raise OptionsError("{}: the file is empty".format(path))
@@ -341,10 +366,25 @@ def _read_yaml(path):
     return values
 
 
+def _read_small(path):
+    """The bytes of a configuration file, or, of one that is too large, the first."""
+    if not stat.S_ISREG(os.stat(str(path)).st_mode) and not os.path.isdir(str(path)):
+        raise OptionsError("no regular file, but a pipe or a device; give a YAML file")
+    with open(str(path), "rb") as file:
+        return file.read(MAX_TEXT + 1)
+
+
+def _load_yaml(text):
+    """What a YAML text says; raises OptionsError or one of _NOT_YAML."""
+    if len(text) > MAX_TEXT:
+        raise OptionsError("larger than {} kB, which no configuration is".format(MAX_TEXT // 1024))
+    return yaml.load(text, Loader=_UniqueKeyLoader)  # a SafeLoader
+
+
 def _yaml_problem(error):
     mark = getattr(error, "problem_mark", None)
     place = "line {}: ".format(mark.line + 1) if mark else ""
-    return place + " ".join(str(getattr(error, "problem", None) or error).split())
+    return place + " ".join(str(getattr(error, "problem", None) or error)[:200].split())
 
 
 def _apply_override(values, override):
@@ -376,8 +416,10 @@ def _apply_override(values, override):
 
 def _parse_override(text, field, key):
     try:
-        value = yaml.load(text, Loader=_UniqueKeyLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        value = _load_yaml(text)
+    except OptionsError as error:
+        raise OptionsError("override {}: {}".format(_show(key + "=" + text), error)) from None
+    except _NOT_YAML as error:
         if field.type is not str:
             raise OptionsError("override {}: not valid YAML: {}".format(_show(key + "=" + text),
                                                                          _yaml_problem(error))) from None
@@ -400,7 +442,7 @@ def _check_section(values, schema, prefix):
                            .format(prefix.rstrip("."), ", ".join(list(schema)[:3]), _show(values)))
     for name in values:
         if name not in schema:
-            raise OptionsError(_unknown(prefix + str(name)))
+            raise OptionsError(_unknown(prefix + (name if isinstance(name, str) else _show(name))))
     checked = {}
     for name, entry in schema.items():
         key = prefix + name
@@ -452,7 +494,10 @@ def _convert(value, wanted):
             except OverflowError:
                 return None
         return value if isinstance(value, float) and math.isfinite(value) else None
-    return value if type(value) is wanted else None  # exact: True is no int
+    if type(value) is not wanted:  # exact: True is no int
+        return None
+    possible = "\0" not in value if wanted is str else wanted is not int or abs(value) <= MAX_INTEGER
+    return value if possible else None
 
 
 def _in_range(value, field):
@@ -498,8 +543,40 @@ def _check_flow(flow, scale, nb):
                            "{}, at least one, got {}".format(nb - 1, _show(blocks)))
 
 
+def _check_size(options):
+    """A network that no memory holds is refused before somebody builds it."""
+    network = options.network_G
+    count = sum(functools.reduce(operator.mul, shape) for shape in shapes_of(options).values())
+    if count > MAX_PARAMETERS:
+        sizes = "nf {}, nb {}, gc {}".format(network.nf, network.nb, network.gc)
+        if network.flow is not None:
+            sizes += ", K {}, hidden_channels {}".format(network.flow.K,
+                                                         network.flow.CondAffineSeparatedAndCond.hidden_channels)
+        raise OptionsError("network_G: expected a network of at most {:.3g} parameters, got one of {:.3g} ({})"
+                           .format(MAX_PARAMETERS, count, sizes))
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Wording
+
+MAX_SHOWN = 80  # characters of a value in a message
+
+
+class _ShortRepr(reprlib.Repr):
+    """repr, but no more of it than a message shows: values may be huge, or hold others many times."""
+
+    def __init__(self):
+        super().__init__()
+        self.maxlevel = 3
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = MAX_SHOWN // 3
+        self.maxstring = self.maxother = 2 * MAX_SHOWN
+
+    def repr_int(self, number, _):
+        """Not even of one with a million digits."""
+        return repr(number) if abs(number) < 10 ** MAX_SHOWN else "an integer of more than {} digits".format(MAX_SHOWN)
+
+
+_short_repr = _ShortRepr()
 
 
 def _field(key):
@@ -518,8 +595,11 @@ def _flatten(values, prefix=""):
 
 
 def _show(value):
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else text[:77] + "..."
+    return _cut(" ".join(_short_repr.repr(value).split()))
+
+
+def _cut(text):
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN - 3] + "..."
 
 
 def _wrong(key, field, value):
@@ -536,7 +616,7 @@ def _wrong(key, field, value):
 
 def _unknown(key):
     """Message for a key that the schema lacks, with the nearest one that it has."""
-    keys = all_keys()
+    keys, key = all_keys(), _cut(key)
     leaf = key.rpartition(".")[2].lower()
     same_leaf = [known for known in keys if known.rpartition(".")[2].lower() == leaf]
     by_lower = {known.lower(): known for known in keys}
