@@ -8,10 +8,8 @@
 """
 import os
 
-from src.model.SRFlow import build_network, require_usable
-from src.model.packed import make_weights, to_arrays
-from src.model_utils.checkpoint import INFERENCE, TRAINING, Checkpoint, CheckpointError, load_parameters, \
-    write_checkpoint
+from src.model.SRFlow import load_network
+from src.model_utils.checkpoint import INFERENCE, TRAINING, Checkpoint, CheckpointError, write_checkpoint
 from src.model_utils.config import get_config
 from src.model_utils.network_names import IMAGE_ONLY
 from src.model_utils.util import run_main, set_device
@@ -24,14 +22,14 @@ def main(argv=None):
         raise CheckpointError(f"{args.test_path}: --test_path names the training checkpoint itself, which it would "
                               "replace; give another name")
     set_device("CPU")
-    trained, net = load(args.train_path, opt)
+    trained = load(args.train_path, opt)
     for note in trained.state.get("notes", ()):
         print(f"{args.train_path}: {note}")
+    arrays = trained.parameters()
     if args.test_path.endswith(EXPORTED):
-        arrays = trained.parameters()
         write_any(args.test_path, arrays)
     else:
-        arrays = to_arrays(make_weights(net))
+        arrays = {name: value for name, value in arrays.items() if not name.startswith(IMAGE_ONLY)}
         state = {key: value for key, value in trained.state.items() if key != "notes"}
         write_checkpoint(args.test_path, Checkpoint(INFERENCE, trained.options, arrays, state))
     megabytes = sum(value.nbytes for value in arrays.values()) / 1e6
@@ -41,15 +39,13 @@ def main(argv=None):
 
 
 def load(path, opt):
-    """(Checkpoint with training weights, the SRFlowNet that has them); its network must be the options'."""
+    """The Checkpoint with training weights, which must be good ones of the options' network."""
     trained = read_any(path, opt)
     if trained.kind != TRAINING or trained.options.model != "SRFlow":
         raise CheckpointError(f"{path}: expected a training checkpoint of model SRFlow, got {trained.kind} checkpoint "
                               f"of model {trained.options.model}")
-    net = build_network(opt)
-    load_parameters(net, trained.parameters(), path, optional=IMAGE_ONLY)
-    require_usable(net, path)
-    return trained, net
+    load_network(trained, path, opt)
+    return trained
 
 
 if __name__ == "__main__":

@@ -85,10 +85,11 @@ def make_network():
 
 
 def write_inference_checkpoint(path):
-    from src.model.packed import make_weights, to_arrays
-    from src.model_utils.checkpoint import INFERENCE, Checkpoint, write_checkpoint
+    from src.model_utils.checkpoint import INFERENCE, Checkpoint, parameter_arrays, write_checkpoint
+    from src.model_utils.network_names import IMAGE_ONLY
     net, opt = make_network()
-    write_checkpoint(path, Checkpoint(INFERENCE, opt, to_arrays(make_weights(net)), {"step": 0}))
+    arrays = {name: value for name, value in parameter_arrays(net).items() if not name.startswith(IMAGE_ONLY)}
+    write_checkpoint(path, Checkpoint(INFERENCE, opt, arrays, {"step": 0}))
 
 
 def make_model(clock):

@@ -4,6 +4,7 @@
 import os
 import re
 import stat
+import tracemalloc
 
 import mindspore
 import numpy as np
@@ -12,11 +13,12 @@ from helpers import arrays
 from mindspore import Tensor, nn
 from mindspore.train.checkpoint_pb2 import Checkpoint as MindSporeCheckpoint
 
-from src.model.SRFlow import build_network, require_usable
-from src.model.packed import from_arrays, leaves, make_weights, sizes_of, to_arrays
+from src.model.SRFlow import SRFlow, build_network, load_network, require_usable
+from src.model.packed import leaves, make_weights
 from src.model_utils.checkpoint import (INFERENCE, TRAINING, Checkpoint, CheckpointError, load_parameters,
                                         parameter_arrays, read_checkpoint, write_checkpoint)
-from src.model_utils.options import options_from_dict
+from src.model_utils.network_names import IMAGE_ONLY, shapes_of
+from src.model_utils.options import OptionsError, options_from_dict
 
 SMALL = {"scale": 4, "network_G": {"nf": 4, "nb": 1, "gc": 2, "flow": {
     "K": 1, "additionalFlowNoAffine": 1, "stackRRDB": {"blocks": [0]},
@@ -106,6 +108,17 @@ def test_writing_leaves_nothing_else(path, tmp_path, checkpoint):
     assert os.listdir(str(tmp_path)) == ["a.ckpt"]
 
 
+NAMES = ["model", "model.pt", "model.v1.2", "model.ckpt.old", "a.ckpt", ".hidden", "model.", "a model"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name(name, tmp_path, checkpoint):
+    """MindSpore adds its suffix to names that lack it; the file has the name that was asked for."""
+    write_checkpoint(str(tmp_path / name), checkpoint)
+    assert os.listdir(str(tmp_path)) == [name]
+    assert read_checkpoint(tmp_path / name).state == checkpoint.state
+
+
 def fail_before_writing(_, path, **__):
     raise RuntimeError("Failed to save\nthe checkpoint")
 
@@ -122,8 +135,29 @@ def interrupt(_, path, **__):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("failure, expected", [
-    (fail_before_writing, OSError), (fail_half_way, OSError), (interrupt, KeyboardInterrupt)])
+def fail_in_a_file_of_its_own(_, path, **__):
+    """2.x writes first to a file with another suffix."""
+    fail_half_way(_, os.path.splitext(path)[0] + ".tmp")
+
+
+def write_nothing(*_, **__):
+    pass
+
+
+FAILURES = [(fail_before_writing, OSError), (fail_half_way, OSError), (fail_in_a_file_of_its_own, OSError),
+            (write_nothing, OSError), (interrupt, KeyboardInterrupt)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("failure, expected", FAILURES)
+def test_a_failed_write_leaves_nothing(failure, expected, name, tmp_path, checkpoint, monkeypatch):
+    monkeypatch.setattr(mindspore, "save_checkpoint", failure)
+    with pytest.raises(expected):
+        write_checkpoint(str(tmp_path / name), checkpoint)
+    assert os.listdir(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize("failure, expected", FAILURES)
 def test_a_failed_write_leaves_the_old_file(failure, expected, path, tmp_path, checkpoint, monkeypatch):
     monkeypatch.setattr(mindspore, "save_checkpoint", failure)
     with pytest.raises(expected) as caught:
@@ -219,12 +253,58 @@ def test_another_programs_checkpoint(tmp_path):
 @pytest.mark.parametrize("description", [
     b"no JSON", b"[1, 2]", b"{}", b"\xff\xfe", b"[" * 100000,
     b'{"format_version": 6, "sha256": "", "kind": [], "state": {}, "options": {}}',
-    b'{"format_version": 6, "sha256": "", "kind": "4raining", "state": {}, "options": {}}'])
+    b'{"format_version": 6, "sha256": "", "kind": "4raining", "state": {}, "options": {}}',
+    b'{"format_version": [6], "sha256": "", "kind": "training", "state": {}, "options": {}}',
+    b'{"format_version": 6, "sha256": ' + b"9" * 10 ** 6 + b', "kind": "training", "state": {}, "options": {}}',
+    b'{"format_version": 6, "sha256": "", "kind": "training", "state": {"window": [' + b"[]," * 10 ** 6 + b"0]}}",
+    b'{"format_version": 6, "sha256": "' + b"x" * 2 ** 24 + b'", "kind": "training", "state": {}, "options": {}}',
+    b'{"format_version": 6, "sha256": "", "kind": "training", "options": {}, "state": ' + b"[" * 900 + b"]" * 900 + b"}"],
+                         ids=range(12))
 def test_a_description_that_cannot_be_read(description, tmp_path):
     path = str(tmp_path / "a.ckpt")
     text = Tensor(np.frombuffer(description, np.uint8))
     mindspore.save_checkpoint([{"name": "__srflow__", "data": text}], path)
+    tracemalloc.start()
     assert_refused(path, "damaged")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 ** 8
+
+
+@pytest.mark.parametrize("change", [
+    {"step": "7"}, {"step": -1}, {"step": 1.5}, {"step": True}, {"step": None}, {"step": 2 ** 63}, {"skipped": "0"},
+    {"actnorm_initialised": 1}, {"window": {}}, {"window": ["a"]}, {"window": [[1.0]]}, {"window": 3},
+    {"seconds": float("nan")}, {"seconds": "0"}, {"loss_alarm": []}, {"loss_alarm": {"multiple": 3}},
+    {"loss_alarm": {"seen": -1}}, {"loss_alarm": {"mean": float("inf")}}, {"loss_alarm": {"best": "0"}},
+    {"loss_scale": {"value": 0}}, {"loss_scale": {"value": "1"}}, {"loss_scale": {"dynamic": True}}, {"source": 1},
+    {"notes": ["anything"]}])
+def test_a_state_that_no_run_has(change, path, checkpoint):
+    """It would fail somewhere later, or print what it likes."""
+    write_checkpoint(path, checkpoint._replace(state={**checkpoint.state, **change}))
+    assert_refused(path, "its state has", list(change)[0])
+
+
+def test_a_state_that_a_run_has(path, checkpoint):
+    state = {"step": 7, "actnorm_initialised": True, "skipped": 1, "window": [1.5, -3, 2], "seconds": 3,
+             "loss_alarm": {"seen": 3, "mean": 1.0, "best": None, "high": 0},
+             "loss_scale": {"value": 32768.0, "finite_steps": 3}}
+    write_checkpoint(path, checkpoint._replace(state=state))
+    assert read_checkpoint(path).state == state
+    write_checkpoint(path, checkpoint._replace(state={**state, "window": [float("nan")]}))  # of a step that was skipped
+    assert str(read_checkpoint(path).state["window"]) == "[nan]"
+
+
+def test_a_training_checkpoint_without_its_step(path, checkpoint):
+    write_checkpoint(path, checkpoint._replace(state={}))
+    assert_refused(path, "its state lacks the step")
+    write_checkpoint(path, checkpoint._replace(state=[7]))
+    assert_refused(path, "its state is no section")
+
+
+def test_an_optimizers_array_of_another_shape(path, checkpoint):
+    name = "optimizer.flow.m.flowUpsamplerNet.layers.1.actnorm.logs"
+    write_checkpoint(path, checkpoint._replace(arrays={**checkpoint.arrays, name: np.zeros(3, np.float32)}))
+    assert_refused(path, name + " has another shape than its parameter")
 
 
 def test_a_later_format(path, checkpoint, monkeypatch):
@@ -234,7 +314,7 @@ def test_a_later_format(path, checkpoint, monkeypatch):
     assert_refused(path, "format 99", "reads 1, 2, 3")
 
 
-@pytest.mark.parametrize("version", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6])
 def test_an_inference_checkpoint_of_an_earlier_format(path, checkpoint, monkeypatch, version):
     monkeypatch.setattr("src.model_utils.checkpoint.FORMAT_VERSION", version)
     write_checkpoint(path, checkpoint)
@@ -334,14 +414,92 @@ def test_a_singular_mixing_weight_is_named():
         require_usable(net, "some/file.ckpt")
 
 
-def test_packed_weights_survive_their_names(net):
-    weights = make_weights(net)
-    again = from_arrays(to_arrays(weights))
-    before, after = leaves(weights), leaves(again)
-    assert len(before) == len(after) > 0
-    for tensor, other in zip(before, after):
-        np.testing.assert_array_equal(tensor.asnumpy(), other.asnumpy())
-    assert [sizes_of(groups) for groups in weights] == [sizes_of(groups) for groups in again]
+# ---------------------------------------------------------------------------------------------------------------------
+# Networks that are not built
+
+
+@pytest.mark.parametrize("scale, split", [(4, {}), (4, {"correct_splits": True}), (4, {"enable": False}), (8, {})])
+def test_shapes_of_a_network_that_is_not_built(scale, split):
+    flow = dict(SMALL["network_G"]["flow"], K=2, L={4: 3, 8: 4}[scale], split=split)
+    options = options_from_dict({"scale": scale, "network_G": dict(SMALL["network_G"], flow=flow)})
+    built = {parameter.name: tuple(parameter.shape) for parameter in build_network(options).get_parameters()}
+    assert shapes_of(options) == built
+
+
+def write_with_options(path, arrays, kind=INFERENCE, **changes):
+    """A checkpoint whose stored options are the small ones with changes in network_G, checked or not."""
+    network = dict(SMALL["network_G"], **changes)
+
+    class Unchecked:
+        @staticmethod
+        def to_dict():
+            return dict(SMALL, network_G=network)
+
+    write_checkpoint(path, Checkpoint(kind, Unchecked(), arrays, {"step": 0}))
+
+
+@pytest.mark.parametrize("kind", [TRAINING, INFERENCE])
+@pytest.mark.parametrize("changes, words", [
+    ({"nf": 20000}, "expected a network of at most 1e+09 parameters"), ({"nb": 10 ** 7}, "network_G.nb: expected an int"),
+    ({"flow": {"K": 10 ** 6}}, "network_G.flow.K: expected an integer >= 1 and <= 128"),
+    ({"flow": {"K": 128}}, "weights of another network"), ({"nf": 500, "nb": 20}, "weights of another network"),
+    ({"gc": 3}, "weights of another network")])
+def test_stored_options_of_a_network_that_the_file_is_not_of(changes, words, kind, net, tmp_path, monkeypatch):
+    """Nothing is built, which could take any memory and time."""
+    path = str(tmp_path / "a.ckpt")
+    if "flow" in changes:
+        changes = {"flow": dict(SMALL["network_G"]["flow"], **changes["flow"])}
+    write_with_options(path, parameter_arrays(net), kind, **changes)
+    monkeypatch.setattr("src.model.SRFlow.build_network", lambda *_: pytest.fail("a network was built"))
+    with pytest.raises((CheckpointError, OptionsError)) as caught:
+        SRFlow.from_checkpoint(path)
+    assert str(caught.value).startswith(path) and words in str(caught.value) and "\n" not in str(caught.value)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Inference checkpoints are checked as all others
+
+
+def damaged_arrays(net, change):
+    arrays = {name: value.copy() for name, value in parameter_arrays(net).items() if not name.startswith(IMAGE_ONLY)}
+    change(arrays)
+    return arrays
+
+
+def put(name, value):
+    """Sets the first number of an array, or all."""
+    def change(arrays):
+        arrays[name].flat[0 if np.isnan(value) else slice(None)] = value
+    return change
+
+
+ENCODER, MIXING = "RRDB.RRDB_trunk.0.RDB1.conv1.weight", "flowUpsamplerNet.layers.1.invconv.weight"
+INFERENCE_DAMAGE = [
+    (put(ENCODER, np.nan), f"{ENCODER}: has values that are not finite"),
+    (put("flowUpsamplerNet.layers.2.affine.fAffine.0.weight", np.nan), "fAffine.0.weight: has values that are not finite"),
+    (put(MIXING, 1.0), f"{MIXING}: a singular matrix"),
+    (lambda arrays: arrays.update({ENCODER: arrays[ENCODER][:1]}), f"1 of another shape: {ENCODER}"),
+    (lambda arrays: arrays.pop(MIXING), f"1 missing: {MIXING}"),
+    (lambda arrays: [arrays.pop(name) for name in list(arrays) if name.startswith("RRDB.")], "missing: RRDB."),
+    (lambda arrays: arrays.update({"flow.0.0.99999999999": np.zeros(1, np.float32)}), "unexpected: flow.0.0.99999999999"),
+    (lambda arrays: arrays.update({"RRDB": np.zeros(1, np.float32)}), "1 unexpected: RRDB")]
+
+
+@pytest.mark.parametrize("change, words", INFERENCE_DAMAGE, ids=range(len(INFERENCE_DAMAGE)))
+def test_an_inference_checkpoint_is_checked(change, words, net, tmp_path):
+    path = str(tmp_path / "a.ckpt")
+    write_checkpoint(path, Checkpoint(INFERENCE, small_options(), damaged_arrays(net, change), {}))
+    with pytest.raises(CheckpointError) as caught:
+        SRFlow.from_checkpoint(path)
+    assert str(caught.value).startswith(path + ": ") and words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_inference_checkpoint_has_what_any_implementation_starts_from(net, tmp_path):
+    path, arrays = str(tmp_path / "a.ckpt"), damaged_arrays(net, lambda arrays: None)
+    write_checkpoint(path, Checkpoint(INFERENCE, small_options(), arrays, {}))
+    for name, value in parameter_arrays(load_network(read_checkpoint(path), path)).items():
+        if not name.startswith(IMAGE_ONLY):
+            np.testing.assert_array_equal(value, arrays[name], err_msg=name)
 
 
 @pytest.mark.skipif(not hasattr(Tensor, "is_contiguous"), reason="MindSpore 1.7 has no views")

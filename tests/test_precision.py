@@ -11,7 +11,7 @@ from helpers import ParameterGradients, normal, randomise
 from src.model.RRDBNet import RRDBNet
 from src.model.SRFlow import SRFlow
 from src.model.SRFlowNet import L1Loss, NegativeLogLikelihood, SRFlowNet
-from src.model.packed import halved, make_weights, parts_of, split_of, transitions_of
+from src.model.packed import make_weights, parts_of, split_of, transitions_of
 from src.model_utils.train_step import LossScale
 
 HR, LR = 0.3 * normal(1, 2, 3, 16, 8), 0.3 * normal(2, 2, 3, 4, 2)
@@ -60,7 +60,6 @@ def test_networks_are_float16_and_what_enters_log_dets_directly_float32():
     half, single = {"Float16"}, {"Float32"}
     assert weight_types(make_weights(small_net())) == (single, single, single, single)
     assert weight_types(make_weights(half_net())) == (half, half, half, single)
-    assert weight_types(halved(make_weights(small_net()))) == (half, half, half, single)
 
 
 def test_likelihood_and_gradients_in_half():

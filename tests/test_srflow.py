@@ -7,9 +7,9 @@ from helpers import randomise
 from mindspore import Tensor, context
 
 from src.model.SRFlow import SRFlow, build_network, dequantise, normalise_latents, pad_to_even, to_uint8
-from src.model.packed import make_weights, to_arrays
 from src.model_utils.checkpoint import (INFERENCE, TRAINING, Checkpoint, CheckpointError, parameter_arrays,
                                         write_checkpoint)
+from src.model_utils.network_names import IMAGE_ONLY
 from src.model_utils.options import OptionsError, options_from_dict
 
 SCALE = 4
@@ -417,14 +417,15 @@ def fixture_folder(model, tmp_path_factory):
     values = parameter_arrays(model.net)
     training = dict(values, **{"optimizer.flow.steps": np.array(3, np.float32)})
     write_checkpoint(str(folder / "train.ckpt"), Checkpoint(TRAINING, OPTIONS, training, {"step": 3}))
-    write_checkpoint(str(folder / "test.ckpt"), Checkpoint(INFERENCE, OPTIONS, to_arrays(make_weights(model.net)), {}))
+    inference = {name: value for name, value in values.items() if not name.startswith(IMAGE_ONLY)}
+    write_checkpoint(str(folder / "test.ckpt"), Checkpoint(INFERENCE, OPTIONS, inference, {}))
     return folder
 
 
 def test_an_inference_checkpoint_brings_no_other_weights(folder):
     model = SRFlow.from_checkpoint(str(folder / "test.ckpt"))
     assert max(parameter.asnumpy().size for parameter in model.net.get_parameters()) == 1
-    with pytest.raises(ValueError, match="refresh: this model has packed weights"):
+    with pytest.raises(ValueError, match="refresh: this model is made of an inference checkpoint"):
         model.refresh()
 
 
@@ -461,7 +462,7 @@ def test_a_missing_file(folder):
 def test_a_checkpoint_of_the_encoder_alone(tmp_path):
     path = str(tmp_path / "rrdb.ckpt")
     options = options_from_dict({"scale": 4, "model": "RRDB", "network_G": {"nf": 4, "nb": 1, "gc": 2}})
-    write_checkpoint(path, Checkpoint(TRAINING, options, {"conv_first.bias": np.zeros(4, np.float32)}, {}))
+    write_checkpoint(path, Checkpoint(TRAINING, options, {"conv_first.bias": np.zeros(4, np.float32)}, {"step": 1}))
     with pytest.raises(CheckpointError, match="rrdb.ckpt: an RRDB checkpoint, expected one of SRFlow"):
         SRFlow.from_checkpoint(path)
 

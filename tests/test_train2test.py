@@ -9,6 +9,7 @@ import pytest
 from programs import fixture_base, fixture_converted, fixture_pretrained, fixture_trained  # noqa: F401
 from programs import run
 from src.model_utils.checkpoint import INFERENCE, read_checkpoint, write_checkpoint
+from src.model_utils.torch_file import read_pth
 
 
 def convert(base, source, target, *arguments):
@@ -16,42 +17,12 @@ def convert(base, source, target, *arguments):
                *arguments)
 
 
-def first_level(trained, converted):
-    """Of the first level's transition-free network: values of its only step before, its mixing and coupling after."""
-    prefix = "flowUpsamplerNet.layers.1."
-    before = {name[len(prefix):]: value for name, value in trained.arrays(4).items() if name.startswith(prefix)}
-    after = read_checkpoint(converted).arrays
-    return before, [after[f"flow.0.2.{i}"][0] for i in range(5)], [after[f"flow.0.3.{i}"][0] for i in range(3)]
-
-
-def test_actnorm_and_mixing_weight_are_folded_and_inverted(trained, converted):
-    before, (matrix, shift, inverse, inverse_shift, log_abs_det), _ = first_level(trained, converted)
-    weight, bias, logs = (before[name].astype(np.float64).squeeze() for name in ("invconv.weight", "actnorm.bias",
-                                                                                 "actnorm.logs"))
-    exact = weight * np.exp(logs)
-    np.testing.assert_allclose(matrix[:, :, 0, 0], exact, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(shift, exact @ bias, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(inverse[:, :, 0, 0] @ exact, np.eye(len(exact)), atol=1e-5)
-    np.testing.assert_array_equal(inverse_shift, -before["actnorm.bias"].reshape(-1))
-    np.testing.assert_allclose(log_abs_det, np.linalg.slogdet(exact)[1], rtol=1e-5, atol=1e-5)
-
-
-def test_scales_and_biases_of_the_coupling_are_folded(trained, converted):
-    """The biases are the weights of a first channel, constantly 1, which the second layer passes on."""
-    before, _, (first, second, last) = first_level(trained, converted)
-    kept = first.shape[1]
-    np.testing.assert_array_equal(first[0], 0)
-    np.testing.assert_array_equal(first[1:], before["affine.fAffine.0.weight"][:, :kept])
-    scale = np.exp(before["affine.fAffine.0.actnorm.logs"].reshape(1, -1, 1, 1))
-    np.testing.assert_array_equal(second[0, :, 0, 0], np.eye(len(second))[0])
-    np.testing.assert_allclose(second[1:, 1:], before["affine.fAffine.2.weight"] * scale, rtol=1e-5)
-    np.testing.assert_array_equal(second[1:, 0, 0, 0], before["affine.fAffine.2.actnorm.bias"].reshape(-1))
-    out_scale = np.exp(3 * before["affine.fAffine.4.logs"].reshape(-1, 1, 1, 1))
-    scale = np.exp(before["affine.fAffine.2.actnorm.logs"].reshape(1, -1, 1, 1)) * out_scale
-    np.testing.assert_allclose(last[:, 1:], before["affine.fAffine.4.weight"] * scale, rtol=1e-5)
-    expected = np.zeros_like(last[:, 0])
-    expected[:, 1, 1] = before["affine.fAffine.4.bias"] * out_scale[:, 0, 0, 0] + np.tile([0, 2], len(last) // 2)
-    np.testing.assert_allclose(last[:, 0], expected, rtol=1e-5, atol=1e-6)
+def test_it_holds_the_parameters_without_what_makes_the_encoders_image(trained, converted):
+    before, after = read_checkpoint(trained.paths[4]).parameters(), read_checkpoint(converted).arrays
+    assert set(before) - set(after) == {f"RRDB.{layer}.{kind}" for layer in ("HRconv", "conv_last")
+                                        for kind in ("weight", "bias")}
+    for name, value in after.items():
+        assert value.tobytes() == before[name].tobytes(), name
 
 
 def test_it_knows_where_it_comes_from(trained, converted):
@@ -71,6 +42,21 @@ def test_what_is_printed_and_written(trained, base, tmp_path, capfd):
     assert captured.out.startswith("wrote {}: {} arrays, ".format(target, count))
     assert captured.out.endswith(" MB, trained for 2 steps\n")
     assert os.listdir(str(tmp_path / "new")) == ["SRFlow.ckpt"]
+
+
+@pytest.mark.parametrize("name, kind", [("model", "inference"), ("model.v1", "inference"), ("model.ckpt.1", "inference"),
+                                        ("model.pt", "PyTorch"), ("model.pth", "PyTorch")])
+def test_the_name_that_was_typed(trained, base, tmp_path, capfd, name, kind):
+    """And nothing else is left in the folder."""
+    target = tmp_path / name
+    assert convert(base, trained.paths[2], target) == 0
+    assert capfd.readouterr().err == ""
+    assert os.listdir(str(tmp_path)) == [name]
+    if kind == "inference":
+        assert read_checkpoint(target).kind == INFERENCE
+    else:
+        expected = read_checkpoint(trained.paths[2]).parameters()
+        assert set(expected) <= set(read_pth(target))
 
 
 def damaged(trained, tmp_path, value):

@@ -188,6 +188,26 @@ def test_other_types_become_float32(arrays, tmp_path):
     assert_same(read_weights(tmp_path / "a.safetensors").arrays, expected)
 
 
+def test_bytes_are_no_weights(encoder, tmp_path):
+    """As float32 they would take four times the memory of the file."""
+    big = dict(encoder, more=np.zeros(8 * 10 ** 7, np.int8))
+    assert_refused(save_safetensors(tmp_path / "a.safetensors", big), "holds integers where weights were expected")
+
+
+def test_numbers_beyond_float32(encoder, tmp_path, recwarn):
+    name = "conv_first.bias"
+    weights = read_weights(save_safetensors(tmp_path / "a", dict(encoder, **{name: np.array([1e300, -1e300, 1, 2])})))
+    assert weights.arrays["RRDB." + name].tolist() == [np.inf, -np.inf, 1, 2] and not recwarn.list
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+@pytest.mark.parametrize("read", [read_weights, is_own_checkpoint])
+def test_a_pipe_and_a_device(read, tmp_path):
+    os.mkfifo(str(tmp_path / "pipe"))
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        assert_refused(path, "no regular file", read=read)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The earlier port
 
@@ -272,6 +292,12 @@ def test_a_weight_that_cannot_be_inverted_is_named(value, arrays, tmp_path):
     ported["SRFlow.flowUpsamplerNet.layers_1.3.invconv.weight"] = value.astype(np.float32)
     assert_refused(save_mindspore(tmp_path / "a.ckpt", ported),
                    "flowUpsamplerNet.layers.2.invconv.weight: a matrix that cannot be inverted")
+
+
+def test_a_weight_that_would_take_minutes_to_invert(arrays, tmp_path):
+    ported = port_names(arrays, [6, 5, 5], True)
+    ported["SRFlow.flowUpsamplerNet.layers_1.3.invconv.weight"] = np.eye(1500, dtype=np.float32)
+    assert_refused(save_mindspore(tmp_path / "a.ckpt", ported), "a matrix that cannot be inverted")
 
 
 @pytest.mark.parametrize("test", [False, True])

@@ -11,12 +11,12 @@ from mindspore import Tensor
 
 from src.model.SRFlowNet import SRFlowNet
 from src.model.inference import Conditioner, Decoder, Encoder
-from src.model.packed import from_arrays, halved, make_weights, release_parameters
-from src.model_utils.checkpoint import INFERENCE, CheckpointError, load_parameters
-from src.model_utils.network_names import IMAGE_ONLY
+from src.model.packed import make_weights, release_parameters
+from src.model_utils.checkpoint import INFERENCE, CheckpointError, load_parameters, require_parameters
+from src.model_utils.network_names import IMAGE_ONLY, shapes_of, split_levels
 from src.model_utils.options import OptionsError, differences, load_options
 from src.model_utils.tiling import Assembler, crop_latents, tiles
-from src.model_utils.util import set_device
+from src.model_utils.util import give_back_memory, set_device
 from src.model_utils.weight_files import read_any
 
 TRAINED_HEAT = 1.0  # training maximises the likelihood of latents of this standard deviation
@@ -34,14 +34,10 @@ class SRFlow:
     Every new size of image is compiled once. The weights are read when the object is made and again by `refresh`.
     """
 
-    def __init__(self, net, quant=32, packed=None):
-        """net: SRFlowNet; quant: levels of the dequantisation noise that `encode` adds.
-
-        packed: the weights to use, as `make_weights` gives them, of net then nothing but the structure; None: those
-        that the parameters of net make.
-        """
+    def __init__(self, net, quant=32):
+        """net: SRFlowNet; quant: levels of the dequantisation noise that `encode` adds."""
         self.net, self.scale, self.quant, self.notes = net, net.scale, quant, []
-        self._is_packed, weights = packed is not None, packed or make_weights(net)
+        self._is_released, weights = False, make_weights(net)
         self._conditioner, self._encoder, self._decoder = (cell(net, weights)
                                                            for cell in (Conditioner, Encoder, Decoder))
         self._use(weights)
@@ -67,27 +63,27 @@ class SRFlow:
             raise CheckpointError(f"{path}: an {checkpoint.options.model} checkpoint, expected one of SRFlow")
         if opt is not None:
             _require_network(checkpoint, opt, path)
-        net, quant = build_network(checkpoint.options), (opt or checkpoint.options).datasets.train.quant
+        net = load_network(checkpoint, path)
+        checkpoint.arrays.clear()
+        give_back_memory()  # before the weights take more
         if precision == "float16":
             net.compute_in_half()
+        model = cls(net, (opt or checkpoint.options).datasets.train.quant)
+        model.notes = checkpoint.state.get("notes", [])
         if checkpoint.kind == INFERENCE:
             release_parameters(net)
-            weights = from_arrays(checkpoint.arrays)
-            return cls(net, quant, halved(weights) if precision == "float16" else weights)
-        load_parameters(net, checkpoint.parameters(), path, optional=IMAGE_ONLY)
-        require_usable(net, path)
-        model = cls(net, quant)
-        model.notes = checkpoint.state.get("notes", [])
+            give_back_memory()
+            model._is_released = True
         return model
 
     def refresh(self):
         """Takes the network's weights anew; needed after they have changed.
 
-        Raises ValueError for a model of packed weights, such as an inference checkpoint's: it has no others.
+        Raises ValueError for a model of an inference checkpoint: its network's parameters are given up, for memory.
         """
-        if self._is_packed:
-            raise ValueError("refresh: this model has packed weights, those of an inference checkpoint, and no "
-                             "parameters to take others from; expected a model made of a training checkpoint")
+        if self._is_released:
+            raise ValueError("refresh: this model is made of an inference checkpoint, and its parameters are given up "
+                             "for their memory; expected a model made of a training checkpoint")
         self._use(make_weights(self.net))
 
     def _use(self, weights):
@@ -226,16 +222,26 @@ class SRFlow:
 
 def build_network(opt):
     """The SRFlowNet that the options describe, freshly initialised from NumPy's global generator."""
+    _require_flow(opt)
     network, flow = opt.network_G, opt.network_G.flow
-    if flow is None:
-        raise OptionsError("network_G.flow: missing, as the configuration is one of the encoder alone (model: RRDB); "
-                           "expected one of model SRFlow")
-    split_levels = 0
-    if flow.split.enable:
-        split_levels = flow.L - 1 if flow.split.correct_splits else flow.L - 2
     coupling = flow.CondAffineSeparatedAndCond
     return SRFlowNet(opt.scale, network.nf, network.nb, network.gc, flow.stackRRDB.blocks, flow.K,
-                     flow.additionalFlowNoAffine, split_levels, coupling.hidden_channels, coupling.eps)
+                     flow.additionalFlowNoAffine, split_levels(opt), coupling.hidden_channels, coupling.eps)
+
+
+def load_network(checkpoint, path, opt=None):
+    """The SRFlowNet with a checkpoint's parameters. Raises CheckpointError, with one line that says what is wrong.
+
+    opt: Options of the network; None: the checkpoint's. It is built when the checkpoint is known to have its parameters,
+    and so takes little more memory than the file has.
+    """
+    opt = opt or checkpoint.options
+    _require_flow(opt)
+    require_parameters(shapes_of(opt), checkpoint.parameters(), path, IMAGE_ONLY)
+    net = build_network(opt)
+    load_parameters(net, checkpoint.parameters(), path, optional=IMAGE_ONLY)
+    require_usable(net, path)
+    return net
 
 
 def require_usable(net, source):
@@ -249,6 +255,12 @@ def require_usable(net, source):
             if sign == 0 or not np.isfinite(log_abs_det):
                 raise CheckpointError(f"{source}: {parameter.name}: a singular matrix, it cannot be inverted; use "
                                       "another checkpoint")
+
+
+def _require_flow(opt):
+    if opt.network_G.flow is None:
+        raise OptionsError("network_G.flow: missing, as the configuration is one of the encoder alone (model: RRDB); "
+                           "expected one of model SRFlow")
 
 
 def _require_network(checkpoint, opt, path):

@@ -1,20 +1,17 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Weights as inference uses them: made once from the parameters, given to the compiled cells, stored in a file.
+"""Weights as inference uses them: made once from the parameters, given to the compiled cells.
 
 ActNorms folded into their neighbours, 1×1 weights inverted, convolutions grouped: in training the modules' methods
 `weights` compute this in every step, for inference `make_weights` does it once. The result is
 nested tuples: groups of members of tensors.
 """
-import mindspore.common.dtype as mstype
 import numpy as np
 from mindspore import Tensor
 
-from src.model.Flow import in_type
 from src.model_utils.util import pynative_mode
 
-SECTIONS = ("encoder", "features", "flow")
-STEPS_TOGETHER = 8  # of the flow, at most, in one compiled part; inference checkpoints have their weights so
+STEPS_TOGETHER = 8  # of the flow, at most, in one compiled part
 
 
 def make_weights(net):
@@ -59,20 +56,6 @@ def _layers(stacks, start, count):
     return tuple(Tensor(stack.asnumpy()[start:start + count]) for stack in stacks)
 
 
-def halved(weights):
-    """What `make_weights` gave of a float32 network as it gives it after `compute_in_half`."""
-    encoder, features, flow = weights
-    with pynative_mode():
-        return in_type(encoder, mstype.float16), in_type(features, mstype.float16), \
-            tuple(_with_half_couplings(level) for level in flow)
-
-
-def _with_half_couplings(level):
-    mixings, couplings = zip(*parts_of(level))
-    halved_couplings, = in_type((couplings,), mstype.float16)
-    return (split_of(level), transitions_of(level)) + sum(zip(mixings, halved_couplings), ())
-
-
 def release_parameters(net):
     """Gives up the values of a network's parameters, and their memory: what is left is its structure."""
     for parameter in net.get_parameters():
@@ -99,32 +82,3 @@ def nest(tensors, at, sizes):
             at += size
         groups = groups + (group,)
     return groups
-
-
-def to_arrays(weights):
-    """What `make_weights` gave as float32 arrays by name: for example `flow.0.1.2`, group, member, tensor."""
-    arrays = {}
-    for section, groups in zip(SECTIONS, weights):
-        for g, group in enumerate(groups):
-            for m, member in enumerate(group):
-                arrays.update({f"{section}.{g}.{m}.{i}": tensor.asnumpy() for i, tensor in enumerate(member)})
-    return arrays
-
-
-def from_arrays(arrays):
-    """The nested tuples of which `to_arrays` made these arrays, with which the tensors share their memory."""
-    tree = {}
-    for name, value in arrays.items():
-        *path, last = name.split(".")
-        node = tree
-        for key in path:
-            node = node.setdefault(key, {})
-        node[last] = Tensor.from_numpy(np.ascontiguousarray(value))
-    return tuple(_as_tuples(tree[section]) for section in SECTIONS)
-
-
-def _as_tuples(node):
-    if not isinstance(node, dict):
-        return node
-    count = 1 + max((int(number) for number in node), default=-1)  # a group without one of its members has no name for it
-    return tuple(_as_tuples(node.get(str(i), {})) for i in range(count))

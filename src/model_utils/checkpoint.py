@@ -10,7 +10,9 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
+import re
 from typing import Any, Dict, NamedTuple
 
 import mindspore
@@ -22,12 +24,14 @@ from src.model_utils.network_names import explain_mismatch
 from src.model_utils.options import options_from_dict
 from src.model_utils.util import atomic_write
 
-# What this code writes, and of each kind what it reads: inference checkpoints of format 1 held plain parameters, those
-# of formats 2 to 5 weights in other forms.
-FORMAT_VERSION = 6
+# What this code writes, and of each kind what it reads: inference checkpoints of earlier formats held what the sampler of
+# their time made of the parameters.
+FORMAT_VERSION = 7
 DESCRIPTION = "__srflow__"
 TRAINING, INFERENCE = "training", "inference"
-READABLE = {TRAINING: (1, 2, 3, 4, 5, 6), INFERENCE: (6,)}
+READABLE = {TRAINING: (1, 2, 3, 4, 5, 6, 7), INFERENCE: (7,)}
+# Of a description: bytes, of which most are the losses since the log's last row, and sections and lists in it.
+MAX_DESCRIPTION, MAX_SECTIONS, MAX_DIGITS = 2 ** 24, 10000, 20
 
 
 class CheckpointError(ValueError):
@@ -39,10 +43,10 @@ class DamagedCheckpoint(CheckpointError):
 
 
 class Checkpoint(NamedTuple):
-    """kind: TRAINING (weights as trained) or INFERENCE (as `packed.to_arrays` makes them); options: of the run.
+    """kind: TRAINING (a run can go on from it) or INFERENCE (only what a sampler needs); options: of the run.
 
-    arrays: float32 NumPy arrays by name: the parameters, and in a training checkpoint what `optimizer.` begins. They may
-    be read-only.
+    arrays: float32 NumPy arrays by name: the parameters, for a sampler without those that only make the encoder's own
+    image, and in a training checkpoint what `optimizer.` begins. They may be read-only.
     state: small JSON values: `step` (updates done) and `actnorm_initialised`, among others.
     """
 
@@ -60,19 +64,24 @@ def write_checkpoint(path, checkpoint):
     """Writes a Checkpoint to `path`, whole or not at all. Raises OSError where the disk does not take it."""
     description = {"format_version": FORMAT_VERSION, "kind": checkpoint.kind, "state": checkpoint.state,
                    "options": checkpoint.options.to_dict()}
-    description["sha256"] = _hash(checkpoint.arrays, description)
+    description["sha256"] = _hash(checkpoint.arrays, json.dumps(description, sort_keys=True))
     entries = [{"name": name, "data": Tensor(value)} for name, value in checkpoint.arrays.items()]
     text = np.frombuffer(json.dumps(description).encode(), np.uint8)
     entries.append({"name": DESCRIPTION, "data": Tensor(text)})
     with atomic_write(path) as temporary:
+        # MindSpore would add the suffix by itself to a name that lacks it.
+        written = temporary if temporary.endswith(".ckpt") else temporary + ".ckpt"
         try:
             with _quiet():
-                mindspore.save_checkpoint(entries, temporary)
+                mindspore.save_checkpoint(entries, written)
+            os.chmod(written, 0o644)  # MindSpore leaves it read-only
+            os.replace(written, temporary)
         except (RuntimeError, OSError) as error:
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(os.path.splitext(temporary)[0] + ".tmp")  # where 2.x writes first
             raise OSError(f"{path}: could not be written: {' '.join(str(error).split())[:200]}") from None
-        os.chmod(temporary, 0o644)  # MindSpore leaves it read-only
+        finally:
+            for leftover in {written, os.path.splitext(written)[0] + ".tmp"} - {temporary}:  # 2.x writes .tmp first
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(leftover)
 
 
 def read_checkpoint(path):
@@ -84,10 +93,12 @@ def read_checkpoint(path):
     if DESCRIPTION not in entries:
         raise DamagedCheckpoint(f"{path}: a MindSpore checkpoint, but not one that train.py or train2test.py wrote whole")
     try:
-        description = json.loads(entries.pop(DESCRIPTION).data.decode())
+        description = _parse_description(entries.pop(DESCRIPTION).data)
         version, digest = description["format_version"], description.pop("sha256")
         kind, state, options = description["kind"], description["state"], description["options"]
-        readable = READABLE[kind]
+        readable, text = READABLE[kind], json.dumps(description, sort_keys=True)
+        if type(version) is not int:
+            raise ValueError("a version that is no number")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DamagedCheckpoint(f"{path}: damaged, its description cannot be read; use another checkpoint") from None
     if version not in readable:
@@ -98,9 +109,80 @@ def read_checkpoint(path):
         arrays = {name: _as_array(entry) for name, entry in entries.items()}
     except ValueError:
         raise DamagedCheckpoint(f"{path}: damaged, an array is not what was written; use another checkpoint") from None
-    if digest != _hash(arrays, description):
+    if digest != _hash(arrays, text):
         raise DamagedCheckpoint(f"{path}: damaged, its contents do not match their hash; use another checkpoint")
+    problem = _state_problem(state, kind) or _optimizer_problem(arrays)
+    if problem:
+        raise DamagedCheckpoint(f"{path}: no checkpoint that this code wrote: {problem}; use another checkpoint")
     return Checkpoint(kind, options_from_dict(options, source=f"{path}: stored options"), arrays, state)
+
+
+def _parse_description(data):
+    """The JSON of a description. Made for it, a small text could take any memory and time."""
+    if len(data) > MAX_DESCRIPTION or data.count(b"{") + data.count(b"[") > MAX_SECTIONS:
+        raise ValueError("larger than any description")
+    return json.loads(data.decode(), parse_int=_parse_int)
+
+
+def _parse_int(digits):
+    if len(digits) > MAX_DIGITS:
+        raise ValueError("an integer of too many digits")
+    return int(digits)
+
+
+def _is_count(value):
+    return type(value) is int and 0 <= value < 2 ** 63
+
+
+def _is_number(value):
+    return type(value) in (int, float)
+
+
+def _is_finite(value):
+    return _is_number(value) and math.isfinite(value)
+
+
+# What may be in a state, as `Progress.state` makes it: key -> check of its value, or the same of a section.
+_STATE = {"step": _is_count, "skipped": _is_count, "actnorm_initialised": lambda value: type(value) is bool,
+          "window": lambda value: type(value) is list and all(map(_is_number, value)),  # NaN: a step that was skipped
+          "seconds": _is_finite, "source": lambda value: type(value) is str,
+          "loss_alarm": {"seen": _is_count, "high": _is_count, "mean": _is_finite,
+                         "best": lambda value: value is None or _is_finite(value)},
+          "loss_scale": {"value": lambda value: _is_finite(value) and value > 0, "finite_steps": _is_count}}
+
+
+def _state_problem(state, kind):
+    """What is wrong with a state, or None. A key that nobody knows is nothing: other versions wrote others."""
+    if type(state) is not dict:
+        return "its state is no section"
+    if kind == TRAINING and "step" not in state:
+        return "its state lacks the step"
+    if "notes" in state:
+        return "its state has notes"  # which are for other programs' files, and printed
+    for key, check in _STATE.items():
+        value = state.get(key)
+        if key not in state:
+            continue
+        if callable(check):
+            good = check(value)
+        else:
+            good = type(value) is dict and set(value) <= set(check) and all(check[name](value[name]) for name in value)
+        if not good:
+            return f"its state has another {key} than training writes"
+    return None
+
+
+_MOMENT = re.compile(r"optimizer\.\w+\.[mv]\.(.+)")
+
+
+def _optimizer_problem(arrays):
+    """What is wrong with the arrays of optimizers, or None."""
+    for name, value in arrays.items():
+        match = _MOMENT.fullmatch(name)
+        of = arrays.get(match.group(1)) if match else None
+        if of is not None and of.shape != value.shape:
+            return f"{name[:120]} has another shape than its parameter"
+    return None
 
 
 def read_mindspore(path):
@@ -114,22 +196,36 @@ def read_mindspore(path):
                                 "use another") from None
 
 
+def require_parameters(shapes, arrays, source, optional=()):
+    """Raises CheckpointError, with a guess at the cause, if arrays are not the parameters of a network of these shapes.
+
+    shapes: by name; source: for the error message; optional: beginnings of names that may be missing.
+    """
+    problems = _mismatch(shapes, arrays, optional)
+    if problems:
+        raise CheckpointError(f"{source}: weights of another network: {'; '.join(problems)}")
+
+
 def load_parameters(cell, arrays, source, strict=True, optional=()):
     """Gives a cell's parameters the values in `arrays`, comparing names and shapes both ways.
 
-    cell: its parameters bear official names; source: for the error message; optional: beginnings of names that may be
-    missing. Not strict: loads what fits and returns what did not, a line each; strict: raises CheckpointError instead,
-    with the same lines and a guess at the cause.
+    cell: its parameters bear official names; source, optional: as for `require_parameters`. Not strict: loads what fits
+    and returns what did not, a line each; strict: raises CheckpointError instead, with the same lines.
     """
     parameters = {parameter.name: parameter for parameter in cell.get_parameters()}
-    problems = explain_mismatch(arrays, {name: tuple(parameter.shape) for name, parameter in parameters.items()
-                                         if name in arrays or not name.startswith(tuple(optional))})
-    if problems and strict:
-        raise CheckpointError(f"{source}: weights of another network: {'; '.join(problems)}")
-    for name, parameter in parameters.items():
-        if name in arrays and tuple(parameter.shape) == arrays[name].shape:
-            parameter.set_data(Tensor(np.ascontiguousarray(arrays[name], np.float32)))
+    shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+    problems = [] if strict else _mismatch(shapes, arrays, optional)
+    if strict:
+        require_parameters(shapes, arrays, source, optional)
+    for name, shape in shapes.items():
+        if name in arrays and arrays[name].shape == shape:
+            parameters[name].set_data(Tensor(np.ascontiguousarray(arrays[name], np.float32)))
     return problems
+
+
+def _mismatch(shapes, arrays, optional):
+    return explain_mismatch(arrays, {name: shape for name, shape in shapes.items()
+                                     if name in arrays or not name.startswith(tuple(optional))})
 
 
 def parameter_arrays(cell):
@@ -140,7 +236,7 @@ def parameter_arrays(cell):
 def _as_array(entry):
     """The float32 array of an entry, whose memory it shares; ValueError if that is no such array."""
     if entry.kind != "Float32":
-        raise ValueError(entry.kind)
+        raise ValueError(entry.kind[:20])
     return np.frombuffer(entry.data, "<f4").reshape(entry.shape)
 
 
@@ -156,7 +252,8 @@ def _quiet():
 
 
 def _hash(arrays, description):
-    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+    """description: its JSON, sorted, without the hash."""
+    digest = hashlib.sha256(description.encode())
     for name in sorted(arrays):
         value = np.ascontiguousarray(arrays[name])
         digest.update(f"{name} {value.dtype} {value.shape};".encode())

@@ -94,9 +94,9 @@ def _make_parser(kind):
                             "checkpoint of train.py; the official code's .pth, old or new format, or the same as "
                             ".safetensors; the earlier MindSpore port's DF2K_4X_train.ckpt or DF2K_4X_test.ckpt. Its "
                             "content tells which it is, whatever its name")
-        parser.add_argument("--test_path", required=True, metavar="OUT", help="file to write: NAME.pth (for torch.load "
-                            "and the official code), NAME.safetensors, or an inference checkpoint for eval.py under "
-                            "any other name")
+        parser.add_argument("--test_path", required=True, metavar="OUT", help="file to write: NAME.pth or NAME.pt (for "
+                            "torch.load and the official code), NAME.safetensors, or an inference checkpoint for "
+                            "eval.py under any other name")
     return parser
 
 

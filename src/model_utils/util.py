@@ -64,6 +64,11 @@ def compile_cell(cell, *inputs):
     more than a gigabyte that the C library's allocator would keep.
     """
     cell.compile(*inputs)
+    give_back_memory()
+
+
+def give_back_memory():
+    """Return to the system what has been freed, but the C library's allocator keeps."""
     with contextlib.suppress(OSError, AttributeError):  # another C library than GNU's
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -19,13 +19,16 @@ from src.model_utils.mindspore_file import MAGIC as MINDSPORE_MAGIC
 from src.model_utils.network_names import ANCHOR, IMAGE_ONLY, PUBLISHED_BLOCKS, UNREAD, describe_network, first_three, \
     is_level, levels_of, to_official
 from src.model_utils.options import options_from_dict
-from src.model_utils.torch_file import is_torch_file, read_pth, reading, widen_bfloat16, write_pth
+from src.model_utils.torch_file import FREE_BYTES, MAX_SHARING, is_torch_file, read_pth, reading, widen_bfloat16, \
+    write_pth
 from src.model_utils.util import atomic_write
 
 OFFICIAL, OFFICIAL_RRDB = "official SRFlow", "official RRDB"
 PORT_TRAINING, PORT_TEST = "earlier port, training", "earlier port, test"
 
-EXPORTED = (".pth", ".safetensors")  # suffixes that `write_any` knows
+TORCH = (".pth", ".pt")
+EXPORTED = TORCH + (".safetensors",)  # suffixes that `write_any` knows
+MAX_CHANNELS = 1024  # of a 1×1 weight: inverting larger ones would take minutes, and no network has them
 LARGE_CONDITION = 1e6  # above it, inverting twice may have cost digits that float32 has
 
 PORT_LAYER = re.compile(r"flowUpsamplerNet\.layers_(\d{1,5})\.(\d{1,5})\.(.+)")
@@ -57,10 +60,10 @@ def read_any(path, opt=None):
 
 
 def write_any(path, arrays):
-    """Writes parameters by official name as the path's suffix says: `.pth` as the official code has them, or
+    """Writes parameters by official name as the path's suffix says: `.pth` or `.pt` as the official code has them, or
     `.safetensors`. The file appears whole or not at all. Raises OSError where the disk does not take it."""
     arrays = to_official(arrays)
-    if str(path).endswith(".pth"):
+    if str(path).endswith(TORCH):
         write_pth(path, arrays)
         return
     with atomic_write(path) as temporary:
@@ -105,9 +108,17 @@ def read_weights(path):
     if kind != OFFICIAL_RRDB and not any(name.startswith(IMAGE_ONLY) for name in arrays):
         notes.append("HRconv and conv_last are absent; they only make the encoder's own image, which the flow does not "
                      "need")
-    arrays = {name: value.astype(np.float32, copy=False) for name, value in arrays.items()
-              if not name.startswith(UNREAD)}
-    return Weights(kind, arrays, notes)
+    arrays = {name: value for name, value in arrays.items() if not name.startswith(UNREAD)}
+    return Weights(kind, _as_float32(arrays, path), notes)
+
+
+def _as_float32(arrays, path):
+    """The arrays as float32; infinite, for whom it concerns, where a number is too large."""
+    size, widened = sum(value.nbytes for value in arrays.values()), 4 * sum(value.size for value in arrays.values())
+    if widened > MAX_SHARING * size + FREE_BYTES:
+        raise CheckpointError(f"{path}: holds integers where weights were expected; use another file")
+    with np.errstate(over="ignore"):
+        return {name: value.astype(np.float32, copy=False) for name, value in arrays.items()}
 
 
 def is_own_checkpoint(path):
@@ -125,7 +136,7 @@ def is_own_checkpoint(path):
 
 MINDSPORE_TYPES = {"Float32": "<f4", "Float16": "<f2", "Float64": "<f8", "BFloat16": "<u2", "Int32": "<i4",
                    "Int64": "<i8", "Int16": "<i2", "Int8": "<i1", "UInt8": "<u1", "Bool": "?"}
-MAX_SAFETENSORS_HEADER = 10 ** 8  # bytes, says the format
+MAX_SAFETENSORS_HEADER = 10 ** 7  # bytes, of which weights need a fiftieth; the format says 10 ** 8
 SAFETENSORS_TYPES = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "BF16": "<u2", "I32": "<i4", "I64": "<i8", "I16": "<i2",
                      "I8": "<i1", "U8": "<u1", "BOOL": "?"}
 
@@ -241,13 +252,15 @@ def _invert_mixing_weights(arrays, path, notes):
     worst, worst_name = 0.0, None
     for name in [name for name in arrays if name.endswith(".invconv.weight")]:
         weight = arrays[name].astype(np.float64)
+        if weight.ndim != 2 or max(weight.shape) > MAX_CHANNELS:
+            raise CheckpointError(f"{path}: {name}: a matrix that cannot be inverted; use another checkpoint")
         try:
             with np.errstate(over="ignore"):
                 inverse = np.linalg.inv(weight).astype(np.float32)
             condition = np.linalg.cond(weight)
         except np.linalg.LinAlgError:
             inverse = condition = np.inf
-        if weight.ndim != 2 or not np.isfinite(inverse).all() or not np.isfinite(condition):
+        if not np.isfinite(inverse).all() or not np.isfinite(condition):
             raise CheckpointError(f"{path}: {name}: a matrix that cannot be inverted; use another checkpoint")
         arrays[name] = inverse
         if condition > worst:
