@@ -17,7 +17,7 @@ import pytest
 from programs import HR_SIZE, REPO, command, run, write_image
 from programs import fixture_base, fixture_converted, fixture_pretrained, fixture_trained  # noqa: F401
 from src.model.SRFlow import SRFlow
-from src.model_utils.checkpoint import CheckpointError, read_checkpoint
+from src.model_utils.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from src.model_utils.options import load_options
 from src.model_utils.util import _count_gpus
 
@@ -208,6 +208,25 @@ def test_a_checkpoint_with_a_flipped_bit(refused, base, converted, tmp_path):
     (tmp_path / "flipped.ckpt").write_bytes(bytes(content))
     line = refused("eval", "--opt", config_of(base), "--ckpt", tmp_path / "flipped.ckpt")
     assert "flipped.ckpt: damaged" in line or "flipped.ckpt: not a MindSpore checkpoint" in line
+
+
+def test_an_inference_checkpoint_with_a_value_that_is_not_finite(refused, base, converted, tmp_path):
+    checkpoint, name = read_checkpoint(converted), "RRDB.RRDB_trunk.0.RDB1.conv1.weight"
+    damaged = checkpoint.arrays[name].copy()
+    damaged.flat[0] = np.nan
+    write_checkpoint(tmp_path / "nan", checkpoint._replace(arrays={**checkpoint.arrays, name: damaged}))
+    line = refused("eval", "--opt", config_of(base), "--ckpt", tmp_path / "nan")
+    assert "{}: {}: has values that are not finite".format(tmp_path / "nan", name) in line
+
+
+@pytest.mark.parametrize("program", ["eval", "train2test", "train"])
+def test_a_checkpoint_that_is_a_pipe(refused, base, out, tmp_path, program):
+    os.remove(os.path.join(str(out), "latest.ckpt"))
+    pipe = str(tmp_path / "pipe.pth")
+    os.mkfifo(pipe)
+    arguments = {"eval": ["--ckpt", pipe], "train2test": ["--train_path", pipe, "--test_path", tmp_path / "a.ckpt"],
+                 "train": ["--set", "path.resume_state=null", "path.train_pretrain_model_G=" + pipe]}[program]
+    assert "pipe.pth: no regular file" in refused(program, "--opt", config_of(base), *arguments)
 
 
 def test_checkpoints_for_training(refused, base, trained, out, tmp_path):

@@ -258,7 +258,8 @@ def test_another_programs_checkpoint(tmp_path):
     b'{"format_version": 6, "sha256": ' + b"9" * 10 ** 6 + b', "kind": "training", "state": {}, "options": {}}',
     b'{"format_version": 6, "sha256": "", "kind": "training", "state": {"window": [' + b"[]," * 10 ** 6 + b"0]}}",
     b'{"format_version": 6, "sha256": "' + b"x" * 2 ** 24 + b'", "kind": "training", "state": {}, "options": {}}',
-    b'{"format_version": 6, "sha256": "", "kind": "training", "options": {}, "state": ' + b"[" * 900 + b"]" * 900 + b"}"],
+    b'{"format_version": 6, "sha256": "", "kind": "training", "options": {}, "state": ' + b"[" * 900 + b"]" * 900
+    + b"}"],
                          ids=range(12))
 def test_a_description_that_cannot_be_read(description, tmp_path):
     path = str(tmp_path / "a.ckpt")
@@ -440,7 +441,7 @@ def write_with_options(path, arrays, kind=INFERENCE, **changes):
 
 @pytest.mark.parametrize("kind", [TRAINING, INFERENCE])
 @pytest.mark.parametrize("changes, words", [
-    ({"nf": 20000}, "expected a network of at most 1e+09 parameters"), ({"nb": 10 ** 7}, "network_G.nb: expected an int"),
+    ({"nf": 20000}, "expected a network of at most 1e+09 parameters"), ({"nb": 10 ** 7}, "network_G.nb: expected an"),
     ({"flow": {"K": 10 ** 6}}, "network_G.flow.K: expected an integer >= 1 and <= 128"),
     ({"flow": {"K": 128}}, "weights of another network"), ({"nf": 500, "nb": 20}, "weights of another network"),
     ({"gc": 3}, "weights of another network")])
@@ -476,12 +477,12 @@ def put(name, value):
 ENCODER, MIXING = "RRDB.RRDB_trunk.0.RDB1.conv1.weight", "flowUpsamplerNet.layers.1.invconv.weight"
 INFERENCE_DAMAGE = [
     (put(ENCODER, np.nan), f"{ENCODER}: has values that are not finite"),
-    (put("flowUpsamplerNet.layers.2.affine.fAffine.0.weight", np.nan), "fAffine.0.weight: has values that are not finite"),
+    (put("flowUpsamplerNet.layers.2.affine.fAffine.0.weight", np.nan), "fAffine.0.weight: has values that are not"),
     (put(MIXING, 1.0), f"{MIXING}: a singular matrix"),
     (lambda arrays: arrays.update({ENCODER: arrays[ENCODER][:1]}), f"1 of another shape: {ENCODER}"),
     (lambda arrays: arrays.pop(MIXING), f"1 missing: {MIXING}"),
     (lambda arrays: [arrays.pop(name) for name in list(arrays) if name.startswith("RRDB.")], "missing: RRDB."),
-    (lambda arrays: arrays.update({"flow.0.0.99999999999": np.zeros(1, np.float32)}), "unexpected: flow.0.0.99999999999"),
+    (lambda arrays: arrays.update({"flow.0.0.99999999999": np.zeros(1, np.float32)}), "1 unexpected: flow.0.0.999"),
     (lambda arrays: arrays.update({"RRDB": np.zeros(1, np.float32)}), "1 unexpected: RRDB")]
 
 

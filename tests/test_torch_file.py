@@ -381,7 +381,8 @@ def test_the_malicious_pickle_is_one(tmp_path):
     (b"\x80\x02ctorch._utils\n_rebuild_qtensor\n.", "refused torch._utils._rebuild_qtensor"),
     (b"\x80\x02ccollections\nOrderedDict.fromkeys\n.", "refused collections.OrderedDict.fromkeys"),
     (b"\x80\x04\x8c\x02o\n\x8c\x04\n\ns\n\x93.", "refused o . s : "),
-    (b"\x80\x04]]\x93.", "refused a list and a list as a name"), (b"\x80\x02c" + b"long" * 1000 + b"\nx\n.", "refused longlong"),
+    (b"\x80\x04]]\x93.", "refused a list and a list as a name"),
+    (b"\x80\x02c" + b"long" * 1000 + b"\nx\n.", "refused longlong"),
     (b"\x80\x02ccollections\nOrderedDict\n)\x81.", "refused the operation NEWOBJ"),
     (b"\x80\x02\x82\x01.", "refused the operation EXT1"),
     (b"\x80\x02ccollections\nOrderedDict\n}U\x04nameK\x01sb.", "sets attributes"),  # of the function itself
@@ -450,7 +451,8 @@ MULTIPLYING = {
         b"\x80\x02" + OD + b"q\x01](" + b"".join(b"](J" + struct.pack("<i", i) + b"Ne" for i in range(30000))
         + b"e\x85q\x02" + b"h\x01h\x02R" * 30000 + b".", "more than 1000000 operations"),
     "many arguments, again and again": (
-        b"\x80\x02ctorch._utils\n_rebuild_parameter\nq\x01(" + b"N" * 300000 + b"tq\x02" + b"h\x01h\x02R" * 200000 + b".",
+        b"\x80\x02ctorch._utils\n_rebuild_parameter\nq\x01(" + b"N" * 300000 + b"tq\x02" + b"h\x01h\x02R" * 200000
+        + b".",
         "too many arguments"),
     "tuples of tuples as a storage's key": (
         b"\x80\x02(]" + b"".join(b"\x86q\x01h\x01" for _ in range(3000)) + b"\x87Q.", ""),

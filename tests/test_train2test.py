@@ -44,8 +44,9 @@ def test_what_is_printed_and_written(trained, base, tmp_path, capfd):
     assert os.listdir(str(tmp_path / "new")) == ["SRFlow.ckpt"]
 
 
-@pytest.mark.parametrize("name, kind", [("model", "inference"), ("model.v1", "inference"), ("model.ckpt.1", "inference"),
-                                        ("model.pt", "PyTorch"), ("model.pth", "PyTorch")])
+@pytest.mark.parametrize("name, kind", [("model", "inference"), ("model.v1", "inference"),
+                                        ("model.ckpt.1", "inference"), ("model.pt", "PyTorch"),
+                                        ("model.pth", "PyTorch")])
 def test_the_name_that_was_typed(trained, base, tmp_path, capfd, name, kind):
     """And nothing else is left in the folder."""
     target = tmp_path / name

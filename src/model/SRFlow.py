@@ -232,8 +232,8 @@ def build_network(opt):
 def load_network(checkpoint, path, opt=None):
     """The SRFlowNet with a checkpoint's parameters. Raises CheckpointError, with one line that says what is wrong.
 
-    opt: Options of the network; None: the checkpoint's. It is built when the checkpoint is known to have its parameters,
-    and so takes little more memory than the file has.
+    opt: Options of the network; None: the checkpoint's. It is not built before the checkpoint is known to have its
+    parameters, and so takes little more memory than the file has.
     """
     opt = opt or checkpoint.options
     _require_flow(opt)

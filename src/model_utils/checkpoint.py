@@ -24,8 +24,8 @@ from src.model_utils.network_names import explain_mismatch
 from src.model_utils.options import options_from_dict
 from src.model_utils.util import atomic_write
 
-# What this code writes, and of each kind what it reads: inference checkpoints of earlier formats held what the sampler of
-# their time made of the parameters.
+# What this code writes, and of each kind what it reads: inference checkpoints of earlier formats held what the sampler
+# of their time made of the parameters.
 FORMAT_VERSION = 7
 DESCRIPTION = "__srflow__"
 TRAINING, INFERENCE = "training", "inference"

@@ -3,14 +3,14 @@
 """MindSpore's checkpoint files, read entry by entry.
 
 Not by `mindspore.load_checkpoint`: it insists on a suffix, needs two to three times the memory of what it reads, and in
-2.8.0 does not compare a shape with its data. Nor by the library of protocol buffers, which makes a gigabyte of a file of
-fifty megabytes if that is made for it. A file is such a buffer, `Checkpoint` of `checkpoint.proto`:
+2.8.0 does not compare a shape with its data. Nor by the library of protocol buffers, which takes many times a file's
+size if the file is made for it. A file is such a buffer, `Checkpoint` of `checkpoint.proto`:
 
     Checkpoint: repeated Value value = 1        Value: string tag = 1, Tensor tensor = 2
     Tensor: repeated int64 dims = 1, string tensor_type = 2, bytes tensor_content = 3
 
-So it is a sequence of fields, each a key, which is 8·number + how it is stored, and a number, or a length and as many bytes.
-Other fields of a Value are passed over. MindSpore 2 can add a checksum, which is not read.
+So it is a sequence of fields, each a key, which is 8·number + how it is stored, and a number, or a length and as many
+bytes. Other fields of a Value are passed over. MindSpore 2 can add a checksum, which is not read.
 """
 import os
 from typing import NamedTuple, Tuple

@@ -39,8 +39,8 @@ STORAGES = {"torch.FloatStorage": "f4", "torch.DoubleStorage": "f8", "torch.Half
 WRAPPERS = ("state_dict", "params_ema", "params", "model")
 
 MAX_DIMENSIONS = 32  # NumPy's limit
-# A small file may be made to be gigabytes when it is read, or to take for ever. What no file of weights needs is refused:
-# the program of the published network has 0.3 MB and a hundred thousand operations.
+# A small file may be made to be gigabytes when it is read, or to take for ever. What no weights need is refused: the
+# program of the published network has 0.3 MB and a hundred thousand operations.
 MAX_PROGRAM, MAX_OPERATIONS, MAX_TEXT, MAX_ARGUMENTS = 2 ** 24, 10 ** 6, 1000, 10
 MAX_DIRECTORY = 2 ** 22  # of a zip archive: bytes that say which entries it has
 # Weights hardly shrink when they are deflated. Tensors may share numbers of a storage, and may be widened to float32.
@@ -266,8 +266,8 @@ class _Machine:
     def spend(self, operations):
         self.operations += operations
         if self.operations > MAX_OPERATIONS:
-            raise _Problem(f"its program has more than {MAX_OPERATIONS} operations, which no weights need; use a file of "
-                           "torch.save(net.state_dict(), path)")
+            raise _Problem(f"its program has more than {MAX_OPERATIONS} operations, which no weights need; use a file "
+                           "of torch.save(net.state_dict(), path)")
 
     def push(self, value):
         self.stack.append(value)
@@ -475,7 +475,8 @@ class _SmallReads:
     def read(self, count=-1):
         data = self._file.read(MAX_DIRECTORY + 1 if count < 0 else min(count, MAX_DIRECTORY + 1))
         if len(data) > MAX_DIRECTORY:
-            raise _Problem(f"its directory has more than {MAX_DIRECTORY} bytes, which no weights need; use another file")
+            raise _Problem(f"its directory has more than {MAX_DIRECTORY} bytes, which no weights need; use another "
+                           "file")
         return data
 
 
