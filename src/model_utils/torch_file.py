@@ -40,7 +40,7 @@ WRAPPERS = ("state_dict", "params_ema", "params", "model")
 
 MAX_DIMENSIONS = 32  # NumPy's limit
 # A small file may be made to be gigabytes when it is read, or to take for ever. What no weights need is refused: the
-# program of the published network has 0.3 MB and a hundred thousand operations.
+# program of the published network has 0.3 MB and fifty thousand operations.
 MAX_PROGRAM, MAX_OPERATIONS, MAX_TEXT, MAX_ARGUMENTS = 2 ** 24, 10 ** 6, 1000, 10
 MAX_DIRECTORY = 2 ** 22  # of a zip archive: bytes that say which entries it has
 # Weights hardly shrink when they are deflated. Tensors may share numbers of a storage, and may be widened to float32.
