@@ -6,9 +6,10 @@ import pytest
 from helpers import randomise
 from mindspore import Tensor, context
 
-from src.model.SRFlow import SRFlow, build_network, dequantise, normalise_latents, pad_to_even, to_uint8
+from src.model.SRFlow import SRFlow, build_network, dequantise, normalise_latents, to_uint8
 from src.model_utils.checkpoint import (INFERENCE, TRAINING, Checkpoint, CheckpointError, parameter_arrays,
                                         write_checkpoint)
+from src.model_utils.image_sizes import pad_to, pad_to_even
 from src.model_utils.network_names import IMAGE_ONLY
 from src.model_utils.options import OptionsError, options_from_dict
 
@@ -378,6 +379,35 @@ def test_tiles_see_the_latents_of_the_whole_image(model):
     assert np.abs(tiled - whole).max() < 1e-3 < np.abs(whole[0] - whole[1]).max()
     picture = (255 * lr[0]).astype(np.uint8).transpose(1, 2, 0)
     assert model.sample(picture, tile=40, seed=1).shape == (1, 33 * SCALE, 52 * SCALE, 3)
+
+
+@pytest.mark.parametrize("tile", [None, 40])
+def test_an_image_padded_to_another_size_is_the_same_away_from_the_edges_padded(tile, model):
+    """The network sees farther than this, but hardly."""
+    lr, height, width = images(8, 1, 3, 33, 51), 34, 52
+    size = (40, 60) if tile is None else (34, 60)
+    alone, latents = model.sample(lr, heat=0.3, n=2, seed=5, tile=tile, with_latents=True)
+    padded, more_latents = model.sample(lr, heat=0.3, n=2, seed=5, tile=tile, with_latents=True, size=size)
+    assert padded.shape == alone.shape == (2, 1, 3, 33 * SCALE, 51 * SCALE)
+    for few, many in zip(latents, more_latents):
+        assert (many.shape[-2] * height, many.shape[-1] * width) == (few.shape[-2] * size[0], few.shape[-1] * size[1])
+        np.testing.assert_array_equal(many[..., :few.shape[-2], :few.shape[-1]], few)
+        assert abs(many[..., few.shape[-1]:].std() / 0.3 - 1) < 0.1
+    inside = (Ellipsis, slice(SCALE * (height - 8)), slice(SCALE * (width - 8)))
+    assert np.abs(padded - alone)[inside].max() < 1e-3 < np.abs(padded - alone).max()
+    if tile is None:
+        decoded = model.decode(pad_to(lr, size), [latent[1] for latent in more_latents])
+        np.testing.assert_array_equal(padded[1], decoded[..., :33 * SCALE, :51 * SCALE])
+
+
+def test_the_next_even_size_is_that_of_no_size(model, pair):
+    np.testing.assert_array_equal(model.sample(pair[1], seed=3, size=(6, 8)), model.sample(pair[1], seed=3))
+
+
+@pytest.mark.parametrize("size", [(6, 6), (4, 8), (7, 8), (6, 9), (6,), 8, (6.0, 8), (6, 8, 8), "68"])
+def test_impossible_sizes(size, model):
+    with pytest.raises(ValueError, match="^size: expected an even height and width, at least .6, 8. for this lr"):
+        model.sample(images(8, 1, 3, 6, 7), size=size)
 
 
 @pytest.mark.parametrize("tile", [33, 24, 0, -2])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from helpers import tiny_network
 
-from src.model_utils.tiling import Assembler, Tile, crop_latents, tiles
+from src.model_utils.tiling import Tile, assemble, crop_latents, tiles
 
 # height, width, tile, overlap: a grid that fits, last tiles shifted, one side or both shorter than a tile, no overlap,
 # more than two tiles over each other.
@@ -30,20 +30,23 @@ def blurred(image, radius):
         / (2 * radius + 1) ** 2
 
 
+def whole_of(strips):
+    """The image that strips make; checks that they are all of its rows, one after the other."""
+    strips = [(row, strip.copy()) for row, strip in strips]
+    heights = [strip.shape[-2] for _, strip in strips]
+    assert [row for row, _ in strips] == [sum(heights[:k]) for k in range(len(heights))]
+    return np.concatenate([strip for _, strip in strips], axis=-2)
+
+
 def assembled(network, image, parts, scale=SCALE, margin=0):
-    assembler = Assembler(parts, scale, margin)
-    for tile in parts:
-        assembler.add(tile, network(tile.cut(image)))
-    return assembler.result()
+    return whole_of(assemble(parts, lambda tile: network(tile.cut(image)), scale, margin))
 
 
 def share_of(tile, parts, margin=0):
     """The weight of one tile in each pixel of the result."""
-    assembler = Assembler(parts, SCALE, margin)
-    for part in parts:
-        value = 1 if part == tile else 0
-        assembler.add(part, np.full((3, SCALE * part.height, SCALE * part.width), value, np.float32))
-    return assembler.result()[0]
+    def image_of(part):
+        return np.full((3, SCALE * part.height, SCALE * part.width), 1 if part == tile else 0, np.float32)
+    return whole_of(assemble(parts, image_of, SCALE, margin))[0]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -158,40 +161,61 @@ def test_with_a_margin_a_local_network_is_exact_everywhere(layout, radius):
     np.testing.assert_allclose(whole, enlarge(blurred(image, radius), 2), atol=1e-6)
 
 
-def test_the_order_of_tiles_does_not_matter():
-    layout = (14, 20, 8, 6)
+@pytest.mark.parametrize("layout, margin", [(layout, 0) for layout in LAYOUTS] + [((22, 30, 8, 4), 1)])
+def test_strips_are_the_mean_over_the_whole_image_to_the_bit(layout, margin):
+    """In which tiles are taken one after the other, each with its weight; several images at once, as one by one."""
     parts = tiles(*layout)
-    images = {tile: random_image(8, 8, seed) for seed, tile in enumerate(parts)}
-    results = []
-    for order in (parts, parts[::-1]):
-        assembler = Assembler(parts, 1)
-        for tile in order:
-            assembler.add(tile, images[tile])
-        results.append(assembler.result())
-    np.testing.assert_allclose(*results, atol=1e-6)
+    images = {tile: np.random.RandomState(seed).standard_normal((2, 3, SCALE * tile.height, SCALE * tile.width))
+              .astype(np.float32) for seed, tile in enumerate(parts)}
+    mean = np.zeros((2, 3, SCALE * layout[0], SCALE * layout[1]), np.float32)
+    total = np.zeros(mean.shape[2:], np.float32)
+    for tile in parts:
+        weight = np.outer(ramps(tile.top, tile.height, {part.top for part in parts}, margin),
+                          ramps(tile.left, tile.width, {part.left for part in parts}, margin))
+        part, so_far = tile.cut(mean, SCALE), tile.cut(total, SCALE)
+        so_far += weight
+        part += (images[tile] - part) * np.divide(weight, so_far, out=np.zeros_like(weight), where=so_far > 0)
+    np.testing.assert_array_equal(whole_of(assemble(parts, images.get, SCALE, margin)), mean)
+    for k in range(2):
+        came = whole_of(assemble(parts, lambda tile: images[tile][k], SCALE, margin))
+        np.testing.assert_array_equal(came, mean[k])
 
 
-def test_bad_arguments_of_the_assembler():
+def ramps(start, length, starts, margin):
+    """Weights of a tile along an axis: they rise between the margins of an overlap with the one before and after it."""
+    weight = np.ones(SCALE * length, np.float32)
+    before = max((other for other in starts if other < start), default=None)
+    after = min((other for other in starts if other > start), default=None)
+    for other, view in ((before, weight), (after, weight[::-1])):
+        if other is not None:
+            overlap = SCALE * (length - abs(start - other))
+            rising = (np.arange(SCALE * length) + 0.5 - SCALE * margin) / max(overlap - 2 * SCALE * margin, 1)
+            np.minimum(view, np.clip(rising, 0, 1).astype(np.float32), out=view)
+    return weight
+
+
+def test_strips_are_taken_before_tiles_below_them_are_computed():
+    parts, computed = tiles(22, 8, 8, 2), []
+
+    def image_of(tile):
+        computed.append(tile)
+        return np.zeros((3, 8, 8), np.float32)
+    assert [(row, strip.shape[1], len(computed)) for row, strip in assemble(parts, image_of, 1)] == \
+        [(0, 6, 1), (6, 6, 2), (12, 2, 3), (14, 8, 4)]
+
+
+def test_bad_arguments_of_assemble():
     parts = tiles(8, 14, 8, 2)
+    square = tiles(14, 14, 8, 2)
     for arguments, named in [((parts, 0), "scale: "), ((parts, 4, -1), "margin: expected an integer >= 0, got -1"),
                              ((parts, 4, 2), "margin: expected at most half of the overlap, which is 2 pixels"),
                              (([], 4), "parts: "), ((parts + parts[:1], 4), "parts: expected all tiles of one image"),
-                             ((tiles(14, 14, 8, 2)[:3], 4), "parts: expected all tiles of one image")]:
+                             ((square[:3], 4), "parts: expected all tiles of one image"),
+                             ((square[::-1], 4), "parts: expected all tiles of one image, each once and row by row")]:
         with pytest.raises(ValueError, match="^" + named):
-            Assembler(*arguments)
-
-
-def test_bad_use_of_the_assembler():
-    parts = tiles(8, 14, 8, 2)
-    assembler = Assembler(parts, 2)
-    with pytest.raises(ValueError, match=r"^image: expected shape \(3, 16, 16\) for .*, got \(3, 8, 8\)"):
-        assembler.add(parts[0], np.zeros((3, 8, 8), np.float32))
-    assembler.add(parts[0], np.zeros((3, 16, 16), np.float32))
-    for tile in (parts[0], Tile(0, 2, 8, 8)):
-        with pytest.raises(ValueError, match="^tile: expected one that has not been added yet"):
-            assembler.add(tile, np.zeros((3, 16, 16), np.float32))
-    with pytest.raises(ValueError, match=r"^parts: 1 have not been added, the first of them Tile\(top=0, left=6"):
-        assembler.result()
+            next(assemble(arguments[0], None, *arguments[1:]))
+    with pytest.raises(ValueError, match=r"^image: expected shape \(\.\.\., 3, 16, 16\) for .*, got \(3, 8, 8\)"):
+        next(assemble(parts, lambda tile: np.zeros((3, 8, 8), np.float32), 2))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -228,7 +252,7 @@ def test_crops_share_one_field():
 
 @pytest.mark.parametrize("change, named", [
     (dict(scale=3), "scale: expected a power of two, got 3"), (dict(latents=[]), "latents: expected arrays"),
-    (dict(latents=[np.zeros((96, 6, 8))]), "latents: expected arrays"),
+    (dict(latents=[np.zeros((6, 8))]), "latents: expected arrays"),
     (dict(latents=[np.zeros((1, 6, 24, 30)), np.zeros((1, 96, 6, 8))]), r"latents: expected sides .*\(1, 6, 24, 30\)"),
     (dict(latents=[np.zeros((1, 96, 6, 8)), np.zeros((1, 6, 24, 32))]), "latents: expected sides"),
     (dict(tile=Tile(0, 1, 8, 8)), "tile: expected even numbers"),

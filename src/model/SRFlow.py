@@ -13,9 +13,10 @@ from src.model.SRFlowNet import SRFlowNet
 from src.model.inference import Conditioner, Decoder, Encoder
 from src.model.packed import make_weights, release_parameters
 from src.model_utils.checkpoint import INFERENCE, CheckpointError, load_parameters, require_parameters
+from src.model_utils.image_sizes import even, pad_to, pad_to_even  # noqa: F401 (for our callers)
 from src.model_utils.network_names import IMAGE_ONLY, shapes_of, split_levels
 from src.model_utils.options import OptionsError, differences, load_options
-from src.model_utils.tiling import Assembler, crop_latents, tiles
+from src.model_utils.tiling import assemble, crop_latents, tiles
 from src.model_utils.util import give_back_memory, set_device
 from src.model_utils.weight_files import read_any
 
@@ -23,6 +24,7 @@ TRAINED_HEAT = 1.0  # training maximises the likelihood of latents of this stand
 # In pixels of the low-resolution image. Farther from its edge than the margin, the inside of a tile is to 1e-5 what it
 # is in the whole image (of a network of 4 blocks); the rest of the overlap is blended.
 TILE_OVERLAP, TILE_MARGIN = 24, 8
+_ROWS = 16  # of an image at a time, where all would need temporary memory many times their own
 
 
 class SRFlow:
@@ -90,7 +92,7 @@ class SRFlow:
         self._weights = weights
         self._last_lr, self._conditions = None, None
 
-    def sample(self, lr, heat=0.9, n=1, seed=None, batch=1, tile=None, with_latents=False):
+    def sample(self, lr, heat=0.9, n=1, seed=None, batch=1, tile=None, with_latents=False, size=None):
         """n super-resolved images of each low-resolution image.
 
         lr uint8 (h, w, 3) -> uint8 (n, s·h, s·w, 3), clipped and truncated as the official evaluation does; or
@@ -103,53 +105,72 @@ class SRFlow:
         compiled once. tile: side, in pixels of lr and even, of the tiles in which larger images are computed, with the
         same latents but within bounded memory; None: whole. with_latents: returns (images, latents), latents a tuple
         of float32 arrays, [..., i] of which `decode` takes: (n, N, C, H', W') each, after the heats' dimension if
-        there is one.
+        there is one. size: the even (height, width), at least lr's, to which lr is padded by reflection; None: the next
+        even one. The noise of the image itself is the same for every size; so are, farther than TILE_MARGIN from the
+        edges that are padded, the images. The latents are those of the padded image, `pad_to(lr, size)`.
         """
         several = isinstance(heat, (list, tuple, np.ndarray))
         heats = list(heat) if several else [heat]
         _require_sampling(heats, n, batch, seed)
         images, is_picture = _as_batch(lr)
         height, width = (side * self.scale for side in images.shape[2:])
-        images = pad_to_even(images)
-        shapes = self._latent_shapes(images)
-        noise = [np.random.RandomState(sample_seed)
-                 for sample_seed in np.random.RandomState(seed).randint(0, 2 ** 31 - 1, n)]
-        noise = [[generator.standard_normal(shape).astype(np.float32) for shape in shapes] for generator in noise]
-        # (heats·n, N, C, H', W') each
-        latents = [np.concatenate([np.float32(value) * np.stack(same) for value in heats]) for same in zip(*noise)]
-        samples = self._decode_samples(images, latents, batch, tile)[..., :height, :width]
-        samples = to_uint8(samples[:, 0]) if is_picture else samples
-        if several:
-            samples, *latents = [value.reshape((len(heats), n) + value.shape[1:]) for value in (samples, *latents)]
-        return (samples, tuple(latents)) if with_latents else samples
+        least = even(images.shape[2:])
+        size = least if size is None else _checked_size(size, images)
+        noise = self._draw(n, len(images), least, size, seed)
+        shape = (height, width, 3) if is_picture else (3, height, width)
+        samples = np.empty((len(heats) * n, len(images)) + shape, np.uint8 if is_picture else np.float32)
+        for row, strip in self._decode_samples(pad_to(images, size), noise, heats, batch, tile):
+            strip = strip[..., :max(height - row, 0), :width]
+            if is_picture:
+                to_uint8(strip, samples[..., row:row + strip.shape[-2], :, :])
+            else:
+                samples[..., row:row + strip.shape[-2], :] = strip
+        samples = samples[:, 0] if is_picture else samples
+        samples = samples.reshape((len(heats), n) + samples.shape[1:]) if several else samples
+        if not with_latents:
+            return samples
+        latents = [np.stack([np.float32(value) * latent for value in heats]) for latent in noise]
+        return samples, tuple(latents if several else [latent[0] for latent in latents])
 
-    def _decode_samples(self, lr, latents, batch, tile):
-        """float32 (S, N, 3, s·h, s·w) of S samples' latents, (S, N, C, H', W') each."""
-        height, width = lr.shape[2:]
-        if tile is None or max(height, width) <= tile:
-            return self._decode_whole(lr, latents, batch)
-        parts = tiles(height, width, tile, TILE_OVERLAP)
-        count, n = latents[0].shape[:2]
-        assemblers = [Assembler(parts, self.scale, TILE_MARGIN) for _ in range(count * n)]
-        flat = [latent.reshape((-1,) + latent.shape[2:]) for latent in latents]
-        for part in parts:
-            cropped = [latent.reshape((count, n) + latent.shape[1:]) for latent in crop_latents(flat, part, self.scale)]
-            images = self._decode_whole(np.ascontiguousarray(part.cut(lr)), cropped, batch)
-            for assembler, image in zip(assemblers, images.reshape((-1,) + images.shape[2:])):
-                assembler.add(part, image)
-        whole = np.stack([assembler.result() for assembler in assemblers])
-        return whole.reshape((count, n) + whole.shape[1:])
+    def _draw(self, n, count, least, size, seed):
+        """The noise of n samples of `count` images of a size: standard normal, float32 (n, N, C, H', W') each.
 
-    def _decode_whole(self, lr, latents, batch):
+        That of their top left parts of the size `least` is drawn first: it does not depend on the rest.
+        """
+        noise = [np.empty((n,) + shape, np.float32) for shape in self._latent_shapes(count, size)]
+        inner = [shape[2:] for shape in self._latent_shapes(count, least)]
+        for k, sample_seed in enumerate(np.random.RandomState(seed).randint(0, 2 ** 31 - 1, n)):
+            draw = np.random.RandomState(sample_seed).standard_normal
+            for latent, (height, width) in zip(noise, inner):
+                fill(latent[k, ..., :height, :width], draw)
+            for latent, (height, width) in zip(noise, inner):
+                fill(latent[k, ..., :height, width:], draw)
+                fill(latent[k, ..., height:, :], draw)
+        return noise
+
+    def _decode_samples(self, lr, noise, heats, batch, tile):
+        """Yields (row, strip) from top to bottom: float32 (heats·n, N, 3, rows, s·w), of all samples the next rows."""
+        if tile is None or max(lr.shape[2:]) <= tile:
+            yield 0, self._decode_whole(lr, noise, heats, batch)
+            return
+
+        def image_of(part):
+            return self._decode_whole(part.cut(lr), crop_latents(noise, part, self.scale), heats, batch)
+        yield from assemble(tiles(*lr.shape[2:], tile, TILE_OVERLAP), image_of, self.scale, TILE_MARGIN)
+
+    def _decode_whole(self, lr, noise, heats, batch):
+        """float32 (heats·n, N, 3, s·h, s·w): every noise, (n, N, C, H', W') each, at every heat."""
+        chosen = [(np.float32(value), k) for value in heats for k in range(len(noise[0]))]
         # Several images have conditions of their own, which samples of one cannot share in a batch.
-        size = batch if len(lr) == 1 else 1
-        conditions = self._condition(lr)
-        images = []
-        for start in range(0, len(latents[0]), size):
-            chunk = [latent[start:start + size].reshape((-1,) + latent.shape[2:]) for latent in latents]
-            decoded = self._decode(conditions, chunk)
-            images.append(decoded.reshape((-1, len(lr)) + decoded.shape[1:]))
-        return np.concatenate(images)
+        together = batch if len(lr) == 1 else 1
+        conditions = self._condition(as_floats(lr))
+        images = np.empty((len(chosen), len(lr), 3) + tuple(side * self.scale for side in lr.shape[2:]), np.float32)
+        for start in range(0, len(chosen), together):
+            some = chosen[start:start + together]
+            decoded = self._decode(conditions, [np.concatenate([value * latent[k] for value, k in some])
+                                                for latent in noise])
+            images[start:start + together] = decoded.reshape((len(some),) + images.shape[1:])
+        return images
 
     def encode(self, hr, lr, noise=None):
         """(latents, nll, logdet) of high-resolution images.
@@ -188,16 +209,16 @@ class SRFlow:
         """
         lr = _checked(lr, "lr")
         _require_even(lr)
-        expected, came = self._latent_shapes(lr), [np.shape(latent) for latent in latents]
+        expected, came = self._latent_shapes(len(lr), lr.shape[2:]), [np.shape(latent) for latent in latents]
         if came != expected:
             raise ValueError(f"latents: expected shapes {expected}, got {came}")
         if not all(np.isfinite(latent).all() for latent in latents):
             raise ValueError("latents: expected finite values, got some that are not")
         return self._decode(self._condition(lr), latents)
 
-    def _latent_shapes(self, lr):
-        height, width = lr.shape[2] * self.scale, lr.shape[3] * self.scale
-        return [(lr.shape[0],) + shape for shape in self.net.flowUpsamplerNet.latent_shapes(height, width)]
+    def _latent_shapes(self, count, size):
+        height, width = (side * self.scale for side in size)
+        return [(count,) + shape for shape in self.net.flowUpsamplerNet.latent_shapes(height, width)]
 
     def _condition(self, lr):
         """What the flow needs of the images. The last images' is kept, so that all that is done with them, one call
@@ -278,18 +299,28 @@ def dequantise(hr, noise, quant):
 
 def from_uint8(image):
     """A picture, uint8 (H, W, 3), as the network takes it: float32 (1, 3, H, W) in [0, 1]."""
-    return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+    return as_floats(image.transpose(2, 0, 1)[None])
 
 
-def to_uint8(images):
-    """float32 (..., 3, H, W) in [0, 1] -> uint8 (..., H, W, 3): clipped, times 255, truncated; NaN is black."""
-    return np.moveaxis((np.clip(np.nan_to_num(images, nan=0), 0, 1) * 255).astype(np.uint8), -3, -1)
+def to_uint8(images, out=None):
+    """float32 (..., 3, H, W) in [0, 1] -> uint8 (..., H, W, 3): clipped, times 255, truncated; NaN is black.
+
+    out: the array to write to; None: a new one.
+    """
+    if out is None:
+        out = np.empty(images.shape[:-3] + images.shape[-2:] + (3,), np.uint8)
+    for top in range(0, images.shape[-2], _ROWS):
+        rows = np.clip(np.nan_to_num(images[..., top:top + _ROWS, :], nan=0), 0, 1) * 255
+        out[..., top:top + _ROWS, :, :] = np.moveaxis(rows, -3, -1)
+    return out
 
 
-def pad_to_even(lr):
-    """Pads (N, 3, h, w) by reflection at the bottom and right until h and w are even."""
-    height, width = lr.shape[2:]
-    return np.pad(lr, ((0, 0), (0, 0), (0, height % 2), (0, width % 2)), mode="reflect")
+def fill(array, draw):
+    """Fills a float32 array (..., H, W) with float64 numbers, in order; draw: gives the next ones of a shape."""
+    for index in np.ndindex(array.shape[:-2]):
+        for top in range(0, array.shape[-2], _ROWS):
+            rows = array[index][top:top + _ROWS]
+            rows[...] = draw(rows.shape)
 
 
 def normalise_latents(latents, heat=1.0):
@@ -319,20 +350,40 @@ def _require_sampling(heats, n, batch, seed):
 
 
 def _as_batch(lr):
-    """lr as float32 (N, 3, h, w), and whether it came as a picture, uint8 (h, w, 3)."""
+    """lr as uint8 or float32 (N, 3, h, w), and whether it came as a picture, uint8 (h, w, 3)."""
     lr = np.asarray(lr)
-    if lr.dtype == np.uint8 and lr.ndim == 3 and lr.shape[2] == 3:
-        return _checked(from_uint8(lr), "lr"), True
+    if lr.dtype == np.uint8 and lr.ndim == 3 and lr.shape[2] == 3 and lr.size:
+        _require_sides(lr.shape[:2], "lr")
+        return lr.transpose(2, 0, 1)[None], True
     return _checked(lr, "lr"), False
+
+
+def as_floats(images):
+    """uint8 (N, 3, h, w) as the network takes it: float32 in [0, 1]; what is float32 stays."""
+    floats = np.ascontiguousarray(images, np.float32)
+    return floats / np.float32(255) if images.dtype == np.uint8 else floats
+
+
+def _checked_size(size, images):
+    least = even(images.shape[2:])
+    size = tuple(size) if isinstance(size, (tuple, list, np.ndarray)) else (size,)
+    if len(size) != 2 or not all(isinstance(side, numbers.Integral) and side % 2 == 0 for side in size) \
+            or any(side < smallest for side, smallest in zip(size, least)):
+        raise ValueError(f"size: expected an even height and width, at least {least} for this lr, got {size}")
+    return size
 
 
 def _checked(images, name):
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[1] != 3 or images.dtype.kind != "f" or 0 in images.shape:
         raise ValueError(f"{name}: expected float32 (N, 3, h, w), got {images.dtype} {images.shape}")
-    if min(images.shape[2:]) < 2:
-        raise ValueError(f"{name}: expected sides of at least 2 pixels, got {images.shape}")
+    _require_sides(images.shape[2:], name)
     return np.ascontiguousarray(images, np.float32)
+
+
+def _require_sides(size, name):
+    if min(size) < 2:
+        raise ValueError(f"{name}: expected sides of at least 2 pixels, got {size[0]} x {size[1]}")
 
 
 def _require_even(lr):

@@ -10,7 +10,8 @@ import numpy as np
 
 from src.dataloader.imresize import imresize
 from src.model.LPIPS import MIN_SIDE
-from src.model.SRFlow import from_uint8, pad_to_even, to_uint8
+from src.model.SRFlow import as_floats, fill, from_uint8, to_uint8
+from src.model_utils.image_sizes import even, pad_hr_to, pad_to
 from src.model_utils.metrics import lr_psnr, psnr, ssim, ssim_gaussian
 from src.model_utils.tiling import tiles
 from src.model_utils.util import atomic_write
@@ -68,23 +69,21 @@ def is_too_small_for_lpips(hr):
     return min(hr.shape[:2]) < MIN_SIDE
 
 
-def likelihood(model, lr, hr, seed, tile=None):
+def likelihood(model, lr, hr, seed, tile=None, size=None):
     """NLL in bits per pixel of hr given lr, its dequantisation noise drawn from the seed.
 
-    Odd sizes of lr are padded by reflection, and hr with them. An image larger than a tile is taken apart, each tile
-    an image of its own: the mean over the tiles.
+    Both are padded by reflection to `size`, as `SRFlow.sample` pads; None: to even sides. What is returned is the NLL
+    of the padded image. An image larger than a tile is taken apart, each tile an image of its own: the mean over them.
     """
-    lr, hr = from_uint8(lr), from_uint8(hr)
-    height, width = lr.shape[2:]
-    lr = pad_to_even(lr)
-    missing = [(padded - side) * model.scale for padded, side in zip(lr.shape[2:], (height, width))]
-    hr = np.pad(hr, ((0, 0), (0, 0), (0, missing[0]), (0, missing[1])), mode="reflect")
-    noise = np.random.RandomState(seed).random_sample(hr.shape).astype(np.float32)
-    height, width = lr.shape[2:]
-    if tile is None or max(height, width) <= tile:
-        return model.encode(hr, lr, noise)[1][0]
-    return np.mean([model.encode(part.cut(hr, model.scale), part.cut(lr), part.cut(noise, model.scale))[1][0]
-                    for part in tiles(height, width, tile, overlap=0)])
+    size = even(lr.shape[:2]) if size is None else size
+    lr, hr = lr.transpose(2, 0, 1), pad_hr_to(hr.transpose(2, 0, 1), lr.shape[:2], size, model.scale)
+    lr = pad_to(lr, size)
+    noise = np.empty(hr.shape, np.float32)
+    fill(noise, np.random.RandomState(seed).random_sample)
+    side = tile if tile is not None and max(size) > tile else max(size)
+    return np.mean([model.encode(as_floats(part.cut(hr, model.scale)[None]), as_floats(part.cut(lr)[None]),
+                                 part.cut(noise, model.scale)[None])[1][0]
+                    for part in tiles(*size, side, overlap=0)])
 
 
 def problems(row):

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Large images in parts: where overlapping tiles lie, their share of the latents, one image from their images.
 
-    parts = tiles(height, width, tile=96, overlap=24)
-    assembler = Assembler(parts, scale, margin=8)
-    for tile in parts:                           # lr (1, 3, height, width), latents as the whole image has them
-        assembler.add(tile, model.decode(tile.cut(lr), crop_latents(latents, tile, scale))[0])
-    image = assembler.result()
+    def image_of(tile):                          # lr (1, 3, height, width), latents as the whole image has them
+        return model.decode(tile.cut(lr), crop_latents(latents, tile, scale))[0]
+
+    for row, strip in assemble(tiles(height, width, tile=96, overlap=24), image_of, scale, margin=8):
+        image[:, row:row + strip.shape[1]] = strip
 
 Lengths are in pixels of the low-resolution image unless said otherwise, and even, because the flow's deepest level
 works at half of that resolution. What a network makes of a pixel near a tile's edge differs from what it makes of it
@@ -58,66 +58,76 @@ def crop_latents(latents, tile, scale):
 
     All tiles must see one field of latents, or overlaps would be averages of unrelated textures.
 
-    latents: float32 (N, C, scale·h/2^k, scale·w/2^k) each, in the order of `FlowUpsamplerNet.latent_shapes`, the last
+    latents: float32 (..., C, scale·h/2^k, scale·w/2^k) each, in the order of `FlowUpsamplerNet.latent_shapes`, the last
     one of half the sides of the (h, w) LR image; tile: within that image, even; scale: HR over LR sides, a power of
     two. Raises ValueError.
     """
     if not isinstance(scale, numbers.Integral) or scale < 1 or scale & (scale - 1):
         raise ValueError(f"scale: expected a power of two, got {scale!r}")
-    if len(latents) == 0 or np.ndim(latents[-1]) != 4:
-        raise ValueError(f"latents: expected arrays (N, C, H, W), got shapes {[np.shape(value) for value in latents]}")
-    height, width = (2 * side for side in np.shape(latents[-1])[2:])
+    if len(latents) == 0 or np.ndim(latents[-1]) < 3:
+        raise ValueError("latents: expected arrays (..., C, H, W), got shapes "
+                         f"{[np.shape(value) for value in latents]}")
+    height, width = (2 * side for side in np.shape(latents[-1])[-2:])
     if any(value % 2 for value in tile) or not (0 <= tile.top < tile.top + tile.height <= height
                                                 and 0 <= tile.left < tile.left + tile.width <= width):
         raise ValueError(f"tile: expected even numbers within the LR image of {height} x {width}, got {tile}")
     return [latent[(Ellipsis,) + tile.slices(_halves(np.shape(latent), height, width, scale), 2)] for latent in latents]
 
 
-class Assembler:
-    """Puts the SR images of tiles together: their average, weighted so that no seam is left.
+def assemble(parts, image_of, scale, margin=0):
+    """Puts the SR images of tiles together, weighted so that no seam is left: yields (row, strip), from top to bottom.
 
     Across the overlap of two tiles the weights ramp linearly from one to the other. A pixel on which all of its tiles
     agree keeps its value to the bit.
 
-    parts: what `tiles` returned; scale: SR over LR sides; margin: LR pixels that are not used at every edge of a tile
-    inside the image, at most half of the overlap. Where the margin is the radius within which the network sees, the
-    result is that of the whole image. Memory: float32, 4/3 of the result. Raises ValueError.
+    parts: what `tiles` returned; image_of: gives the SR image of a tile, float (..., 3, scale·height, scale·width), of
+    several images at once where there are leading dimensions; scale: SR over LR sides; margin: LR pixels that are not
+    used at every edge of a tile inside the image, at most half of the overlap. Where the margin is the radius within
+    which the network sees, the result is that of the whole image.
+
+    A strip is float32 (..., 3, rows, scale·w), of the SR image's rows from `row` on, which no tile to come touches. It
+    is a view of memory that is used again for the next one. Memory: a row of tiles. Raises ValueError.
     """
+    for name, value, least in (("scale", scale, 1), ("margin", margin, 0)):
+        if not isinstance(value, numbers.Integral) or value < least:
+            raise ValueError(f"{name}: expected an integer >= {least}, got {value!r}")
+    rows = _weights({(tile.top, tile.height) for tile in parts}, scale, margin)
+    columns = _weights({(tile.left, tile.width) for tile in parts}, scale, margin)
+    if not parts or list(parts) != sorted(set(parts)) or len(parts) != len(rows) * len(columns):
+        raise ValueError(f"parts: expected all tiles of one image, each once and row by row, got {len(parts)}")
+    width = max(tile.left + tile.width for tile in parts)
+    mean, total = None, np.zeros((scale * parts[0].height, scale * width), np.float32)
+    for tile, following in zip(parts, parts[1:] + [None]):
+        image = _checked_image(image_of(tile), tile, scale)
+        if mean is None:
+            mean = np.zeros(image.shape[:-2] + total.shape, np.float32)
+        _add(image, np.outer(rows[tile.top, tile.height], columns[tile.left, tile.width]),
+             *[Tile(0, tile.left, tile.height, tile.width).cut(strip, scale) for strip in (mean, total)])
+        if following is None or following.top > tile.top:
+            final = scale * (following.top - tile.top) if following else mean.shape[-2]
+            yield scale * tile.top, mean[..., :final, :]
+            _move_up(mean, final)
+            _move_up(total, final)
 
-    def __init__(self, parts, scale, margin=0):
-        for name, value, least in (("scale", scale, 1), ("margin", margin, 0)):
-            if not isinstance(value, numbers.Integral) or value < least:
-                raise ValueError(f"{name}: expected an integer >= {least}, got {value!r}")
-        self.scale = scale
-        self._missing = set(parts)
-        self._rows = _weights({(tile.top, tile.height) for tile in parts}, scale, margin)
-        self._columns = _weights({(tile.left, tile.width) for tile in parts}, scale, margin)
-        if not parts or len(parts) != len(self._rows) * len(self._columns):
-            raise ValueError(f"parts: expected all tiles of one image, each once, got {len(parts)}")
-        height = scale * max(tile.top + tile.height for tile in parts)
-        width = scale * max(tile.left + tile.width for tile in parts)
-        self._mean = np.zeros((3, height, width), np.float32)
-        self._weight = np.zeros((height, width), np.float32)
 
-    def add(self, tile, image):
-        """Takes the SR image of a tile, float (3, scale·height, scale·width); every tile once, in any order."""
-        if tile not in self._missing:
-            raise ValueError(f"tile: expected one that has not been added yet, got {tile}")
-        expected = (3, self.scale * tile.height, self.scale * tile.width)
-        if np.shape(image) != expected:
-            raise ValueError(f"image: expected shape {expected} for {tile}, got {np.shape(image)}")
-        weight = np.outer(self._rows[tile.top, tile.height], self._columns[tile.left, tile.width])
-        mean, total = tile.cut(self._mean, self.scale), tile.cut(self._weight, self.scale)
-        total += weight
-        # A running mean: it needs no division in the end, and equal values leave it exactly as it is.
-        mean += (image - mean) * np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
-        self._missing.remove(tile)
+def _checked_image(image, tile, scale):
+    height, width = scale * tile.height, scale * tile.width
+    if np.shape(image)[-3:] != (3, height, width):
+        raise ValueError(f"image: expected shape (..., 3, {height}, {width}) for {tile}, got {np.shape(image)}")
+    return image
 
-    def result(self):
-        """The whole image, float32 (3, scale·h, scale·w). Raises ValueError while tiles are missing."""
-        if self._missing:
-            raise ValueError(f"parts: {len(self._missing)} have not been added, the first of them {min(self._missing)}")
-        return self._mean
+
+def _add(image, weight, mean, total):
+    """Takes an image into the mean of those before, whose weights are in `total`."""
+    total += weight
+    # A running mean: it needs no division in the end, and equal values leave it exactly as it is.
+    mean += (image - mean) * np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
+
+
+def _move_up(strip, rows):
+    kept = strip.shape[-2] - rows
+    strip[..., :kept, :] = strip[..., rows:, :]
+    strip[..., kept:, :] = 0
 
 
 def _starts(length, tile, overlap):
@@ -151,7 +161,7 @@ def _halves(shape, height, width, scale):
     """How many times half of the LR image's sides a latent's sides are; raises ValueError where they are none."""
     for k in range(scale.bit_length()):
         halves = scale >> k
-        if tuple(shape[2:]) == (height * halves // 2, width * halves // 2):
+        if tuple(shape[-2:]) == (height * halves // 2, width * halves // 2):
             return halves
     raise ValueError(f"latents: expected sides of {scale} x {height} x {width} over a power of two from 2 to "
                      f"{2 * scale}, got shape {shape}")
