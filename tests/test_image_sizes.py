@@ -12,7 +12,7 @@ import pytest
 from mindspore import context
 
 from src.dataloader.imresize import imresize
-from src.model.SRFlow import SRFlow, build_network, to_uint8
+from src.model.SRFlow import TILE_MARGIN, SRFlow, build_network, to_uint8
 from src.model_utils.evaluation import likelihood
 from src.model_utils.image_sizes import even, few_sizes, pad_hr_to, pad_to, pad_to_even
 from src.model_utils.options import options_from_dict
@@ -186,7 +186,7 @@ def plain_samples(model, lr, heats, n, seed, tile, overlap, margin):
 
 def test_tiled_samples_are_those_of_the_plain_computation(model):
     lr = picture(61, 90)
-    expected = plain_samples(model, lr, [0.0, 0.5, 0.9], 2, 7, 48, 24, 8)
+    expected = plain_samples(model, lr, [0.0, 0.5, 0.9], 2, 7, 48, 24, TILE_MARGIN)
     model.sizes.clear()
     came, latents = model.sample(lr, heat=[0.0, 0.5, 0.9], n=2, seed=7, tile=48, with_latents=True)
     np.testing.assert_array_equal(came, expected)

@@ -383,7 +383,7 @@ def test_tiles_see_the_latents_of_the_whole_image(model):
 
 @pytest.mark.parametrize("tile", [None, 40])
 def test_an_image_padded_to_another_size_is_the_same_away_from_the_edges_padded(tile, model):
-    """The network sees farther than this, but hardly."""
+    """Of this network of 2 blocks; benchmarks/tile_margin.py measures the full one."""
     lr, height, width = images(8, 1, 3, 33, 51), 34, 52
     size = (40, 60) if tile is None else (34, 60)
     alone, latents = model.sample(lr, heat=0.3, n=2, seed=5, tile=tile, with_latents=True)
@@ -393,8 +393,10 @@ def test_an_image_padded_to_another_size_is_the_same_away_from_the_edges_padded(
         assert (many.shape[-2] * height, many.shape[-1] * width) == (few.shape[-2] * size[0], few.shape[-1] * size[1])
         np.testing.assert_array_equal(many[..., :few.shape[-2], :few.shape[-1]], few)
         assert abs(many[..., few.shape[-1]:].std() / 0.3 - 1) < 0.1
-    inside = (Ellipsis, slice(SCALE * (height - 8)), slice(SCALE * (width - 8)))
-    assert np.abs(padded - alone)[inside].max() < 1e-3 < np.abs(padded - alone).max()
+    difference = np.abs(padded - alone)
+    for distance, tolerance in ((8, 2e-2), (12, 1e-3)):  # in pixels of lr
+        assert difference[..., :SCALE * (height - distance), :SCALE * (width - distance)].max() < tolerance
+    assert difference.max() > 0.1
     if tile is None:
         decoded = model.decode(pad_to(lr, size), [latent[1] for latent in more_latents])
         np.testing.assert_array_equal(padded[1], decoded[..., :33 * SCALE, :51 * SCALE])
@@ -410,9 +412,9 @@ def test_impossible_sizes(size, model):
         model.sample(images(8, 1, 3, 6, 7), size=size)
 
 
-@pytest.mark.parametrize("tile", [33, 24, 0, -2])
+@pytest.mark.parametrize("tile", [33, 30, 24, 0, -2])
 def test_impossible_tiles(tile, model):
-    with pytest.raises(ValueError, match="tile"):
+    with pytest.raises(ValueError, match="^tile: expected"):
         model.sample(images(8, 1, 3, 36, 52), tile=tile)
 
 
