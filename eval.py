@@ -28,6 +28,7 @@ from src.model_utils.config import get_config
 from src.model_utils.device_adapter import get_adapter
 from src.model_utils.evaluation import FinishedImages, evaluate_image, file_identity, first_few, \
     is_too_small_for_lpips, mean_figures, number_images, printable, problems
+from src.model_utils.image_sizes import MAX_SIZES, even, few_sizes
 from src.model_utils.picture import sheet, write_png
 from src.model_utils.run_folder import locked_folder
 from src.model_utils.util import atomic_write, bar_interval, run_main
@@ -58,9 +59,9 @@ def run(args, opt):
     skipped = images.skipped if args.lr_dir else []
     for line in skipped:
         warn(f"skipped {line}")
-    names, pictures = name_images(images, args, opt)
     lpips = LPIPS.from_files(args.lpips_alexnet, args.lpips_linear) if args.lpips_alexnet or args.lpips_linear else None
-    without_lpips = find_too_small(images) if lpips else []
+    sizes, without_lpips = survey(images, args.tile, lpips is not None)
+    names, pictures = name_images(images, sizes, args, opt)
     model = load_model(args, opt)
     with FinishedImages(os.path.join(opt.output_dir, PROGRESS), settings_of(args, opt), pictures) as finished, \
             tqdm(images, unit="image", mininterval=bar_interval()) as bar:
@@ -70,7 +71,7 @@ def run(args, opt):
             if image in finished:
                 continue
             samples, figures = evaluate_image(model, lr, hr, opt.heat, args.n_samples, args.seed + number, args.tile,
-                                              lpips)
+                                              sizes[number - 1], lpips)
             if hr is not None:
                 tqdm.write(f"Get the number {number} data psnrloss: {_as_array(figures['psnr'])}, "
                            f"ssim_loss: {_as_array(figures['ssim_gaussian'])}")
@@ -83,7 +84,7 @@ def run(args, opt):
         rows = finished.rows()
         report(rows, len(skipped), args, opt)
         if not args.lr_dir:
-            write_sheet(model, images, args, opt)
+            write_sheet(model, images, sizes, args, opt)
     return 1 if tell_what_is_missing(rows, skipped, without_lpips) else 0
 
 
@@ -122,7 +123,23 @@ def open_images(args, opt):
     return EvalData(opt.datasets.val.dataroot, opt.scale, opt.datasets.val.limit)
 
 
-def name_images(images, args, opt):
+def survey(images, tile, with_lpips):
+    """(sizes, names): the LR size at which to compute each image; those that are too small for LPIPS, warned of."""
+    sizes, too_small = [], []
+    for name, hr, lr in images:
+        sizes.append(lr.shape[:2])
+        if with_lpips and hr is not None and is_too_small_for_lpips(hr):
+            too_small.append(printable(name))
+            warn(f"{too_small[-1]}: LPIPS needs HR images of at least {MIN_SIDE}x{MIN_SIDE}; its lpips stays empty")
+    computed = few_sizes(sizes, tile)
+    padded = sum(computed[size] != even(size) for size in sizes)
+    if padded:
+        tqdm.write(f"{padded} of {len(sizes)} images are padded by reflection and cut back, so that no more than "
+                   f"{MAX_SIZES} sizes have to be compiled")
+    return [computed[size] for size in sizes], too_small
+
+
+def name_images(images, sizes, args, opt):
     """(names, {image: paths of its pictures}), in order; images as `FinishedImages` knows them."""
     if args.lr_dir:
         names, files = list(images.files), list(images.files.values())
@@ -131,7 +148,7 @@ def name_images(images, args, opt):
     files = [[path for path in paths if path] for paths in files]
     paths = [picture_paths(number, name, args, opt) for number, name in enumerate(names, start=1)]
     refuse_long_names(paths, args, opt)
-    return names, dict(zip(number_images(names, files), paths))
+    return names, dict(zip(number_images(names, files, sizes), paths))
 
 
 def mindrecord_files(path):
@@ -162,20 +179,13 @@ def refuse_long_names(paths, args, opt):
                              f"{longest} that {opt.output_dir} allows; shorten the name of the image in {args.lr_dir}")
 
 
-def find_too_small(images):
-    """Names of the images too small for LPIPS; warns of each."""
-    names = [printable(name) for name, hr, _ in images if hr is not None and is_too_small_for_lpips(hr)]
-    for name in names:
-        warn(f"{name}: LPIPS needs HR images of at least {MIN_SIDE}x{MIN_SIDE}; its lpips stays empty")
-    return names
-
-
-def write_sheet(model, images, args, opt):
+def write_sheet(model, images, sizes, args, opt):
     """One picture of the first images, or of the middle of large ones: LR, bicubic, samples at several heats, HR."""
-    rows = []
-    for _, hr, lr in itertools.islice(images, SHEET_ROWS):
-        hr, lr = centre(hr, lr, args.tile or SHEET_SIDE, model.scale)
-        rows.append([lr, imresize(lr, model.scale)] + list(model.sample(lr, SHEET_HEATS, seed=args.seed)[:, 0]) + [hr])
+    rows, side = [], args.tile or SHEET_SIDE
+    for (_, hr, lr), size in zip(itertools.islice(images, SHEET_ROWS), sizes):
+        hr, lr = centre(hr, lr, side, model.scale)
+        samples = model.sample(lr, SHEET_HEATS, seed=args.seed, size=tuple(min(side, length) for length in size))
+        rows.append([lr, imresize(lr, model.scale)] + list(samples[:, 0]) + [hr])
     path = os.path.join(opt.output_dir, "sheet.png")
     write_png(path, sheet(rows, ["LR", "bicubic"] + [f"heat {heat:g}" for heat in SHEET_HEATS] + ["HR"]))
     print(printable(f"picture sheet: {path}"))

@@ -20,6 +20,7 @@ from src.dataloader.imresize import imresize
 from src.dataloader.prepare import prepare_images
 from src.model.SRFlow import SRFlow
 from src.model_utils.evaluation import evaluate_image, likelihood, mean_figures
+from src.model_utils.image_sizes import MAX_SIZES
 from src.model_utils.metrics import lr_psnr, psnr, ssim, ssim_gaussian
 from src.model_utils.picture import CAPTION, MARGIN
 from src.model_utils.run_folder import RunFolder, locked_folder
@@ -224,7 +225,7 @@ class RecordingModel(SRFlow):
     def __init__(self, broken=0):
         self.arguments, self.encodings, self.broken = [], [], broken
 
-    def sample(self, lr, heat=0.9, n=1, seed=None, tile=None):
+    def sample(self, lr, heat=0.9, n=1, seed=None, tile=None, size=None):
         self.arguments.append((heat, n, seed))
         bicubic = imresize(np.rint(255 * lr[0].transpose(1, 2, 0)).astype(np.uint8), SCALE)
         samples = np.stack([np.clip(bicubic.astype(int) + 5 * k, 0, 255) for k in range(n)])
@@ -306,10 +307,10 @@ def test_likelihood_pads_odd_sizes_by_reflection(height, width):
     assert 0 <= noise.min() and noise.max() < 1 and noise.std() > 0.25
     np.testing.assert_array_equal(padded_hr[0, :, :height * SCALE, :width * SCALE],
                                   hr.transpose(2, 0, 1).astype(np.float32) / np.float32(255))
-    if height % 2:  # without repeating the last row
+    if height % 2:  # without repeating the last row of lr, nor the rows of hr that belong to it
         np.testing.assert_array_equal(padded_lr[:, :, height], padded_lr[:, :, height - 2])
         last = height * SCALE - 1
-        np.testing.assert_array_equal(padded_hr[:, :, last + 1:], padded_hr[:, :, last - 1:last - 1 - SCALE:-1])
+        np.testing.assert_array_equal(padded_hr[:, :, last + 1:], padded_hr[:, :, last - SCALE:last - 2 * SCALE:-1])
     assert likelihood(model, lr, hr, seed=1) == first != likelihood(model, lr, hr, seed=2)
 
 
@@ -547,7 +548,7 @@ def test_images_that_cannot_be_used_are_skipped(compiled, folders, base, tmp_pat
     assert (summary["n"], summary["skipped"], [row["name"] for row in rows]) == (2, 2, ["even", "odd"])
     lines = capfd.readouterr().err.split("\n")
     bad, tiny = (os.path.join(folders[0], name) for name in ("bad.png", "tiny.png"))
-    assert lines[0] == "warning: skipped {}: cannot be read as an image".format(bad)
+    assert lines[0].startswith("warning: skipped {}: cannot be read as an image: ".format(bad))
     assert lines[1] == "warning: skipped {}: is 1x9, expected at least 2x2".format(tiny)
     assert lines[-2].startswith("warning: 2 of 4 images were skipped: {}: ".format(bad))
     for name in ("even.png", "odd.png"):
@@ -632,6 +633,39 @@ def test_an_image_larger_than_a_tile(compiled, base, tmp_path, monkeypatch):
     np.testing.assert_array_equal(picture[CAPTION:CAPTION + 128, -128 - MARGIN:-MARGIN], hr[16:144, 8:136])
     assert picture.shape == (CAPTION + 128 + MARGIN, 6 * (128 + MARGIN), 3)
     assert read_image(tmp_path / "out" / "pictures" / "0_sr.png").shape == (160, 144, 3)
+
+
+def test_a_folder_of_many_sizes_compiles_a_handful(compiled, base, tmp_path, monkeypatch, capfd):
+    """Images of more sizes than that are padded, cut back, and done again where the folder's sizes are others now."""
+    lr_dir, out = tmp_path / "lr", tmp_path / "out"
+    lr_dir.mkdir()
+    for number in range(MAX_SIZES + 2):
+        write_image(lr_dir / "{}.png".format(number), astronaut()[:6 + 2 * number, :8])
+    shapes, condition = set(), compiled._condition
+
+    def record(lr):
+        shapes.add(lr.shape)
+        return condition(lr)
+    monkeypatch.setattr(compiled, "_condition", record)
+    assert evaluate(base, out, "--lr_dir", lr_dir) == 0
+    assert len(shapes) == MAX_SIZES
+    assert "2 of 8 images are padded by reflection" in capfd.readouterr().out
+    sizes = [read_image(out / "{}.png".format(number)).shape[:2] for number in range(MAX_SIZES + 2)]
+    assert sizes == [((6 + 2 * number) * SCALE, 8 * SCALE) for number in range(MAX_SIZES + 2)]
+
+    interrupt_after(monkeypatch, MAX_SIZES + 1)
+    assert evaluate(base, tmp_path / "again", "--lr_dir", lr_dir) == 130
+    os.remove(str(lr_dir / "7.png"))  # the last one: no other image's place changes, but some need no padding now
+    os.remove(str(lr_dir / "6.png"))
+    monkeypatch.undo()
+    monkeypatch.setattr(eval_program, "load_model", lambda *_: compiled)
+    capfd.readouterr()
+    assert evaluate(base, tmp_path / "again", "--lr_dir", lr_dir) == 0
+    assert "padded" not in capfd.readouterr().out
+    shutil.rmtree(str(out))
+    assert evaluate(base, out, "--lr_dir", lr_dir) == 0
+    os.remove(str(tmp_path / "again" / "6.png"))  # of an image that is gone
+    assert files_of(tmp_path / "again") == files_of(out)
 
 
 def test_lpips_without_its_files(compiled, base, tmp_path, capfd):

@@ -17,21 +17,20 @@ from src.model_utils.tiling import tiles
 from src.model_utils.util import atomic_write
 
 _NOT_OF_SAMPLES = ("nll", "psnr_bicubic", "ssim_bicubic")
-_ROWS = 64  # of a picture that are converted at a time, as temporaries take several times the memory of the result
 
 
-def evaluate_image(model, lr, hr, heat, n_samples, seed, tile=None, lpips=None):
+def evaluate_image(model, lr, hr, heat, n_samples, seed, tile=None, size=None, lpips=None):
     """(samples, figures) of one low-resolution image.
 
-    model: SRFlow; lr uint8 (h, w, 3); hr uint8 (s·h, s·w, 3) or None; tile: as `SRFlow.sample` takes it; lpips: LPIPS
-    or None. samples: uint8 (n, s·h, s·w, 3), black or white where not finite. figures: by name, those of samples
+    model: SRFlow; lr uint8 (h, w, 3); hr uint8 (s·h, s·w, 3) or None; tile, size: as `SRFlow.sample` takes them; lpips:
+    LPIPS or None. samples: uint8 (n, s·h, s·w, 3), black or white where not finite. figures: by name, those of samples
     averaged over them: `lr_psnr` (dB); with hr also `psnr` (dB), `ssim`, `ssim_gaussian` (on the pixels divided by
     255), `lpips` (None where hr is too small for it), `nll` (bits per pixel, with dequantisation noise), and
     `psnr_bicubic`, `ssim_bicubic`; with several samples `pixel_std`, the mean over pixels and colours of the samples'
     standard deviation (of 255), and with hr `psnr_best`, the best sample's. `not_finite`: how many pixels of all
     samples have a colour that is not finite; if there are any, the figures of the samples are NaN.
     """
-    samples, not_finite = _as_pictures(model.sample(from_uint8(lr), heat, n_samples, seed, tile=tile)[:, 0])
+    samples, not_finite = _as_pictures(model.sample(from_uint8(lr), heat, n_samples, seed, tile=tile, size=size)[:, 0])
     figures = {"lr_psnr": np.mean([lr_psnr(sample, lr, model.scale) for sample in samples])}
     if n_samples > 1:
         figures["pixel_std"] = samples.astype(np.float32).std(axis=0).mean()
@@ -39,7 +38,7 @@ def evaluate_image(model, lr, hr, heat, n_samples, seed, tile=None, lpips=None):
         bicubic, psnrs = imresize(lr, model.scale), [psnr(sample, hr) for sample in samples]
         figures.update(psnr=np.mean(psnrs), ssim=np.mean([ssim(sample, hr) for sample in samples]),
                        ssim_gaussian=np.mean([ssim_gaussian(sample / 255, hr / 255) for sample in samples]),
-                       nll=likelihood(model, lr, hr, seed, tile),
+                       nll=likelihood(model, lr, hr, seed, tile, size),
                        psnr_bicubic=psnr(bicubic, hr), ssim_bicubic=ssim(bicubic, hr))
         if n_samples > 1:
             figures["psnr_best"] = max(psnrs)
@@ -55,14 +54,7 @@ def evaluate_image(model, lr, hr, heat, n_samples, seed, tile=None, lpips=None):
 
 def _as_pictures(images):
     """float32 (n, 3, H, W) -> (uint8 (n, H, W, 3), how many pixels have a colour that is not finite)."""
-    count, _, height, width = images.shape
-    pictures, not_finite = np.empty((count, height, width, 3), np.uint8), 0
-    for picture, image in zip(pictures, images):
-        for top in range(0, height, _ROWS):
-            strip = image[:, top:top + _ROWS]
-            picture[top:top + _ROWS] = to_uint8(strip)
-            not_finite += int(np.count_nonzero(~np.isfinite(strip).all(axis=0)))
-    return pictures, not_finite
+    return to_uint8(images), sum(int(np.count_nonzero(~np.isfinite(image).all(axis=0))) for image in images)
 
 
 def is_too_small_for_lpips(hr):
@@ -217,13 +209,14 @@ def _is_row(row):
     return row["not_finite"] >= 0 and all(type(value) is float for value in figures.values())
 
 
-def number_images(names, files):
-    """The images of an evaluation as text for `FinishedImages`: of each the number, from 1, the name and its files.
+def number_images(names, files, sizes):
+    """The images of an evaluation as text for `FinishedImages`: of each the number, from 1, name, size and files.
 
-    The number belongs to it because the seed of an image's samples does. files: for each image a list of paths.
+    The number belongs to it because the seed of an image's samples does. files: for each image a list of paths. sizes:
+    at which they are computed, which the other images of the folder have a say in.
     """
-    return [json.dumps([number, str(name)] + [file_identity(path) for path in paths])
-            for number, (name, paths) in enumerate(zip(names, files), start=1)]
+    return [json.dumps([number, str(name), list(size)] + [file_identity(path) for path in paths])
+            for number, (name, size, paths) in enumerate(zip(names, sizes, files), start=1)]
 
 
 def first_few(words, count=5):
