@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fuzzing script runs on every format, and notices what it is there to notice."""
 import os
+import re
 import subprocess
 import sys
 
@@ -57,7 +58,7 @@ IF_B = "if file.read() == b'b': "
     ("exec('while True: pass')", "time", "in read"),
     ("time.sleep(1000)", "time", "in read"),
     ("b'x' * 2 ** 40", "memory", "in read"),  # more than there is to have
-    ("b'x' * 2 ** 28", "memory", "268 MB"),  # more than is needed
+    ("b'x' * 2 ** 28", "memory", "(268|269) MB"),  # more than is needed
     ("raise ValueError(path + ': one\\ntwo')", "a message of 2 lines", "in read"),
     ("raise ValueError(path + ': x' * 1000)", "a long message", "in read"),
     ("raise ValueError('no name')", "a message that does not name the file", "in read"),
@@ -73,7 +74,7 @@ def test_what_is_a_finding(bad, kind, words, tmp_path):
     assert 1 <= len(reports) <= 3
     for report in reports:
         assert report.startswith(kind), report
-        assert words in report or words in output, report
+        assert re.search(words, report) or re.search(words, output), report
         assert "python tests/fuzz/fuzz.py --read planted {}".format(tmp_path) in report
 
 

@@ -247,7 +247,7 @@ def _digest(message, description):
     description.pop("sha256", None)
     try:
         return _hash({entry.tag: np.frombuffer(entry.tensor.tensor_content, "<f4").reshape(list(entry.tensor.dims))
-                      for entry in message.value}, description)
+                      for entry in message.value}, json.dumps(description, sort_keys=True))
     except (ValueError, TypeError, OverflowError):
         return "0" * 64
 

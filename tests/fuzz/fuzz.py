@@ -138,9 +138,10 @@ class Run:
             done = self._child(contents, case, min(end, case + CASES_PER_CHILD), deadline)
             stuck = stuck + 1 if done == case else 0
             case = done
+        output = _text(self.output)
         shutil.rmtree(self.work, ignore_errors=True)
         if stuck == 3:  # once or twice may be the end of the time
-            raise RuntimeError("{}: no case can be made, see the output above".format(self.format.name))
+            raise RuntimeError("{}: no case can be made:\n{}".format(self.format.name, output))
 
     def _make(self, good):
         """The contents of good files, made in a child, as making them may start threads, which no fork survives."""
