@@ -60,9 +60,9 @@ def run(args, opt):
     for line in skipped:
         warn(f"skipped {line}")
     lpips = LPIPS.from_files(args.lpips_alexnet, args.lpips_linear) if args.lpips_alexnet or args.lpips_linear else None
+    model = load_model(args, opt)
     sizes, without_lpips = survey(images, args.tile, lpips is not None)
     names, pictures = name_images(images, sizes, args, opt)
-    model = load_model(args, opt)
     with FinishedImages(os.path.join(opt.output_dir, PROGRESS), settings_of(args, opt), pictures) as finished, \
             tqdm(images, unit="image", mininterval=bar_interval()) as bar:
         for note in finished.notes:

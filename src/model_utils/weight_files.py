@@ -77,13 +77,14 @@ def _published_options(arrays, path):
     """The Options of the network of another program's file, what names and shapes do not tell being as published."""
     found = describe_network(arrays)
     network = {key: found[key] for key in ("nf", "nb", "gc") if key in found}
+    coupling = {"hidden_channels": found["hidden"]} if "hidden" in found else {}  # lacking, it is named later
     settings = {"model": "SRFlow" if "L" in found else "RRDB", "scale": found.get("scale"), "network_G": network}
     if "L" in found:
         network["flow"] = {"K": found["K"], "L": found["L"], "additionalFlowNoAffine": found["n_transitions"],
                            "split": {"enable": bool(found["split_levels"]),
                                      "correct_splits": len(found["split_levels"]) == found["L"] - 1},
                            "stackRRDB": {"blocks": _published_blocks(found, path)},
-                           "CondAffineSeparatedAndCond": {"hidden_channels": found["hidden"]}}
+                           "CondAffineSeparatedAndCond": coupling}
     return options_from_dict(settings, source=f"{path}: its names and shapes")
 
 
