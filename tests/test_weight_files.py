@@ -14,6 +14,7 @@ from mindspore import Tensor
 from mindspore.train.checkpoint_pb2 import Checkpoint as MindSporeCheckpoint
 from safetensors.numpy import save_file
 
+from src.model.SRFlow import SRFlow
 from src.model.SRFlowNet import SRFlowNet
 from src.model_utils.checkpoint import TRAINING, Checkpoint, CheckpointError, load_parameters, write_checkpoint
 from src.model_utils.network_names import describe_network, explain_mismatch, to_official
@@ -553,3 +554,10 @@ def test_an_encoder_alone_and_back(arrays, encoder, tmp_path):
     weights = read_weights(save_torch(tmp_path / "a.pth", official))
     assert weights.kind == OFFICIAL_RRDB
     assert_same(weights.arrays, {"RRDB." + name: value for name, value in encoder.items()})
+
+
+def test_a_file_without_the_couplings_first_weights(arrays, tmp_path):
+    """They tell how many channels are hidden: without a configuration that is guessed, and what is missing named."""
+    left = {name: value for name, value in arrays.items() if not name.endswith(".affine.fAffine.0.weight")}
+    with pytest.raises(CheckpointError, match="missing: flowUpsamplerNet.*fAffine.0.weight"):
+        SRFlow.from_checkpoint(save_safetensors(tmp_path / "a.safetensors", left))
