@@ -199,7 +199,9 @@ def test_unreadable_files(tmp_path):
     assert "not valid YAML" in refuse(str(binary))
     deep = tmp_path / "deep.yml"
     deep.write_text("[" * 1000)
-    assert "not valid YAML" in refuse(str(deep))
+    assert "not valid YAML: line 1: nested more than 50 deep" in refuse(str(deep))
+    deep.write_text("scale: 4\nheat: " + "[" * 10000 + "]" * 10000)  # in a minute or two it was read
+    assert "not valid YAML: line 2: nested more than 50 deep" in refuse(str(deep))
     large = tmp_path / "large.yml"
     large.write_text("scale: 4\n" + "# a comment\n" * 4000)
     assert "larger than 32 kB" in refuse(str(large))

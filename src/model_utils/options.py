@@ -24,7 +24,7 @@ import yaml
 from src.model_utils.network_names import shapes_of
 
 # A configuration is small. What is not would take hours to read, or be a few bytes that multiply.
-MAX_TEXT, MAX_MERGED = 2 ** 15, 10000  # bytes, and keys that `<<` may bring
+MAX_TEXT, MAX_MERGED, MAX_DEPTH = 2 ** 15, 10000, 50  # bytes, keys that `<<` may bring, levels of nesting
 MAX_INTEGER = 2 ** 63 - 1
 MAX_PARAMETERS = 10 ** 9  # of a network: 4 GB, twenty-five times the published one
 
@@ -325,9 +325,18 @@ _NOT_YAML = (yaml.YAMLError, ValueError, ArithmeticError, LookupError, Attribute
 
 class _UniqueKeyLoader(yaml.SafeLoader):
     """The safe loader, but a key that stands twice in one mapping is an error instead of the last one winning, and
-    mappings merged by `<<`, each into several, do not grow without end."""
+    neither mappings merged by `<<`, each into several, nor nesting grow without end."""
 
-    merged = 0
+    merged = depth = 0
+
+    def compose_node(self, parent, index):
+        if self.depth == MAX_DEPTH:  # the time that scanning takes grows with its square
+            raise yaml.composer.ComposerError(problem="nested more than {} deep".format(MAX_DEPTH),
+                                              problem_mark=self.peek_event().start_mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def flatten_mapping(self, node):
         super().flatten_mapping(node)  # calls this for each mapping before it copies that one's keys
