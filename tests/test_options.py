@@ -335,3 +335,11 @@ def test_table_of_all_keys(repo):
     assert len(rows) == 2 + len(options.all_keys())
     assert all(row.count("|") == 5 for row in rows)
     assert "| `scale` | required | one of 4, 8 |" in table
+
+
+def test_an_unknown_key_of_any_characters_is_shown_in_one_line(tmp_path):
+    path = tmp_path / "a.yml"
+    path.write_text("scale: 4\n")
+    for key in ("train.l\x0b\u2028r", "x" * 5000):
+        line = refuse(str(path), "{}=1".format(key))
+        assert "unknown key" in line and line.isprintable() and len(line) < 500

@@ -631,7 +631,8 @@ def _unknown(key):
     by_lower = {known.lower(): known for known in keys}
     close = difflib.get_close_matches(key.lower(), by_lower, n=1, cutoff=0.6)
     found = difflib.get_close_matches(key, same_leaf, n=1, cutoff=0.0) or [by_lower[name] for name in close]
-    return "{}: unknown key{}".format(key, "; did you mean {}?".format(found[0]) if found else "")
+    shown = key if key.isprintable() else _show(key)
+    return "{}: unknown key{}".format(shown, "; did you mean {}?".format(found[0]) if found else "")
 
 
 def _expected(field):
