@@ -319,6 +319,17 @@ def test_too_many_pixels_are_refused_at_once(tmp_path, suffix):
     assert "900000000 pixels" in refused(path)
 
 
+def test_a_size_that_would_take_gigabytes_is_refused_too(tmp_path):
+    """Less than what Pillow takes for an attack."""
+    path = save(tmp_path / "a.png", RGB)
+    with open(path, "rb") as file:
+        content = bytearray(file.read())
+    content[16:33] = chunk(b"IHDR", struct.pack(">II", 13000, 13000) + bytes(content[24:29]))[8:]
+    with open(path, "wb") as file:
+        file.write(content)
+    assert refused(path) == "has 13000x13000 pixels, more than 134217728 are not read; cut it into parts"
+
+
 def test_what_is_no_image(tmp_path):
     (tmp_path / "empty.png").write_bytes(b"")
     assert refused(tmp_path / "empty.png") == "cannot be read as an image: it is empty"

@@ -19,6 +19,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from src.dataloader.mindrecord_file import LARGEST_IMAGE
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 
 _FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -93,6 +95,9 @@ def _read(file):
 
 def _decode(file):
     picture = Image.open(file, formats=_FORMATS)
+    if picture.width * picture.height > LARGEST_IMAGE:
+        raise UnusableImage("has %dx%d pixels, more than %d are not read; cut it into parts"
+                            % (picture.height, picture.width, LARGEST_IMAGE))
     if picture.format == "TIFF":
         _check_tiff(picture.tag_v2)
     picture.draft(None, (1, 1))  # of JPEG, whose pixels will be OpenCV's, an eighth of the size will do
