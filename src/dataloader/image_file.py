@@ -9,6 +9,7 @@ profiles and gamma are not applied. Of several pages or frames the first counts.
 Pillow reads every file whole, so that a damaged or truncated one is found: OpenCV fills up what is missing of a JPEG
 file. The pixels are Pillow's too, except where OpenCV's are the better ones, see :func:`_needs_opencv`.
 """
+import io
 import logging
 import os
 import re
@@ -58,7 +59,8 @@ def read_image(path):
         if status.st_size > _LARGEST_FILE:
             raise UnusableImage("has %d bytes, expected at most %d" % (status.st_size, _LARGEST_FILE))
         with open(path, "rb") as file:
-            return _read(file)
+            # Whole: decoders ask for as much as a damaged file claims to have, and a file would take memory for it.
+            return _read(io.BytesIO(file.read()))
     except OSError as error:
         raise UnusableImage("cannot be read: %s" % (error.strerror or error)) from None
 
