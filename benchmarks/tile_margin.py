@@ -67,7 +67,7 @@ def load_picture(path, side):
     """float32 (1, 3, side, side)."""
     from skimage.data import astronaut
     from src.dataloader.imresize import imresize
-    from src.dataloader.prepare import read_image
+    from src.dataloader.image_file import read_image
     from src.model.SRFlow import from_uint8
     picture = read_image(path) if path else imresize(astronaut(), 1 / 4)
     top, left = ((length - side) // 2 for length in picture.shape[:2])

@@ -4,7 +4,7 @@
 import os
 
 from src.dataloader.dataset import DataError
-from src.dataloader.prepare import IMAGE_SUFFIXES, UnusableImage, read_image
+from src.dataloader.image_file import IMAGE_SUFFIXES, UnusableImage, read_image
 
 SMALLEST_LR, SMALLEST_HR = 2, 11  # what the network pads to even sides, and the window of the Gaussian SSIM
 

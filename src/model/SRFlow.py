@@ -13,7 +13,7 @@ from src.model.SRFlowNet import SRFlowNet
 from src.model.inference import Conditioner, Decoder, Encoder
 from src.model.packed import make_weights, release_parameters
 from src.model_utils.checkpoint import INFERENCE, CheckpointError, load_parameters, require_parameters
-from src.model_utils.image_sizes import even, pad_to, pad_to_even  # noqa: F401 (for our callers)
+from src.model_utils.image_sizes import even, pad_to
 from src.model_utils.network_names import IMAGE_ONLY, shapes_of, split_levels
 from src.model_utils.options import OptionsError, differences, load_options
 from src.model_utils.tiling import assemble, crop_latents, tiles
