@@ -91,7 +91,8 @@ def run(args, opt):
 def load_model(args, opt):
     """The checkpoint's own network; of our own files the configuration only has to agree on the scale."""
     network = None if is_own_checkpoint(args.ckpt) else opt
-    model = SRFlow.from_checkpoint(args.ckpt, network, opt.device_target, opt.device_id, opt.precision)
+    model = SRFlow.from_checkpoint(args.ckpt, network, opt.device_target, opt.device_id, opt.precision,
+                                   opt.implementation)
     if model.scale != opt.scale:
         raise ValueError(f"scale: the configuration says {opt.scale}, {args.ckpt} is one of {model.scale}; use the "
                          "configuration or the checkpoint of the other scale")
@@ -103,7 +104,8 @@ def load_model(args, opt):
 def settings_of(args, opt):
     """All that an image's figures depend on, besides the image."""
     return {"heat": opt.heat, "n_samples": args.n_samples, "seed": args.seed, "tile": args.tile,
-            "precision": opt.precision, "data": [os.path.realpath(folder) for folder in _folders(args, opt)],
+            "precision": opt.precision, "implementation": opt.implementation,
+            "data": [os.path.realpath(folder) for folder in _folders(args, opt)],
             **{name: path and _identity(path) for name, path in (
                 ("checkpoint", args.ckpt), ("lpips_alexnet", args.lpips_alexnet), ("lpips_linear", args.lpips_linear))}}
 

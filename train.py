@@ -15,6 +15,7 @@ from src.dataloader.dataset import TrainData
 from src.model.RRDBNet import RRDBNet
 from src.model.SRFlow import build_network, dequantise
 from src.model.SRFlowNet import L1Loss, NegativeLogLikelihood, initialise_actnorms
+from src.model.implementation import choose
 from src.model_utils.checkpoint import TRAINING, Checkpoint, CheckpointError, load_parameters, parameter_arrays, \
     read_checkpoint
 from src.model_utils.config import get_config
@@ -62,10 +63,10 @@ def run(opt, folder, stop, rank_id, rank_size):
     set_seed(settings.manual_seed)
 
     data = make_data(opt, rank_id, rank_size)
-    net, loss = build(opt)
-    progress, optimizers = begin_or_resume(opt, folder, net, data, rank_id, rank_size)
+    net, computed, loss = build(opt)
+    progress, optimizers = begin_or_resume(opt, folder, net, computed, data, rank_id, rank_size)
     schedule, batches = make_schedule(settings), TimedBatches(pairs(opt, data, progress.step))
-    validation = make_validation(opt, net) if rank_id == 0 else None
+    validation = make_validation(opt, net, computed) if rank_id == 0 else None
     log = start_log(opt, folder, net, optimizers, progress) if rank_id == 0 else None
     saved_at = progress.step
     if validation and is_due(progress.step, settings.val_freq, opt) and not log.has_validation(progress.step):
@@ -136,7 +137,7 @@ def make_data(opt, rank_id, rank_size):
 
 
 def build(opt):
-    """(network, loss cell) of the options' model."""
+    """(network, what the implementation computes it by, loss cell) of the options' model."""
     network = opt.network_G
     if opt.model == "RRDB":
         net = RRDBNet(opt.scale, network.nf, network.nb, network.gc, blocks=())
@@ -146,12 +147,16 @@ def build(opt):
             net.flowUpsamplerNet.recompute_steps()
     if opt.precision == "float16":
         net.compute_in_half()
+    implementation = choose(opt.implementation)
     if opt.model == "RRDB":
-        return net, L1Loss(net)
-    return net, NegativeLogLikelihood(net, opt.datasets.train.quant if opt.datasets.train.add_noise else None)
+        computed = implementation.encoder(net)
+        return net, computed, L1Loss(computed)
+    computed = implementation.network(net)
+    quant = opt.datasets.train.quant if opt.datasets.train.add_noise else None
+    return net, computed, NegativeLogLikelihood(computed, quant)
 
 
-def begin_or_resume(opt, folder, net, data, rank_id, rank_size):
+def begin_or_resume(opt, folder, net, computed, data, rank_id, rank_size):
     """Gives the network its first parameters, or those of the checkpoint to resume; returns (Progress, optimizers)."""
     progress, arrays = resume(opt, folder, net)
     if progress.step == 0 and opt.path.train_pretrain_model_G:
@@ -160,32 +165,34 @@ def begin_or_resume(opt, folder, net, data, rank_id, rank_size):
         first = data if rank_id == 0 else make_data(opt, 0, rank_size)  # the same batch on every rank
         hr, lr = next(pairs(opt, first, 0))
         initialise_actnorms(net, hr, lr)
-    optimizers = make_optimizers(opt, net)
+    optimizers = make_optimizers(opt, net, computed)
     for optimizer in optimizers.values():
         optimizer.load_state(arrays)
     return progress, optimizers
 
 
-def make_optimizers(opt, net):
+def make_optimizers(opt, net, computed):
     """{"flow": Adam, "encoder": Adam}: apart, because the encoder's may start later, from a fresh state.
 
-    They join the network's parameters, which follow the training only when an optimizer's `write_back` is called.
+    Where the implementation reads a stack of many layers' parameters, it is the stack that is trained: the network's
+    own parameters follow only when an optimizer's `write_back` is called.
     """
-    settings = opt.train
+    settings, implementation = opt.train, choose(opt.implementation)
+    encoder_stacks = implementation.encoder_stacks(computed)
+    flow_stacks = implementation.flow_stacks(computed) if opt.model == "SRFlow" else []
+    for stacks in flow_stacks + encoder_stacks:
+        stacks.join()  # an encoder that is not trained, too: or each step would stack what does not change
 
-    def adam(name, cell, params):
-        return Adam(params, name, settings.beta1, settings.beta2, settings.weight_decay_G, cell.parameter_stacks())
+    def adam(name, params, stacks):
+        return Adam(params, name, settings.beta1, settings.beta2, settings.weight_decay_G, stacks)
 
     if opt.model == "RRDB":
-        return {"encoder": adam("encoder", net, list(net.get_parameters()))}
-    flow, encoder = net.flowUpsamplerNet, net.RRDB
-    optimizers = {"flow": adam("flow", flow, list(flow.get_parameters()))}
+        return {"encoder": adam("encoder", list(net.get_parameters()), encoder_stacks)}
+    optimizers = {"flow": adam("flow", list(net.flowUpsamplerNet.get_parameters()), flow_stacks)}
     if opt.network_G.train_RRDB:
-        unused = {param.name for param in encoder.image_only_parameters()}
-        optimizers["encoder"] = adam("encoder", encoder, [p for p in encoder.get_parameters() if p.name not in unused])
-    else:
-        for stacks in encoder.parameter_stacks():
-            stacks.join()  # once, instead of stacking what does not change in every step
+        unused = {param.name for param in net.RRDB.image_only_parameters()}
+        trained = [param for param in net.RRDB.get_parameters() if param.name not in unused]
+        optimizers["encoder"] = adam("encoder", trained, encoder_stacks)
     return optimizers
 
 

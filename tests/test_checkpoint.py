@@ -14,7 +14,8 @@ from mindspore import Tensor, nn
 from mindspore.train.checkpoint_pb2 import Checkpoint as MindSporeCheckpoint
 
 from src.model.SRFlow import SRFlow, build_network, load_network, require_usable
-from src.model.packed import leaves, make_weights
+from src.model.cpu.network import Network
+from src.model.cpu.packed import leaves, make_weights
 from src.model_utils.checkpoint import (INFERENCE, TRAINING, Checkpoint, CheckpointError, load_parameters,
                                         parameter_arrays, read_checkpoint, write_checkpoint)
 from src.model_utils.network_names import IMAGE_ONLY, shapes_of
@@ -506,4 +507,4 @@ def test_an_inference_checkpoint_has_what_any_implementation_starts_from(net, tm
 @pytest.mark.skipif(not hasattr(Tensor, "is_contiguous"), reason="MindSpore 1.7 has no views")
 def test_packed_weights_are_no_views_with_gaps(net):
     """A compiled cell would copy those at every call."""
-    assert all(tensor.is_contiguous() for tensor in leaves(make_weights(net)))
+    assert all(tensor.is_contiguous() for tensor in leaves(make_weights(Network(net))))

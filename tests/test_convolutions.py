@@ -6,9 +6,10 @@ import pytest
 from helpers import MODES, InputGradients, ParameterGradients, Weighted, conv_reference, normal
 from mindspore import Parameter, Tensor, context, nn, ops
 
-from src.model import winograd
-from src.model.convolutions import (conv2d, nearest_down2, nearest_up2, transposed_conv2d, transposed_weights,
-                                    with_biases, with_one)
+from src.model.convolutions import nearest_down2, nearest_up2
+from src.model.cpu import winograd
+from src.model.cpu.convolutions import conv2d, transposed_conv2d, transposed_weights, with_biases, with_one
+from src.model.cpu.operators import Cut
 
 
 @pytest.fixture(autouse=True, params=sorted(MODES))
@@ -202,3 +203,26 @@ def test_nearest_halving_takes_even_rows_and_columns():
     expected = np.zeros_like(x)
     expected[:, :, 0::2, 0::2] = sens
     np.testing.assert_array_equal(InputGradients(cell)(Tensor(sens), Tensor(x)).asnumpy(), expected)
+
+
+class CutAndWeighted(nn.Cell):
+    """x² with its first `at` channels times 2 and the others times 3."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.cut = Cut(at)
+
+    def construct(self, x):
+        first, rest = self.cut(x * x)
+        return ops.Concat(1)((2.0 * first, 3.0 * rest))
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 3, 4), (6, 5, 2)])
+def test_cut_and_its_gradient(shape):
+    x, at = normal(33, *shape), 2
+    parts = [value.asnumpy() for value in Cut(at)(Tensor(x))]
+    np.testing.assert_array_equal(parts[0], x[:, :at])
+    np.testing.assert_array_equal(parts[1], x[:, at:])
+    gradient = InputGradients(CutAndWeighted(at))(Tensor(np.ones_like(x)), Tensor(x)).asnumpy()
+    factors = np.array([2, 2, 3, 3, 3]).reshape((-1,) + (1,) * (len(shape) - 2))
+    np.testing.assert_allclose(gradient, 2 * x * factors, rtol=1e-6)

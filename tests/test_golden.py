@@ -4,7 +4,7 @@
 
 golden/seeded_*.npz are in the repository; the bigger recordings stand beside it in ../shared/golden. Where they are
 not, the seeded ones stand in for them (see official_files), and what these do not have is skipped, with a line that
-says so. Some tests run in graph mode, as the programs do, and some in PyNative mode, which has nothing to compile.
+says so. Both implementations are compared with them: the definition, `plain`, and the arrangement, `cpu`. Some tests run in graph mode, as the programs do, and some in PyNative mode, which has nothing to compile.
 """
 import functools
 import zlib
@@ -16,11 +16,12 @@ from helpers import (MODES, ParameterGradients, arrays, golden, golden_images, g
 from mindspore import Tensor, context, nn, ops
 from seeded_weights import seeded_state
 
-from src.model.convolutions import nearest_down2, nearest_up2
+from src.model.cpu.network import Network
+from src.model.cpu.packed import make_weights
+from src.model.cpu.stacks import unstack
+from src.model.implementation import CPU, PLAIN, choose
 from src.model.SRFlow import SRFlow
 from src.model.SRFlowNet import NegativeLogLikelihood, initialise_actnorms
-from src.model.packed import make_weights, parts_of, transitions_of
-from src.model.stacks import unstack
 from src.model_utils.train_step import Adam, TrainStep
 
 SEEDS = {"seeded_4x": 11, "seeded_8x": 12, "seeded_train_4x": 13}
@@ -41,10 +42,11 @@ class MeanNLL(nn.Cell):
 class Recording:
     """A recorded network with its weights in ours, and the recorded data under names that all recordings share."""
 
-    def __init__(self, name):
+    def __init__(self, name, implementation):
         net = tiny_network(SCALES[name])
         if name in SEEDS:
-            self.mode = context.GRAPH_MODE
+            # One of the definition's, whose parts are large, is enough.
+            self.mode = MODES["pynative" if (name, implementation) == ("seeded_8x", PLAIN) else "graph"]
             self.data = golden(name + ".npz")
             set_parameters(net, seeded_state(shapes(net), SEEDS[name]))
             keys = sorted(key for key in self.data if key.startswith("latent_"))
@@ -55,7 +57,7 @@ class Recording:
             keys = {"tiny": ("eps_split", "z"), "tiny_8x": ("eps_0", "eps_1", "eps_2")}[name]
         self.latents = [self.data[key] for key in keys]
         self.sample_latents = [self.data["sample_" + key.replace("eps_split", "eps")] for key in keys]
-        self.model = SRFlow(net, quant=32)
+        self.model = SRFlow(net, 32, implementation)
         self.hr, self.lr = golden_images(self.data, noisy=False)
 
     @functools.lru_cache(maxsize=None)
@@ -65,21 +67,23 @@ class Recording:
 
 
 @functools.lru_cache(maxsize=None)
-def recording_of(name):
-    return Recording(name)
+def recording_of(name, implementation):
+    return Recording(name, implementation)
 
 
-@pytest.fixture(name="recording", params=sorted(SCALES))
+@pytest.fixture(name="recording", params=[(name, implementation) for name in sorted(SCALES)
+                                          for implementation in (PLAIN, CPU)], ids="-".join)
 def fixture_recording(request):
-    recording = recording_of(request.param)
+    recording = recording_of(*request.param)
     context.set_context(mode=recording.mode)
     return recording
 
 
-@pytest.fixture(name="tiny")
-def fixture_tiny():
-    """In PyNative mode."""
-    recording = recording_of("tiny")
+@pytest.fixture(name="tiny", params=[PLAIN, CPU])
+def fixture_tiny(request):
+    """In PyNative mode; `computed`: what the implementation computes the network by."""
+    recording = recording_of("tiny", request.param)
+    recording.computed = choose(request.param).network(recording.model.net)
     context.set_context(mode=recording.mode)
     return recording
 
@@ -123,7 +127,7 @@ def test_temperature_zero_is_the_image_of_zeros(tiny):
 
 def logdet_of_decoding(recording, latents):
     """As the official code counts it: with the split's log-likelihood in it."""
-    _, logdet = recording.model.net.inverse(tuple(Tensor(latent) for latent in latents), Tensor(recording.lr))
+    _, logdet = recording.computed.inverse(tuple(Tensor(latent) for latent in latents), Tensor(recording.lr))
     split = latents[0].astype(np.float64)
     return logdet.asnumpy() - (-0.5 * (split ** 2 + np.log(2 * np.pi))).sum((1, 2, 3))
 
@@ -141,19 +145,19 @@ def test_logdet_of_decoding_is_that_of_encoding_but_for_the_sign(tiny):
 
 def test_conditional_features(tiny):
     """320 channels for each level of the first image."""
-    encoder = tiny.model.net.RRDB
-    own, stacked = encoder(Tensor(tiny.lr[:1]), encoder.weights())
-    resized = (nearest_up2(stacked), stacked, nearest_down2(stacked))
-    for level, key in enumerate(("cond/fea_up2", "cond/fea_up1", "cond/fea_up0")):
-        expected = tiny.data[key]
-        came = np.concatenate([own[level].asnumpy(), resized[level].asnumpy()], axis=1)
+    features = tiny.model.net.RRDB(Tensor(tiny.lr[:1]))
+    for came, key in zip(features, ("cond/fea_up2", "cond/fea_up1", "cond/fea_up0")):
+        came, expected = came.asnumpy(), tiny.data[key]
         assert came.shape == expected.shape
         assert np.linalg.norm(came - expected) < 1e-4 * np.linalg.norm(expected)
         np.testing.assert_allclose(came, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
-def test_image_of_the_encoder(tiny):
-    image = tiny.model.net.RRDB.image(Tensor(tiny.lr)).asnumpy()
+@pytest.mark.parametrize("implementation", [PLAIN, CPU])
+def test_image_of_the_encoder(implementation):
+    tiny = recording_of("tiny", PLAIN)
+    context.set_context(mode=tiny.mode)
+    image = choose(implementation).encoder(tiny.model.net.RRDB).image(Tensor(tiny.lr)).asnumpy()
     np.testing.assert_allclose(image, tiny.data["rrdb_out"], rtol=0, atol=1e-3)
 
 
@@ -161,12 +165,14 @@ def test_image_of_the_encoder(tiny):
 # Gradients
 
 
+@pytest.mark.parametrize("implementation", [PLAIN, CPU])
 @pytest.mark.parametrize("name, mode", [("seeded_4x", "graph"), ("seeded_8x", "pynative")])
-def test_gradient_norms(name, mode):
+def test_gradient_norms(name, mode, implementation):
     context.set_context(mode=MODES[mode])
     data, net = golden(name + ".npz"), tiny_network(SCALES[name])
     set_parameters(net, seeded_state(shapes(net), SEEDS[name]))
-    gradients = ParameterGradients(MeanNLL(net)).by_name(*golden_images(data))
+    loss = MeanNLL(choose(implementation).network(net))
+    gradients = ParameterGradients(loss, list(net.get_parameters())).by_name(*golden_images(data))
     recorded = {key[len("gradnorm/"):]: value for key, value in data.items() if key.startswith("gradnorm/")}
     assert set(gradients) - set(recorded) == {parameter.name for parameter in net.RRDB.image_only_parameters()}
     for key, expected in recorded.items():
@@ -177,7 +183,8 @@ def test_gradient_norms(name, mode):
 def test_every_gradient(tiny):
     recorded = golden("tiny_grads.npz")
     hr, lr = golden_images(tiny.data)
-    gradients = ParameterGradients(MeanNLL(tiny.model.net)).by_name(hr, lr)
+    parameters = list(tiny.model.net.get_parameters())
+    gradients = ParameterGradients(MeanNLL(tiny.computed), parameters).by_name(hr, lr)
     assert set(gradients) == {key for key in recorded if not key.startswith("flowUpsamplerNet.f.")}
     for key, came in gradients.items():
         difference = came.astype(np.float64) - recorded[key]
@@ -235,24 +242,35 @@ def _under(data, prefix):
     return {key[len(prefix):]: value for key, value in data.items() if key.startswith(prefix)}
 
 
-@pytest.fixture(name="training", scope="module", params=[SeededTraining, RecordedTraining])
+# The recorded training, whose tolerances are wide, is the arrangement's alone.
+@pytest.fixture(name="training", scope="module", params=[(SeededTraining, PLAIN), (SeededTraining, CPU),
+                                                         (RecordedTraining, CPU)],
+                ids=["seeded-plain", "seeded-cpu", "recorded-cpu"])
 def fixture_training(request):
-    return request.param()
+    kind, implementation = request.param
+    training = kind()
+    training.implementation = implementation
+    return training
 
 
 class Trained:
-    """A network after so many steps of training, on the stacked parameters of train.py: losses; arrays, the parameters;
-    gradients, those of the first step: what Adam's first moments are after it, but for the factor 1 − β1."""
+    """A network after so many steps of training, on stacked parameters where the implementation has them: losses;
+    arrays, the parameters; gradients, those of the first step: what Adam's first moments are after it, but for the
+    factor 1 − β1."""
 
-    def __init__(self, training, steps):
-        net = tiny_network()
+    def __init__(self, training, steps, implementation):
+        net, implementation = tiny_network(), choose(implementation)
         set_parameters(net, training.start)
+        computed = implementation.network(net)
+        flow_stacks, encoder_stacks = implementation.flow_stacks(computed), implementation.encoder_stacks(computed)
+        for stacks in flow_stacks + encoder_stacks:
+            stacks.join()
         flow = list(net.flowUpsamplerNet.get_parameters())
         unused = {parameter.name for parameter in net.RRDB.image_only_parameters()}
         encoder = [parameter for parameter in net.RRDB.get_parameters() if parameter.name not in unused]
-        self.optimizers = [Adam(flow, "flow", 0.9, 0.99, stacks=net.flowUpsamplerNet.parameter_stacks()),
-                           Adam(encoder, "encoder", 0.9, 0.99, stacks=net.RRDB.parameter_stacks())]
-        step, self.losses = TrainStep(NegativeLogLikelihood(net, quant=32), self.optimizers), []
+        self.optimizers = [Adam(flow, "flow", 0.9, 0.99, stacks=flow_stacks),
+                           Adam(encoder, "encoder", 0.9, 0.99, stacks=encoder_stacks)]
+        step, self.losses = TrainStep(NegativeLogLikelihood(computed, quant=32), self.optimizers), []
         for number in range(steps):
             hr, lr = training.batch(number)
             nll, _, finite = step(Tensor(hr), Tensor(lr), Tensor(np.float32(2.5e-4)))
@@ -274,7 +292,7 @@ class Trained:
 @pytest.fixture(name="trained", scope="module")
 def fixture_trained(training):
     """Twenty steps in graph mode."""
-    return Trained(training, 20)
+    return Trained(training, 20, training.implementation)
 
 
 def test_actnorm_initialisation(training):
@@ -304,20 +322,23 @@ def test_twenty_steps_of_training(training, trained):
     assert compared > 100
 
 
-@pytest.mark.parametrize("training", [SeededTraining], indirect=True)
+@pytest.mark.parametrize("training", [(SeededTraining, PLAIN), (SeededTraining, CPU)], indirect=True,
+                         ids=["seeded-plain", "seeded-cpu"])
 def test_every_gradient_of_the_first_step(training, trained):
     """That which Adam is given in training, in graph mode."""
     assert abs(trained.losses[0] - training.data["nll0"]) < training.nll_atol
     assert_recorded_gradients(training, trained.gradients)
 
 
-@pytest.mark.parametrize("training", [SeededTraining], indirect=True)
+@pytest.mark.parametrize("training", [(SeededTraining, PLAIN), (SeededTraining, CPU)], indirect=True,
+                         ids=["seeded-plain", "seeded-cpu"])
 def test_every_gradient_in_pynative_mode(training):
     """With respect to the parameters themselves, not their stacks, which are for graph mode."""
     context.set_context(mode=context.PYNATIVE_MODE)
     net = tiny_network()
     set_parameters(net, training.start)
-    gradients = ParameterGradients(MeanNLL(net)).by_name(*training.batch(0))
+    loss = MeanNLL(choose(training.implementation).network(net))
+    gradients = ParameterGradients(loss, list(net.get_parameters())).by_name(*training.batch(0))
     for parameter in net.RRDB.image_only_parameters():
         assert not gradients.pop(parameter.name).any()
     assert_recorded_gradients(training, gradients)
@@ -338,9 +359,10 @@ def assert_recorded_gradients(training, gradients):
     assert len(shares) == 3 * 273 and np.median(shares) < training.median_gradient_rtol
 
 
+@pytest.mark.parametrize("tiny", [CPU], indirect=True)
 def test_packed_mixing_weights_are_exact_inverses(tiny):
-    flow = make_weights(tiny.model.net)[2]
-    stacked = [stacks for level in flow for stacks in [transitions_of(level)] + [part[0] for part in parts_of(level)]]
+    levels = make_weights(Network(tiny.model.net)).levels
+    stacked = [stacks for level in levels for stacks in [level.transitions] + [mixings for mixings, _ in level.parts]]
     mixings = [mixing for stacks in stacked for mixing in unstack(stacks)]
     assert len(mixings) == 12
     for matrix, _, inverse, _, log_abs_det in mixings:

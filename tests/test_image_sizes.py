@@ -143,19 +143,19 @@ def fixture_model(monkeypatch):
     model = SRFlow(build_network(OPTIONS))
     model.sizes = []
 
-    def conditioner(lr, _):
+    def condition(lr):
         model.sizes.append(lr.shape[2:])
         return lr.asnumpy()
 
-    def decoder(latents, _, lr):
+    def decode(latents, lr):
         fine, coarse = (latent.asnumpy()[:, :3] for latent in latents)
         images = np.repeat(enlarged(lr, 4), len(fine) // len(lr), axis=0)
         images += np.float32(0.1) * enlarged(fine, 2) + np.float32(0.1) * enlarged(coarse, 8)
         images[:, :, :8] += np.float32(0.05)
         return Array(images)
 
-    monkeypatch.setattr(model, "_conditioner", conditioner)
-    monkeypatch.setattr(model, "_decoder", decoder)
+    monkeypatch.setattr(model._sampler, "condition", condition)
+    monkeypatch.setattr(model._sampler, "decode", decode)
     return model
 
 

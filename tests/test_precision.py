@@ -8,10 +8,12 @@ import pytest
 from mindspore import Tensor, context
 
 from helpers import ParameterGradients, normal, randomise
+from src.model.cpu.encoder import Encoder
+from src.model.cpu.network import Network
+from src.model.cpu.packed import leaves, make_weights
 from src.model.RRDBNet import RRDBNet
 from src.model.SRFlow import SRFlow
 from src.model.SRFlowNet import L1Loss, NegativeLogLikelihood, SRFlowNet
-from src.model.packed import make_weights, parts_of, split_of, transitions_of
 from src.model_utils.train_step import LossScale
 
 HR, LR = 0.3 * normal(1, 2, 3, 16, 8), 0.3 * normal(2, 2, 3, 4, 2)
@@ -31,7 +33,15 @@ def small_net(seed=3):
 @functools.lru_cache(maxsize=None)
 def exact_gradients():
     """Those of the NLL of `small_net`, in float32 and without recomputation."""
-    return ParameterGradients(NegativeLogLikelihood(small_net())).by_name(HR, LR)
+    return gradients_of(small_net(), "plain")
+
+
+def likelihood(net, implementation):
+    return NegativeLogLikelihood(net if implementation == "plain" else Network(net))
+
+
+def gradients_of(net, implementation):
+    return ParameterGradients(likelihood(net, implementation), list(net.get_parameters())).by_name(HR, LR)
 
 
 def half_net():
@@ -40,35 +50,31 @@ def half_net():
     return net
 
 
-def types(node):
-    """The types of all tensors in nested tuples."""
-    if isinstance(node, tuple):
-        return set().union(*[types(child) for child in node])
-    return {str(node.dtype)}
+def types(nested):
+    return {str(tensor.dtype) for tensor in leaves(nested)}
 
 
 def weight_types(weights):
     """(of the encoder, of the conditions, of the couplings, of everything that has a log-det of its own)"""
-    encoder, features, flow = weights
-    couplings = tuple(coupling for level in flow for _, coupling in parts_of(level))
-    rest = tuple((split_of(level), transitions_of(level)) + tuple(mixings for mixings, _ in parts_of(level))
-                 for level in flow)
-    return types(encoder), types(features), types(couplings), types(rest)
+    couplings = [coupling for level in weights.levels for _, coupling in level.parts]
+    rest = [[level.split, level.transitions] + [mixings for mixings, _ in level.parts] for level in weights.levels]
+    return types(weights.encoder), types(weights.conditions), types(couplings), types(rest)
 
 
 def test_networks_are_float16_and_what_enters_log_dets_directly_float32():
     half, single = {"Float16"}, {"Float32"}
-    assert weight_types(make_weights(small_net())) == (single, single, single, single)
-    assert weight_types(make_weights(half_net())) == (half, half, half, single)
+    assert weight_types(make_weights(Network(small_net()))) == (single, single, single, single)
+    assert weight_types(make_weights(Network(half_net()))) == (half, half, half, single)
 
 
-def test_likelihood_and_gradients_in_half():
+@pytest.mark.parametrize("implementation", ["plain", "cpu"])
+def test_likelihood_and_gradients_in_half(implementation):
     """Near those of float32, but not the same; in float32 all."""
-    exact, half = NegativeLogLikelihood(small_net()), NegativeLogLikelihood(half_net())
+    exact, half = likelihood(small_net(), implementation), likelihood(half_net(), implementation)
     nll, nll_half = exact(Tensor(HR), Tensor(LR)).asnumpy(), half(Tensor(HR), Tensor(LR)).asnumpy()
     assert nll_half.dtype == np.float32
     assert 0 < np.abs(nll_half - nll).max() < 5e-3 * np.abs(nll).max()
-    gradients_half = ParameterGradients(half).by_name(HR, LR)
+    gradients_half = gradients_of(half_net(), implementation)
     compared = 0
     for name, expected in exact_gradients().items():
         assert gradients_half[name].dtype == np.float32
@@ -78,21 +84,24 @@ def test_likelihood_and_gradients_in_half():
     assert compared > 50
 
 
-def test_encoder_alone_in_half():
+@pytest.mark.parametrize("computed", [lambda encoder: encoder, Encoder], ids=["plain", "cpu"])
+def test_encoder_alone_in_half(computed):
     lr, hr = 0.5 + normal(4, 1, 3, 4, 6), 0.5 + normal(5, 1, 3, 16, 24)
     np.random.seed(0)
     encoder = RRDBNet(4, nf=4, nb=1, gc=2, blocks=())
     expected = L1Loss(encoder)(Tensor(hr), Tensor(lr)).asnumpy()
     encoder.compute_in_half()
-    loss = L1Loss(encoder)
+    loss = L1Loss(computed(encoder))
     came = loss(Tensor(hr), Tensor(lr)).asnumpy()
     assert came.dtype == np.float32
     assert 0 < np.abs(came - expected).max() < 1e-2 * np.abs(expected).max()
-    assert all(np.abs(gradient).max() > 0 for gradient in ParameterGradients(loss).by_name(hr, lr).values())
+    assert all(np.abs(gradient).max() > 0 for gradient in
+               ParameterGradients(loss, list(encoder.get_parameters())).by_name(hr, lr).values())
 
 
-def test_samples_in_half():
-    exact, half = SRFlow(small_net()), SRFlow(half_net())
+@pytest.mark.parametrize("implementation", ["plain", "cpu"])
+def test_samples_in_half(implementation):
+    exact, half = SRFlow(small_net()), SRFlow(half_net(), implementation=implementation)
     lr = 0.5 + 0.1 * normal(6, 1, 3, 4, 4)
     latents = exact.encode(0.5 + 0.1 * normal(7, 1, 3, 16, 16), lr)[0]
     image, image_half = exact.decode(lr, latents), half.decode(lr, latents)
@@ -100,10 +109,11 @@ def test_samples_in_half():
     assert 0 < np.abs(image_half - image).max() < 0.05 * np.abs(image).max()
 
 
-def test_recomputation_gives_the_same_gradients():
+@pytest.mark.parametrize("implementation", ["plain", "cpu"])
+def test_recomputation_gives_the_same_gradients(implementation):
     again, expected = small_net(), exact_gradients()
     again.flowUpsamplerNet.recompute_steps()
-    for name, gradient in ParameterGradients(NegativeLogLikelihood(again)).by_name(HR, LR).items():
+    for name, gradient in gradients_of(again, implementation).items():
         np.testing.assert_allclose(gradient, expected[name], rtol=1e-4,
                                    atol=1e-5 * np.abs(expected[name]).max() + 1e-7, err_msg=name)
 

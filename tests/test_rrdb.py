@@ -7,8 +7,8 @@ from helpers import (MODES, InputGradients, ParameterGradients, Weighted, arrays
                      randomise, shapes, tiny_network)
 from mindspore import Tensor, context, nn
 
-from src.model.stacks import ParameterStacks
-from src.model.RRDBNet import Conv2d, ResidualDenseBlock, RRDBNet, SmallConv2d, dense_block_weights, mean_down2
+from src.model.convolutions import mean_down2
+from src.model.RRDBNet import Conv2d, ResidualDenseBlock, RRDBNet, SmallConv2d
 
 
 @pytest.fixture(autouse=True)
@@ -74,17 +74,14 @@ def test_bilinear_halving_is_the_mean():
 
 
 class DenseBlocks(nn.Cell):
-    """Two dense blocks in a row, with the weights that `dense_block_weights` makes of their parameters."""
+    """Two dense blocks in a row."""
 
     def __init__(self, nf, gc):
         super().__init__()
         self.first, self.second = ResidualDenseBlock(nf, gc), ResidualDenseBlock(nf, gc)
-        blocks = self.first, self.second
-        self.stacks = (ParameterStacks([block.parameters_in_order() for block in blocks]),)  # not registered again
 
     def construct(self, x):
-        first, second = dense_block_weights(self.stacks[0]())
-        return self.second(self.first(x, first), second)
+        return self.second(self.first(x))
 
 
 @pytest.mark.parametrize("nf, gc", [(3, 2), (6, 4), (2, 4), (4, 4)])
@@ -122,18 +119,20 @@ def test_gradients_of_dense_blocks_are_those_of_finite_differences(nf, gc, mode)
 
 @pytest.mark.parametrize("scale, doublings", [(4, 2), (8, 3)])
 def test_features_and_image(scale, doublings):
-    """Each level's features after their LeakyReLU, coarsest last; the stack of the chosen blocks; the image."""
+    """Each level's own features after their LeakyReLU and the stack of the chosen blocks, resized; the image."""
     net, blocks = randomise(RRDBNet(scale, 4, 3, 2, [0, 2]), seed=2), (0, 2)
     lr = normal(6, 2, 3, 4, 6)
     reference = Reference(arrays(net), 3, blocks)
     last, stack = reference.trunk(lr)
-    by_size = reference.upsampled(last, doublings - 1)[::-1] + [last.reshape(2, 4, 2, 2, 3, 2).mean((3, 5))]
-    own, stacked = net(Tensor(lr), net.weights())
+    own = reference.upsampled(last, doublings - 1)[::-1] + [last.reshape(2, 4, 2, 2, 3, 2).mean((3, 5))]
+    stacks = [stack, stack[:, :, ::2, ::2]]
+    while len(stacks) < len(own):
+        stacks.insert(0, repeat2(stacks[0]))
+    features = net(Tensor(lr))
     sizes = [(2 * scale >> k, 3 * scale >> k) for k in range(doublings + 1)]
-    assert [fea.shape for fea in own] == [(2, 4) + size for size in sizes]
-    for came, expected in zip(own, by_size):
-        np.testing.assert_allclose(came.asnumpy(), expected, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(stacked.asnumpy(), stack, rtol=1e-3, atol=1e-4)
+    assert [ft.shape for ft in features] == [(2, 4 + 8) + size for size in sizes]
+    for came, *expected in zip(features, own, stacks):
+        np.testing.assert_allclose(came.asnumpy(), np.concatenate(expected, 1), rtol=1e-3, atol=1e-4)
     image = net.image(Tensor(lr)).asnumpy()
     assert image.shape == (2, 3, 4 * scale, 6 * scale)
     np.testing.assert_allclose(image, reference.image(lr, doublings), rtol=1e-3, atol=1e-4)

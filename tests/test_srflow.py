@@ -209,7 +209,7 @@ def test_parts_of_the_flow_are_computed_in_their_order(changes, monkeypatch):
     np.random.seed(0)
     net = randomise(build_network(options), seed=1)
     together = SRFlow(net)
-    monkeypatch.setattr("src.model.packed.STEPS_TOGETHER", 2)
+    monkeypatch.setattr("src.model.cpu.packed.STEPS_TOGETHER", 2)
     apart = SRFlow(net)
     hr, lr = images(1, 1, 3, 16, 16), images(2, 1, 3, 4, 4)
     latents, nll, _ = together.encode(hr, lr)
@@ -224,7 +224,7 @@ def test_after_a_failure_an_earlier_image_is_decoded_again(model, pair, encoded,
 
     def fail(*_):
         raise MemoryError
-    monkeypatch.setattr(model, "_conditioner", fail)
+    monkeypatch.setattr(model._sampler, "condition", fail)
     with pytest.raises(MemoryError):
         model.decode(pair[1] + np.float32(0.01), encoded[0])
     monkeypatch.undo()
@@ -339,8 +339,8 @@ def test_samples_in_batches(model, pair):
 
 
 def test_conditions_are_computed_once_for_an_image(model, pair, monkeypatch):
-    calls, itself = [], model._conditioner
-    monkeypatch.setattr(model, "_conditioner", lambda *inputs: calls.append(1) or itself(*inputs))
+    calls, itself = [], model._sampler.condition
+    monkeypatch.setattr(model._sampler, "condition", lambda *inputs: calls.append(1) or itself(*inputs))
     lr = pair[1] + np.float32(0.01)
     model.sample(lr, heat=[0.1, 0.5], n=2)
     latents, _, _ = model.encode(pair[0], lr)

@@ -6,7 +6,7 @@ import pytest
 from helpers import MODES, ParameterGradients, arrays, normal
 from mindspore import Parameter, Tensor, context, nn, ops
 
-from src.model.stacks import ParameterStacks, put_together, slices, taken_apart, unstack
+from src.model.cpu.stacks import ParameterStacks, put_together, slices, taken_apart, unstack
 from src.model_utils.train_step import Adam, TrainStep
 
 LAYERS = 3
@@ -60,7 +60,8 @@ def test_values_before_and_after_joining():
 
 def test_members_of_joined_stacks():
     cell = Layers()
-    members = cell.stacks[0].join()
+    cell.stacks[0].join()
+    members = cell.stacks[0].stands_for()
     assert {stack: [parameter.name for parameter in same] for stack, same in members.items()} == {
         "layers.0.{}.stack".format(kind): ["layers.{}.{}".format(i, kind) for i in range(LAYERS)]
         for kind in ("weight", "bias")}
@@ -69,7 +70,8 @@ def test_members_of_joined_stacks():
 
 def test_gradients_are_the_same():
     apart, joined = Layers(), Layers()
-    members = joined.stacks[0].join()
+    joined.stacks[0].join()
+    members = joined.stacks[0].stands_for()
     inputs = [tensor.asnumpy() for tensor in batch(0)]
     expected = ParameterGradients(apart).by_name(*inputs)
     stacked = ParameterGradients(joined, [joined.gain] + list(joined.stacks[0].joined)).by_name(*inputs)
@@ -99,8 +101,10 @@ def test_training_is_the_same(weight_decay, clip_norm):
     results = []
     for join in (False, True):
         cell = Layers()
-        optimizer = Adam(list(cell.get_parameters()), "all", 0.9, 0.99, weight_decay,
-                         stacks=list(cell.stacks) if join else [])
+        stacks = list(cell.stacks) if join else []
+        for stack in stacks:
+            stack.join()
+        optimizer = Adam(list(cell.get_parameters()), "all", 0.9, 0.99, weight_decay, stacks)
         assert len(optimizer.params) == (3 if join else 7)
         step = TrainStep(cell, [optimizer], clip_norm)
         for number in range(4):
@@ -119,6 +123,8 @@ def test_training_is_the_same(weight_decay, clip_norm):
 
 def test_restoring_the_state():
     cell, again = Layers(), Layers()
+    for stack in cell.stacks + again.stacks:
+        stack.join()
     optimizer = Adam(list(cell.get_parameters()), "all", 0.9, 0.99, stacks=list(cell.stacks))
     for state in optimizer.state():
         state.set_data(Tensor(normal(len(state.name), *state.shape) if state.shape else np.float32(3)))

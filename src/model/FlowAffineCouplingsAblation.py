@@ -5,13 +5,16 @@ import mindspore.common.dtype as mstype
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from src.model.Flow import LOGSCALE_FACTOR, Conv2dZeros, Cut, FlowCell, Reciprocal, even_odd, sum_per_image
+from src.model.convolutions import conv2d
+from src.model.Flow import Conv2dZeros, FlowCell, even_odd, sum_per_image
 from src.model.FlowActNorms import ActNorm
-from src.model.convolutions import conv2d, transposed_conv2d, transposed_weights, with_biases
 
 
 class NormalisedConv2d(nn.Cell):
-    """k×k convolution without bias, then ActNorm: (N, in_channels, H, W) -> (N, out_channels, H, W)."""
+    """k×k convolution without bias, then ActNorm: (N, in_channels, H, W) -> (N, out_channels, H, W), in x's type.
+
+    Parameters: weight (out, in, k, k), at first of N(0, 0.05²), and those of the ActNorm.
+    """
 
     def __init__(self, in_channels, out_channels, kernel):
         super().__init__()
@@ -19,148 +22,112 @@ class NormalisedConv2d(nn.Cell):
         self.weight = Parameter(Tensor(weight.astype(np.float32)), name="weight")
         self.actnorm = ActNorm(out_channels)
 
+    def construct(self, x):
+        return self.actnorm.normalise(self.convolve(x))
+
+    def convolve(self, x, start=0):
+        """What the input channels from `start` on contribute to the convolution; x has those that are at hand."""
+        return conv2d(x, self.weight[:, start:start + x.shape[1]])
+
     def initialise(self, x):
-        """Host side: sets the ActNorm for this batch; returns the output."""
-        return self.actnorm.initialise(conv2d(x, self.weight))
+        """Host side: set the ActNorm for this batch; returns the output."""
+        return self.actnorm.initialise(self.convolve(x))
 
 
 class CouplingNet(nn.SequentialCell):
-    """3×3 conv, ActNorm, ReLU, 1×1 conv, ActNorm, ReLU, zero-initialised 3×3 conv; the parameters of one network.
+    """3×3 conv, ActNorm, ReLU, 1×1 conv, ActNorm, ReLU, zero-initialised 3×3 conv.
 
-    All networks of a level run side by side or on prepared weights, which `fold` and `FlowLevel` make.
+    (N, in_channels, H, W) -> (N, out_channels, H, W), in x's type.
     """
 
     def __init__(self, in_channels, hidden, out_channels):
         first, second = NormalisedConv2d(in_channels, hidden, 3), NormalisedConv2d(hidden, hidden, 1)
         last = Conv2dZeros(hidden, out_channels)
         super().__init__(first, nn.ReLU(), second, nn.ReLU(), last)
+        # Plain tuples, since the cells are registered already; of methods (docs/mindspore-1.7.md, 1).
+        self._convolve, self._normalise = (first.convolve,), (first.actnorm.normalise,)
+        self._rest = (second, last)
 
-    def parameters_in_order(self):
-        """Its nine parameters, as `fold` takes them."""
-        first, _, second, _, last = self.cell_list
-        return (first.weight, first.actnorm.bias, first.actnorm.logs, second.weight, second.actnorm.bias,
-                second.actnorm.logs, last.weight, last.bias, last.logs)
+    def construct(self, x):
+        return self.after_first(self.first(x))
+
+    def first(self, x, start=0):
+        """What the input channels from `start` on, x (N, ·, H, W), contribute to the first convolution.
+
+        It is linear: what several parts of the input contribute may be computed apart and added.
+        """
+        return self._convolve[0](x, start)
+
+    def after_first(self, h):
+        """The network's output, from that of its first convolution."""
+        second, last = self._rest
+        return last(ops.ReLU()(second(ops.ReLU()(self._normalise[0](h)))))
 
     def initialise(self, x):
-        """Host side: sets both ActNorms in their order for this batch x (N, in_channels, H, W); returns the output."""
+        """Host side: set both ActNorms in their order for this batch x (N, in_channels, H, W); returns the output."""
         first, relu, second, _, last = self.cell_list
         return last(relu(second.initialise(relu(first.initialise(x)))))
 
 
-def fold(values):
-    """K networks in few operations: their layers' weights and biases with ActNorms and scalings folded in.
-
-    values: the networks' `parameters_in_order`, each stacked over the networks. Returns first (K·hidden, in, 3, 3) and
-    its bias (K·hidden,), second (K, hidden, hidden, 1, 1) and its bias, last (K, out, hidden, 3, 3) and its bias
-    (K, out).
-
-    A scale is positive, so it may follow a ReLU: ReLU((w ∗ x + b)·e^s) = e^s·ReLU(w ∗ x + b). That of the first two
-    layers is therefore moved into the columns of the layer after them. The last bias has 2 more for odd channels, of
-    which `shift_scale` takes the sigmoid.
-    """
-    first, first_bias, first_logs, second, second_bias, second_logs, last, last_bias, last_logs = values
-    count, hidden, out = first.shape[0], first.shape[1], last.shape[1]
-    columns, rows = (count, 1, hidden, 1, 1), (count, out, 1, 1, 1)
-    second = second * ops.Exp()(ops.Reshape()(first_logs, columns))
-    scale = ops.Exp()(LOGSCALE_FACTOR * ops.Reshape()(last_logs, (count, out)))
-    last = last * (ops.Reshape()(scale, rows) * ops.Exp()(ops.Reshape()(second_logs, columns)))
-    last_bias = ops.Reshape()(last_bias * scale, (count, out // 2, 2)) + Tensor(np.array([0, 2], np.float32))
-    return (ops.Reshape()(first, (count * hidden,) + first.shape[2:]), ops.Reshape()(first_bias, (-1,)), second,
-            ops.Reshape()(second_bias, (count, hidden)), last, ops.Reshape()(last_bias, (count, out)))
-
-
-def shift_scale(h, eps):
-    """The (shift, scale) that a network's output h (N, 2C, H, W) means, both (N, C, H, W).
-
-    shift = the even channels, scale = sigmoid(odd channels + 2) + eps, the 2 being in the last bias already (`fold`).
-    """
-    shift, odd = even_odd(h)
-    return shift, ops.Sigmoid()(odd) + eps
-
-
 class CondAffineSeparatedAndCond(FlowCell):
-    """Affine injection, then affine coupling, both conditioned on the level's features ft (N, F, H, W).
+    """Affine injection, then affine coupling, both conditioned on the level's features ft.
 
-    With (shift_ft, scale_ft) = fFeatures(ft) for all C channels, z = (z1, z2), z1 the first C//2 channels, and
-    (shift, scale) = fAffine(z1, ft):
+    Two networks give a shift and a scale each, from their output h: shift = h's even channels, scale =
+    sigmoid(h's odd channels + 2) + eps. (shift_ft, scale_ft) of fFeatures(ft) are for all C channels, and with
+    z = (z1, z2), z1 the first C//2 channels, (shift, scale) of fAffine(z1, ft) are for z2:
 
     construct: z  ← (z + shift_ft)·scale_ft      logdet = Σ log scale_ft + Σ log scale
                z2 ← (z2 + shift)·scale
     inverse:   z2 ← z2/scale − shift             logdet = −Σ log scale_ft − Σ log scale
                z  ← z/scale_ft − shift_ft
 
-    cond = (features, weights), by `FlowLevel` for all its steps together.
-    features = (shift_ft (N, C, H, W), scale_ft (N, C, H, W), hidden_ft (N, 1 + hidden, H, W)): all that the image
-    contributes; hidden_ft is the features' part of fAffine's first layer, which is affine:
-    w ∗ (z1, ft) + b = w_z ∗ z1 + (w_ft ∗ ft + b); before its channels it has one that is constantly 1. weights, by
-    `affine_weights`: the rest of fAffine.
+    condition = (shift_ft (N, C, H, W), scale_ft (N, C, H, W), hidden_ft (N, hidden, H, W)), the last one the features'
+    part of fAffine's first convolution: w ∗ (z1, ft) = w_z ∗ z1 + w_ft ∗ ft. The networks compute in `compute_type`,
+    everything else in float32.
     """
 
     def __init__(self, channels, feature_channels, hidden, eps):
         super().__init__()
-        self.kept = channels // 2
-        self.out = 2 * (channels - self.kept)
-        self.halves, self.reciprocal = Cut(self.kept), Reciprocal()
-        self.eps = eps
-        self.fAffine = CouplingNet(self.kept + feature_channels, hidden, self.out)
+        self.kept, self.eps = channels // 2, eps
+        self.compute_type = mstype.float32
+        self.fAffine = CouplingNet(self.kept + feature_channels, hidden, 2 * (channels - self.kept))
         self.fFeatures = CouplingNet(feature_channels, hidden, 2 * channels)
 
-    def construct(self, x, cond):
-        (shift_ft, scale_ft, hidden_ft), weights = cond
-        z1, z2 = self.halves((x + shift_ft) * scale_ft)
-        shift, scale = self._affine(z1, hidden_ft, weights)
+    def condition(self, ft):
+        ft = ops.Cast()(ft, self.compute_type)
+        shift_ft, scale_ft = self._shift_scale(self.fFeatures(ft))
+        return shift_ft, scale_ft, self.fAffine.first(ft, self.kept)
+
+    def construct(self, x, condition=()):
+        shift_ft, scale_ft, hidden_ft = condition
+        z = (x + shift_ft) * scale_ft
+        z1, z2 = z[:, :self.kept], z[:, self.kept:]
+        shift, scale = self._affine(z1, hidden_ft)
         return ops.Concat(1)((z1, (z2 + shift) * scale)), _sum_of_logs(scale_ft, scale)
 
-    def inverse(self, z, cond):
-        (shift_ft, scale_ft, hidden_ft), weights = cond
-        z1, z2 = self.halves(z)
-        shift, scale = self._affine(z1, hidden_ft, weights)
-        z = ops.Concat(1)((z1, z2 * self.reciprocal(scale) - shift))
-        x = z * self.reciprocal(scale_ft) - shift_ft
+    def inverse(self, z, condition=()):
+        shift_ft, scale_ft, hidden_ft = condition
+        z1, z2 = z[:, :self.kept], z[:, self.kept:]
+        shift, scale = self._affine(z1, hidden_ft)
+        x = ops.Concat(1)((z1, z2 / scale - shift)) / scale_ft - shift_ft
         return x, -_sum_of_logs(scale_ft, scale)
 
-    def initialise(self, x, features):
-        """Host side: sets the ActNorms inside for this batch, fFeatures' first; returns the coupling's output."""
-        shift_ft, scale_ft = self._initial_shift_scale(self.fFeatures.initialise(features))
-        z1, z2 = self.halves((x + shift_ft) * scale_ft)
-        shift, scale = self._initial_shift_scale(self.fAffine.initialise(ops.Concat(1)((z1, features))))
-        return ops.Concat(1)((z1, (z2 + shift) * scale))
+    def initialise(self, x, ft):
+        """Host side: set the ActNorms inside for this batch, fFeatures' first; returns the coupling's output."""
+        shift_ft, scale_ft = self._shift_scale(self.fFeatures.initialise(ft))
+        z = (x + shift_ft) * scale_ft
+        self.fAffine.initialise(ops.Concat(1)((z[:, :self.kept], ft)))
+        return self.construct(x, (shift_ft, scale_ft, self.fAffine.first(ft, self.kept)))[0]
 
-    def _initial_shift_scale(self, h):
-        shift, odd = even_odd(h)
+    def _affine(self, z1, hidden_ft):
+        """(shift, scale) for z2."""
+        hidden = self.fAffine.first(ops.Cast()(z1, self.compute_type)) + ops.Cast()(hidden_ft, self.compute_type)
+        return self._shift_scale(self.fAffine.after_first(hidden))
+
+    def _shift_scale(self, h):
+        shift, odd = even_odd(ops.Cast()(h, mstype.float32))
         return shift, ops.Sigmoid()(odd + 2.0) + self.eps
-
-    def _affine(self, z1, hidden_ft, weights):
-        """(shift, scale) for z2; the network computes in its weights' type."""
-        first, second, last = weights
-        h = conv2d(ops.Cast()(z1, first.dtype), first) + ops.Cast()(hidden_ft, first.dtype)
-        h = last_conv2d(ops.ReLU()(conv2d(ops.ReLU()(h), second)), last, self.out)
-        return shift_scale(ops.Cast()(h, mstype.float32), self.eps)
 
 
 def _sum_of_logs(scale_ft, scale):
     return sum_per_image(ops.Log()(scale_ft)) + sum_per_image(ops.Log()(scale))
-
-
-def affine_weights(first, second, second_bias, last, last_bias):
-    """`weights` of K couplings, stacked, from their folded fAffine; first: its part for z1 alone.
-
-    A first channel, to which the condition's constant 1 is passed on, has the biases of the next layer as weights.
-    """
-    count, hidden, dtype = second.shape[0], second.shape[1], second.dtype
-    first = ops.Reshape()(first, (count, hidden) + first.shape[1:])
-    nothing = ops.Zeros()((count, 1) + first.shape[2:], dtype)
-    one_of_one = ops.Concat(2)((ops.Ones()((count, 1, 1, 1, 1), dtype), ops.Zeros()((count, 1, hidden, 1, 1), dtype)))
-    return (ops.Concat(1)((nothing, first)), ops.Concat(1)((one_of_one, with_biases(second, second_bias))),
-            last_weights(with_biases(last, last_bias)))
-
-
-def last_weights(weights):
-    """K last layers' weights (K, out, hidden, 3, 3) as `last_conv2d` takes them."""
-    return transposed_weights(weights) if weights.shape[1] < weights.shape[2] else weights
-
-
-def last_conv2d(h, weight, out, group=1):
-    """The last layer of `group` networks of `out` channels each: transposed where it narrows, which is cheaper."""
-    narrows = out < h.shape[1] // group
-    return transposed_conv2d(h, weight, group) if narrows else conv2d(h, weight, group)

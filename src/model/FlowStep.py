@@ -7,42 +7,47 @@ from src.model.InvertibleConv1x1 import InvertibleConv1x1
 
 
 class FlowStep(FlowCell):
-    """ActNorm ∘ 1×1 ∘ coupling (SRFlow, section 3.4); without `affine` it is the paper's transition step.
+    """ActNorm, 1×1 convolution, coupling (SRFlow, section 3.4); without coupling it is the paper's transition step.
 
     construct: the three in this order; inverse: their inverses from the last to the first; log-dets add.
-    cond = (cond of the 1×1, which includes the ActNorm, and cond of the coupling or ()).
+    condition = that of the coupling, () without one.
     """
 
     def __init__(self, channels, affine=None):
+        """channels: C of x; affine: the coupling, a FlowCell of C channels, or None."""
         super().__init__()
         self.actnorm = ActNorm(channels)
         self.invconv = InvertibleConv1x1(channels)
         self.affine = affine
 
-    def construct(self, x, cond):
-        mixing, coupling = cond
-        z, logdet = self.invconv(x, mixing)
+    def condition(self, ft):
+        return () if self.affine is None else self.affine.condition(ft)
+
+    def construct(self, x, condition=()):
+        z, logdet = self.actnorm(x)
+        z, term = self.invconv(z)
+        logdet = logdet + term
         if self.affine is not None:
-            z, term = self.affine(z, coupling)
+            z, term = self.affine(z, condition)
             logdet = logdet + term
         return z, logdet
 
-    def inverse(self, z, cond):
-        mixing, coupling = cond
+    def inverse(self, z, condition=()):
         if self.affine is None:
-            return self.invconv.inverse(z, mixing)
-        x, logdet = self.affine.inverse(z, coupling)
-        x, term = self.invconv.inverse(x, mixing)
+            x, logdet = self.invconv.inverse(z)
+        else:
+            x, logdet = self.affine.inverse(z, condition)
+            x, term = self.invconv.inverse(x)
+            logdet = logdet + term
+        x, term = self.actnorm.inverse(x)
         return x, logdet + term
 
-    def mixing_parameters(self):
-        """Those of which `mixing_weights` makes the cond of the 1×1."""
-        return self.invconv.weight, self.actnorm.bias, self.actnorm.logs
+    def initialise(self, x, ft):
+        """Host side: set the step's ActNorms for this batch; returns the step's output.
 
-    def initialise(self, x, features):
-        """Host side: sets the step's ActNorms for this batch; returns the step's output.
-
-        x (N, C, H, W); features (N, F, H, W), the level's conditional features.
+        Args:
+            x: float32 (N, C, H, W).
+            ft: float32 (N, F, H, W), the level's features.
         """
         z = self.invconv.mix(self.actnorm.initialise(x))
-        return z if self.affine is None else self.affine.initialise(z, features)
+        return z if self.affine is None else self.affine.initialise(z, ft)

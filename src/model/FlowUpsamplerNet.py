@@ -1,60 +1,111 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The conditional flow between images and latents (SRFlow, section 3.4)."""
+"""The conditional flow between images and latents: its levels, and layers one after the other (SRFlow, section 3.4)."""
+import mindspore.common.dtype as mstype
 from mindspore import nn, ops
 
-from src.model.Flow import FlowCell, per_image
-from src.model.FlowLevel import FlowLevel, after
+from src.model.Flow import FlowCell, Squeeze, per_image
+from src.model.FlowAffineCouplingsAblation import CondAffineSeparatedAndCond
+from src.model.FlowStep import FlowStep
+from src.model.Split import Split2d
+
+
+class FlowLevel(FlowCell):
+    """Layers, one after the other: a squeeze, transition steps, conditional steps and in the first levels a split.
+
+    construct: x (N, C/4, 2H, 2W) -> z (N, C, H, W), all layers in order; inverse: their inverses from the last to the
+    first; log-dets add. condition = a tuple of the layers' conditions.
+    """
+
+    def __init__(self, layers, kept):
+        """layers: FlowCells in encoding order; kept: how many channels of z go on to the next level."""
+        super().__init__()
+        # A plain tuple: `FlowUpsamplerNet` owns the layers and names their parameters.
+        self.layers, self.kept = tuple(layers), kept
+        # Of methods (docs/mindspore-1.7.md, 1).
+        self._conditions = tuple(layer.condition for layer in layers)
+        self._inverses = tuple(layer.inverse for layer in layers)
+
+    def condition(self, ft):
+        conditions = ()
+        for condition in self._conditions:
+            conditions = conditions + (condition(ft),)
+        return conditions
+
+    def construct(self, x, condition=()):
+        logdet = per_image(0.0, x.shape[0])
+        for i, layer in enumerate(self.layers):
+            x, term = layer(x, condition[i])
+            logdet = logdet + term
+        return x, logdet
+
+    def inverse(self, z, condition=()):
+        logdet = per_image(0.0, z.shape[0])
+        for i in range(len(self._inverses))[::-1]:
+            z, term = self._inverses[i](z, condition[i])
+            logdet = logdet + term
+        return z, logdet
+
+    def initialise(self, x, ft):
+        """Host side: set every ActNorm for this batch, each before the next layer sees its output; returns z."""
+        x, _ = self.layers[0].construct(x)
+        for layer in self.layers[1:]:
+            x = layer.initialise(x, ft)
+        return x
 
 
 class FlowUpsamplerNet(FlowCell):
-    """Levels of squeeze, transition steps, K conditional steps and, in the first levels, a split.
+    """Levels, one after the other; what a level splits off is a latent, and the rest goes on.
 
-    construct(x, cond) -> (latents, logdet)      x (N, 3, H, W); latents: those split off, in order, z last
-    inverse(latents, cond) -> (x, logdet)
+    construct(x, condition) -> (latents, logdet)      x (N, 3, H, W); latents: those split off, in order, z last
+    inverse(latents, condition) -> (x, logdet)
+    condition(features) -> the levels' conditions     features: of each level its ft, level 1 first
 
-    cond = (weights, conditions): the second result of the method `weights`, and that of `conditions`. `layers` holds
-    all layers of all levels in encoding order, and with them the parameters' names.
-
-    n_levels: of `levels`, the first at 2^(n_levels−2) times the low resolution; K, n_transitions: steps of a level with
-    and without coupling; split_levels: how many levels, from the first, end in a split; own_channels,
-    stacked_channels: of a level's conditional features; hidden, eps: of couplings.
+    `layers` holds all layers of all levels in encoding order, and with them the parameters' names.
     """
 
-    def __init__(self, n_levels, K, n_transitions, split_levels, own_channels, stacked_channels, hidden, eps):
+    def __init__(self, n_levels, K, n_transitions, split_levels, feature_channels, hidden, eps):
+        """Build the layers.
+
+        Args:
+            n_levels: of `levels`, the first at 2^(n_levels−2) times the low resolution.
+            K, n_transitions: steps of a level with and without coupling.
+            split_levels: how many levels, from the first, end in a split.
+            feature_channels: F of each level's features.
+            hidden, eps: of the couplings.
+        """
         super().__init__()
-        self.n_levels, self.K, self.split_levels = n_levels, K, split_levels
-        # A plain tuple, because the parameters are named by their places in `layers`.
-        self.levels = ()
-        channels, self.level_channels, self.kept = 3, (), ()
+        self.n_levels, self.K, self.n_transitions, self.split_levels = n_levels, K, n_transitions, split_levels
+        self.recomputes = False
+        # Plain tuples, because the parameters are named by their places in `layers`.
+        self.levels, self.steps, self.level_channels, self.kept, channels = (), (), (), (), 3
         for level in range(n_levels):
             channels *= 4
-            self.levels += (FlowLevel(channels, own_channels, stacked_channels, n_levels - 2 - level, K, n_transitions,
-                                      hidden, eps, level < split_levels),)
+            steps = [FlowStep(channels) for _ in range(n_transitions)]
+            steps += [FlowStep(channels, CondAffineSeparatedAndCond(channels, feature_channels, hidden, eps))
+                      for _ in range(K)]
+            split = [Split2d(channels)] if level < split_levels else []
             self.level_channels += (channels,)
-            channels = self.levels[level].kept
+            channels = channels // 2 if split else channels
+            self.levels += (FlowLevel([Squeeze()] + steps + split, channels),)
+            self.steps += tuple(steps)
             self.kept += (channels,)
         self.layers = nn.CellList([layer for level in self.levels for layer in level.layers])
-        for level in self.levels:
-            level.keep_parameters()
-        # Bound methods, because graph mode in MindSpore 1.7 can call a method of a cell in a sequence only so.
+        # Of methods (docs/mindspore-1.7.md, 1).
+        self._conditions = tuple(level.condition for level in self.levels)
         self._inverses = tuple(level.inverse for level in self.levels)
-        self._weights = tuple(level.weights for level in self.levels)
-        self._conditions = tuple(level.conditions for level in self.levels)
-
-    def parameter_stacks(self):
-        """The ParameterStacks of all levels."""
-        return [stacks for level in self.levels for stacks in level.parameter_stacks()]
 
     def compute_in_half(self):
-        """The coupling networks in float16 from now on; the rest, log-dets among it, stays float32."""
-        for level in self.levels:
-            level.half = True
+        """Compute the coupling networks in float16 from now on; the rest, log-dets among it, stays float32."""
+        for step in self.steps:
+            if step.affine is not None:
+                step.affine.compute_type = mstype.float16
 
     def recompute_steps(self):
-        """Training computes the steps again in the backward pass instead of keeping their results; graph mode only."""
-        for level in self.levels:
-            level.recompute_steps()
+        """Let training compute the steps again in the backward pass instead of keeping their results; graph mode."""
+        self.recomputes = True
+        for step in self.steps:
+            step.recompute()
 
     def latent_shapes(self, height, width):
         """Shapes (C, H, W) of the latents of a (height, width) high-resolution image, in `construct`'s order."""
@@ -62,52 +113,39 @@ class FlowUpsamplerNet(FlowCell):
         splits = [(self.level_channels[level] - self.kept[level],) + sizes[level] for level in range(self.split_levels)]
         return tuple(splits) + ((self.kept[-1],) + sizes[-1],)
 
-    def weights(self):
-        """(What `conditions` needs of the parameters, what construct and inverse need of them), each by level."""
-        features, flow = (), ()
-        for level_weights in self._weights:
-            of_features, of_flow = level_weights()
-            features, flow = features + (of_features,), flow + (of_flow,)
-        return features, flow
-
-    def conditions(self, features, feature_weights):
-        """What the low-resolution image contributes to the couplings; features: what RRDBNet returns."""
-        own, stacked = features
+    def condition(self, features):
         conditions = ()
-        for level_conditions, own_features, weights in zip(self._conditions, own, feature_weights):
-            if conditions:
-                own_features, stacked = after(conditions[-1][-1], (own_features, stacked))
-            conditions = conditions + (level_conditions(own_features, stacked, weights),)
+        for i, condition in enumerate(self._conditions):
+            conditions = conditions + (condition(features[i]),)
         return conditions
 
-    def construct(self, x, cond):
-        weights, conditions = cond
+    def construct(self, x, condition=()):
         latents = ()
         logdet = per_image(0.0, x.shape[0])
         for i, level in enumerate(self.levels):
-            x, term = level(x, (weights[i], conditions[i]))
+            x, term = level(x, condition[i])
             logdet = logdet + term
             if i < self.split_levels:
                 latents = latents + (x[:, self.kept[i]:],)
                 x = x[:, :self.kept[i]]
         return latents + (x,), logdet
 
-    def inverse(self, z, cond):
-        weights, conditions = cond
-        x = z[-1]
+    def inverse(self, latents, condition=()):
+        x = latents[-1]
         logdet = per_image(0.0, x.shape[0])
         for i in range(self.n_levels)[::-1]:
             if i < self.split_levels:
-                x = ops.Concat(1)((x, z[i]))
-            x, term = self._inverses[i](x, (weights[i], conditions[i]))
+                x = ops.Concat(1)((x, latents[i]))
+            x, term = self._inverses[i](x, condition[i])
             logdet = logdet + term
         return x, logdet
 
     def initialise(self, x, features):
-        """Host side: sets every ActNorm for this batch, layer after layer, each before the next sees its output.
+        """Host side: set every ActNorm for this batch, layer after layer, each before the next sees its output.
 
-        x: float32 (N, 3, H, W), dequantised as in training; features: what RRDBNet returns for its LR images.
+        Args:
+            x: float32 (N, 3, H, W), dequantised as in training.
+            features: what RRDBNet returns for its low-resolution images.
         """
-        own, stacked = features
-        for level, own_features in zip(self.levels, own):
-            x = level.initialise(x, own_features, stacked)[:, :level.kept]
+        for level, ft in zip(self.levels, features):
+            x = level.initialise(x, ops.Cast()(ft, mstype.float32))[:, :level.kept]

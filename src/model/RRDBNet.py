@@ -7,32 +7,22 @@ import mindspore.common.dtype as mstype
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from src.model import winograd
-from src.model.Flow import in_type
-from src.model.convolutions import conv2d, nearest_up2, with_biases, with_one
-from src.model.stacks import ParameterStacks, as_tensor, unstack
+from src.model.convolutions import conv2d, mean_down2, nearest_down2, nearest_up2
 
 RESIDUAL_SCALE = 0.2
 SLOPE = 0.2  # of LeakyReLU
 
 
-def _lrelu(x):
-    """LeakyReLU."""
-    return SLOPE * _lrelu_over_slope(x)
-
-
-def _lrelu_over_slope(x):
-    """LeakyReLU divided by its slope; by ReLU, because the gradient of a maximum takes three times as long."""
-    return x + (1 / SLOPE - 1) * ops.ReLU()(x)
-
-
-def mean_down2(x):
-    """Mean of every 2×2, which is what bilinear ×½ does to even sizes: (N, C, H, W) -> (N, C, H/2, W/2)."""
-    return ops.AvgPool(kernel_size=2, strides=2)(x)
+def leaky_relu(x):
+    """x where it is positive, SLOPE·x elsewhere. By ReLU, as the gradient of a maximum takes three times as long."""
+    return SLOPE * x + (1 - SLOPE) * ops.ReLU()(x)
 
 
 class Conv2d(nn.Cell):
-    """3×3 convolution with bias that keeps the size; weights and biases start as U(−r, r), r = fan_in^−½."""
+    """3×3 convolution with bias that keeps the size: (N, in_channels, H, W) -> (N, out_channels, H, W), in x's type.
+
+    Weights and biases start as U(−r, r), r = fan_in^−½.
+    """
 
     def __init__(self, in_channels, out_channels):
         super().__init__()
@@ -42,13 +32,8 @@ class Conv2d(nn.Cell):
         self.weight = Parameter(Tensor(weight.astype(np.float32)), name="weight")
         self.bias = Parameter(Tensor(bias.astype(np.float32)), name="bias")
 
-    def values(self):
-        """weight and bias."""
-        return as_tensor(self.weight), as_tensor(self.bias)
-
     def construct(self, x):
-        """In x's type."""
-        return _biased_conv2d(x, (ops.Cast()(self.weight, x.dtype), ops.Cast()(self.bias, x.dtype)))
+        return ops.BiasAdd()(conv2d(x, self.weight), ops.Cast()(self.bias, x.dtype))
 
 
 class SmallConv2d(Conv2d):
@@ -64,7 +49,7 @@ class SmallConv2d(Conv2d):
 class ResidualDenseBlock(nn.Cell):
     """Five convolutions, each fed the block's input and all earlier outputs; the last one is the scaled residual.
 
-    What a convolution and the next ones are fed is made into tiles once: instead of maps, their tiles are concatenated.
+    (N, nf, H, W) -> (N, nf, H, W); gc: output channels of each of the first four convolutions.
     """
 
     def __init__(self, nf, gc):
@@ -75,40 +60,13 @@ class ResidualDenseBlock(nn.Cell):
         self.conv4 = SmallConv2d(nf + 3 * gc, gc)
         self.conv5 = SmallConv2d(nf + 4 * gc, nf)
 
-    def parameters_in_order(self):
-        """The five weights, then the five biases, as `dense_block_weights` takes them."""
-        convs = (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5)
-        return [conv.weight for conv in convs] + [conv.bias for conv in convs]
-
-    def construct(self, x, weights):
-        """x (N, nf, H, W); weights: one block's, as `dense_block_weights` gives them."""
-        n, _, height, width = x.shape
-        tiles = winograd.tiles(with_one(x))
-        for weight in weights[:-1]:
-            output = _lrelu_over_slope(winograd.as_maps(winograd.products(tiles, weight), n, height, width))
-            tiles = ops.Concat(1)((tiles, winograd.tiles(output, SLOPE)))
-        return winograd.as_maps(winograd.products(tiles, weights[-1]), n, height, width, RESIDUAL_SCALE) + x
-
-
-def dense_block_weights(values):
-    """Of R dense blocks the five convolutions' weights with biases, as `winograd.products` takes them: a tuple of R.
-
-    values: the blocks' `parameters_in_order`, each stacked over the blocks.
-    """
-    kernels = ()
-    for weights, biases in zip(values[:5], values[5:]):
-        kernels = kernels + (with_biases(weights, biases),)
-    blocks = ()
-    for block in unstack(kernels):
-        blocks = blocks + (_block_weights(block),)
-    return blocks
-
-
-def _block_weights(kernels):
-    weights = ()
-    for same in kernels:
-        weights = weights + (winograd.weights(same),)
-    return weights
+    def construct(self, x):
+        concat = ops.Concat(1)
+        x1 = leaky_relu(self.conv1(x))
+        x2 = leaky_relu(self.conv2(concat((x, x1))))
+        x3 = leaky_relu(self.conv3(concat((x, x1, x2))))
+        x4 = leaky_relu(self.conv4(concat((x, x1, x2, x3))))
+        return self.conv5(concat((x, x1, x2, x3, x4))) * RESIDUAL_SCALE + x
 
 
 class RRDB(nn.Cell):
@@ -120,23 +78,25 @@ class RRDB(nn.Cell):
         self.RDB2 = ResidualDenseBlock(nf, gc)
         self.RDB3 = ResidualDenseBlock(nf, gc)
 
-    def construct(self, x, weights):
-        """weights: of the three blocks in order."""
-        h = self.RDB2(self.RDB1(x, weights[0]), weights[1])
-        return self.RDB3(h, weights[2]) * RESIDUAL_SCALE + x
+    def construct(self, x):
+        return self.RDB3(self.RDB2(self.RDB1(x))) * RESIDUAL_SCALE + x
 
 
 class RRDBNet(nn.Cell):
     """Low-resolution image -> the features that condition the flow.
 
-    nf channels, nb blocks of growth gc; `blocks`: the 0-based trunk blocks whose outputs are stacked. The flow at
-    scale s has L = log2(s) + 1 levels, level 1 at s/2 times the low resolution, level L at half of it.
+    construct(lr) -> of each level its features, level 1 first: (N, (1 + len(blocks))·nf, ·, ·), in `compute_type`
+
+    lr: float32 (N, 3, h, w) in [0, 1], h and w even. The flow at scale s has L = log2(s) + 1 levels, level 1 at s/2
+    times the low resolution, level L at half of it. A level's features are nf channels of its own, from the trunk's end
+    enlarged by convolutions, and the outputs of the trunk's `blocks`, resized by nearest neighbour.
     """
 
     def __init__(self, scale, nf, nb, gc, blocks):
+        """Build the layers: nf channels, nb blocks of growth gc; blocks: 0-based, those whose outputs are stacked."""
         super().__init__()
         doublings = int(math.log2(scale))
-        self.blocks = tuple(blocks)
+        self.blocks, self.compute_type = tuple(blocks), mstype.float32
         self.conv_first = Conv2d(3, nf)
         self.RRDB_trunk = nn.CellList([RRDB(nf, gc) for _ in range(nb)])
         self.trunk_conv = Conv2d(nf, nf)
@@ -144,93 +104,46 @@ class RRDBNet(nn.Cell):
             setattr(self, f"upconv{k}", Conv2d(nf, nf))
         self.HRconv = Conv2d(nf, nf)
         self.conv_last = Conv2d(nf, 3)
-        # Not registered again: the children above own the names.
-        self._upconvs = tuple(getattr(self, f"upconv{k}") for k in range(1, doublings + 1))
-        self.flow_upconvs = doublings - 1
-        # Bound methods, because graph mode in MindSpore 1.7 can call a method of a cell in a sequence only so.
-        self._upconv_values = tuple(upconv.values for upconv in self._upconvs)
-        dense_blocks = [rdb for block in self.RRDB_trunk for rdb in (block.RDB1, block.RDB2, block.RDB3)]
-        self._dense_blocks = (ParameterStacks([rdb.parameters_in_order() for rdb in dense_blocks]),)
-        self.half = False
-
-    def parameter_stacks(self):
-        """Its ParameterStacks."""
-        return list(self._dense_blocks)
+        # Plain tuples, not registered again: the children above own the names.
+        self.blocks_in_order = tuple(self.RRDB_trunk)
+        self.upconvs = tuple(getattr(self, f"upconv{k}") for k in range(1, doublings + 1))
+        self.flow_upconvs = self.upconvs[:-1]  # the last one's size is the encoder's own image's alone
 
     def compute_in_half(self):
-        """Computes in float16 from now on; the parameters stay float32."""
-        self.half = True
+        """Compute in float16 from now on; the parameters stay float32."""
+        self.compute_type = mstype.float16
 
-    def weights(self):
-        """What construct needs of the parameters, in the type to compute in: (first and trunk convolution, upconvs,
-        dense blocks)."""
-        upconvs = ()
-        for values in self._upconv_values[:self.flow_upconvs]:
-            weight, bias = values()
-            upconvs = upconvs + ((winograd.even_weights(weight), bias),)
-        edges = (self.conv_first.values(), self.trunk_conv.values())
-        weights = (edges, upconvs, dense_block_weights(self._dense_blocks[0]()))
-        return in_type(weights, mstype.float16) if self.half else weights
+    def construct(self, lr):
+        own, block_outputs = self.trunk(lr)
+        stacked = ops.Concat(1)(block_outputs)
+        features = (_joined(own, stacked), _joined(mean_down2(own), nearest_down2(stacked)))
+        for upconv in self.flow_upconvs:
+            own, stacked = leaky_relu(upconv(nearest_up2(own))), nearest_up2(stacked)
+            features = (_joined(own, stacked),) + features
+        return features
 
-    def construct(self, lr, weights):
-        """lr float32 (N, 3, h, w) in [0, 1], h and w even -> (own, stacked); weights by the method of this name.
-
-        own: one (N, nf, ·, ·) per level, level 1 (s/2·h, s/2·w) first, level L (h/2, w/2) last.
-        stacked: (N, len(blocks)·nf, h, w), the same for all levels. All in the weights' type.
-        """
-        (first, trunk), upconvs, dense_blocks = weights
-        fea, block_outputs = self._blocks(self.head(lr, first), dense_blocks)
-        return self.tail(fea, block_outputs, trunk, upconvs)
-
-    def head(self, lr, first):
-        """What comes before the blocks of the trunk; first: the convolution's weight and bias."""
-        return _biased_conv2d(ops.Cast()(lr, first[0].dtype), first)
-
-    def block(self, fea, dense_blocks):
-        """One block of the trunk; dense_blocks: the weights of its three.
-
-        Blocks differ by their weights only, which they are given: the first computes for all, and the compiler reads it
-        once.
-        """
-        return self.RRDB_trunk[0](fea, dense_blocks)
-
-    def tail(self, fea, block_outputs, trunk, upconvs):
-        """What comes after the blocks: construct's result. fea: the last one's output, block_outputs: of `blocks`."""
-        fea = _trunk_end(fea, trunk)
-        own = (fea, mean_down2(fea))
-        for weight, bias in upconvs:
-            fea = _lrelu(ops.BiasAdd()(winograd.enlarged_conv2d(fea, weight), bias))
-            own = (fea,) + own
-        return own, ops.Concat(1)(block_outputs)
+    def trunk(self, lr):
+        """(The trunk's end, the outputs of `blocks`): (N, nf, h, w) and a tuple of the same."""
+        fea, block_outputs = self.conv_first(ops.Cast()(lr, self.compute_type)), ()
+        for i, block in enumerate(self.blocks_in_order):
+            fea = block(fea)
+            if i in self.blocks:
+                block_outputs = block_outputs + (fea,)
+        # SRFlow adds the last block's output here, ESRGAN the first convolution's.
+        return fea + self.trunk_conv(fea), block_outputs
 
     def image(self, lr):
         """The super-resolved image that L1 pre-training compares: (N, 3, h, w) -> float32 (N, 3, s·h, s·w)."""
-        (first, trunk), _, dense_blocks = self.weights()
-        fea, _ = self._blocks(self.head(lr, first), dense_blocks)
-        fea = _trunk_end(fea, trunk)
-        for upconv in self._upconvs:
-            fea = _lrelu(upconv(nearest_up2(fea)))
-        return ops.Cast()(self.conv_last(_lrelu(self.HRconv(fea))), mstype.float32)
+        fea, _ = self.trunk(lr)
+        for upconv in self.upconvs:
+            fea = leaky_relu(upconv(nearest_up2(fea)))
+        return ops.Cast()(self.conv_last(leaky_relu(self.HRconv(fea))), mstype.float32)
 
     def image_only_parameters(self):
         """The parameters that `image` needs and the flow does not."""
-        cells = self._upconvs[self.flow_upconvs:] + (self.HRconv, self.conv_last)
-        return [p for cell in cells for p in cell.get_parameters()]
-
-    def _blocks(self, fea, dense_blocks):
-        block_outputs = ()
-        for i in range(len(self.RRDB_trunk)):
-            fea = self.block(fea, dense_blocks[3 * i:3 * i + 3])
-            if i in self.blocks:
-                block_outputs = block_outputs + (fea,)
-        return fea, block_outputs
+        cells = (self.upconvs[-1], self.HRconv, self.conv_last)
+        return [parameter for cell in cells for parameter in cell.get_parameters()]
 
 
-def _trunk_end(fea, trunk):
-    # SRFlow adds the last block's output here, ESRGAN the first convolution's.
-    return fea + _biased_conv2d(fea, trunk)
-
-
-def _biased_conv2d(x, values):
-    weight, bias = values
-    return ops.BiasAdd()(conv2d(x, weight), bias)
+def _joined(own, stacked):
+    return ops.Concat(1)((own, stacked))

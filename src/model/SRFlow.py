@@ -10,8 +10,7 @@ import numpy as np
 from mindspore import Tensor
 
 from src.model.SRFlowNet import SRFlowNet
-from src.model.inference import Conditioner, Decoder, Encoder
-from src.model.packed import make_weights, release_parameters
+from src.model.implementation import AUTO, choose
 from src.model_utils.checkpoint import INFERENCE, CheckpointError, load_parameters, require_parameters
 from src.model_utils.image_sizes import even, pad_to
 from src.model_utils.network_names import IMAGE_ONLY, shapes_of, split_levels
@@ -43,23 +42,23 @@ class SRFlow:
     Every new size of image is compiled once. The weights are read when the object is made and again by `refresh`.
     """
 
-    def __init__(self, net, quant=32):
-        """net: SRFlowNet; quant: levels of the dequantisation noise that `encode` adds."""
+    def __init__(self, net, quant=32, implementation=AUTO):
+        """net: SRFlowNet; quant: levels of the dequantisation noise that `encode` adds; implementation: auto, plain, cpu."""
         self.net, self.scale, self.quant, self.notes = net, net.scale, quant, []
-        self._is_released, weights = False, make_weights(net)
-        self._conditioner, self._encoder, self._decoder = (cell(net, weights)
-                                                           for cell in (Conditioner, Encoder, Decoder))
-        self._use(weights)
+        self._is_released, self._sampler = False, choose(implementation).sampler(net)
+        self._last_lr, self._conditions = None, None
 
     @classmethod
-    def from_checkpoint(cls, path, opt=None, device_target="CPU", device_id=0, precision="float32"):
+    def from_checkpoint(cls, path, opt=None, device_target="CPU", device_id=0, precision="float32",
+                        implementation=AUTO):
         """The network with the weights of a checkpoint: of train.py or train2test.py, an official `.pth`, the same as
         `.safetensors`, or one of the earlier MindSpore port; the content tells which.
 
         opt: Options or the path of a YAML whose network the checkpoint must have; None: whatever it has, and for other
         programs' files, what their names and shapes tell of the published networks. `notes` of the result: what there
         is to know of such a file, a line each. precision:
-        float16 computes RRDB and coupling networks in half precision, which is for GPUs.
+        float16 computes RRDB and coupling networks in half precision, which is for GPUs. implementation: which code
+        computes the network, `plain`, `cpu` or `auto`, which is `cpu` on a CPU.
         Raises CheckpointError (a ValueError) for a file that cannot be used and DeviceError for the device.
         """
         if precision not in ("float32", "float16"):
@@ -77,10 +76,9 @@ class SRFlow:
         give_back_memory()  # before the weights take more
         if precision == "float16":
             net.compute_in_half()
-        model = cls(net, (opt or checkpoint.options).datasets.train.quant)
+        model = cls(net, (opt or checkpoint.options).datasets.train.quant, implementation)
         model.notes = checkpoint.state.get("notes", [])
-        if checkpoint.kind == INFERENCE:
-            release_parameters(net)
+        if checkpoint.kind == INFERENCE and model._sampler.release():
             give_back_memory()
             model._is_released = True
         return model
@@ -88,15 +86,13 @@ class SRFlow:
     def refresh(self):
         """Takes the network's weights anew; needed after they have changed.
 
-        Raises ValueError for a model of an inference checkpoint: its network's parameters are given up, for memory.
+        Raises ValueError where the parameters are given up for their memory, as they are when an inference checkpoint
+        is read for implementation `cpu`.
         """
         if self._is_released:
             raise ValueError("refresh: this model is made of an inference checkpoint, and its parameters are given up "
                              "for their memory; expected a model made of a training checkpoint")
-        self._use(make_weights(self.net))
-
-    def _use(self, weights):
-        self._weights = weights
+        self._sampler.refresh()
         self._last_lr, self._conditions = None, None
 
     def sample(self, lr, heat=0.9, n=1, seed=None, batch=1, tile=None, with_latents=False, size=None):
@@ -205,7 +201,7 @@ class SRFlow:
                 raise ValueError(f"noise: expected hr's shape {hr.shape}, got {np.shape(noise)}")
             hr = dequantise(hr, np.asarray(noise, np.float32), self.quant)
             constant = -math.log(self.quant) * pixels
-        latents, logdet = self._encoder(Tensor(hr), self._weights, self._condition(lr))
+        latents, logdet = self._sampler.encode(Tensor(hr), self._condition(lr))
         latents, logdet = tuple(latent.asnumpy() for latent in latents), logdet + constant
         for latent in latents[:-1]:
             logdet = logdet + _log_normal(latent)
@@ -237,15 +233,15 @@ class SRFlow:
         after the other, computes it once."""
         if self._last_lr is None or not np.array_equal(self._last_lr, lr):
             self._last_lr, self._conditions = None, None  # their memory first
-            self._conditions = self._conditioner(Tensor(lr), self._weights)
+            self._conditions = self._sampler.condition(Tensor(lr))
             self._last_lr = lr.copy()
         return self._conditions
 
     def _decode(self, conditions, latents):
         latents = [Tensor(np.ascontiguousarray(latent, np.float32)) for latent in latents]
-        images = self._decoder(latents, self._weights, conditions).asnumpy()
+        images = self._sampler.decode(latents, conditions).asnumpy()
         if not np.isfinite(images).all():
-            level = self._decoder.first_not_finite(latents, self._weights, conditions)
+            level = self._sampler.first_not_finite(latents, conditions)
             share = 100 * np.mean(~np.isfinite(images).all(axis=1))
             warnings.warn(f"decoding is not finite from level {level} of {self.net.flowUpsamplerNet.n_levels} on, in "
                           f"{share:.3g} % of the pixels; nothing is clamped. A lower heat or another checkpoint may "

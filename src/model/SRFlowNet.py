@@ -28,24 +28,23 @@ class SRFlowNet(nn.Cell):
         levels = int(math.log2(scale)) + 1
         self.scale = scale
         self.RRDB = RRDBNet(scale, nf, nb, gc, blocks)
-        self.flowUpsamplerNet = FlowUpsamplerNet(levels, K, n_transitions, split_levels, nf, nf * len(blocks),
-                                                 hidden, eps)
+        self.flowUpsamplerNet = FlowUpsamplerNet(levels, K, n_transitions, split_levels, nf * (1 + len(blocks)), hidden,
+                                                 eps)
 
     def compute_in_half(self):
-        """RRDB and coupling networks in float16 from now on; parameters, log-dets, determinants stay float32."""
+        """Compute RRDB and coupling networks in float16 from now on; parameters, log-dets, determinants stay float32."""
         self.RRDB.compute_in_half()
         self.flowUpsamplerNet.compute_in_half()
 
+    def condition(self, lr):
+        """What the low-resolution images contribute to the flow, for construct and inverse of its `flowUpsamplerNet`."""
+        return self.flowUpsamplerNet.condition(self.RRDB(lr))
+
     def construct(self, hr, lr):
-        return self.flowUpsamplerNet(hr, self._cond(lr))
+        return self.flowUpsamplerNet(hr, self.condition(lr))
 
     def inverse(self, latents, lr):
-        return self.flowUpsamplerNet.inverse(latents, self._cond(lr))
-
-    def _cond(self, lr):
-        feature_weights, weights = self.flowUpsamplerNet.weights()
-        features = self.RRDB(lr, self.RRDB.weights())
-        return weights, self.flowUpsamplerNet.conditions(features, feature_weights)
+        return self.flowUpsamplerNet.inverse(latents, self.condition(lr))
 
 
 def initialise_actnorms(net, hr, lr):
@@ -54,7 +53,7 @@ def initialise_actnorms(net, hr, lr):
     hr float32 (N, 3, s·h, s·w), dequantised if training is; lr float32 (N, 3, h, w).
     """
     with pynative_mode():
-        net.flowUpsamplerNet.initialise(Tensor(hr), net.RRDB(Tensor(lr), net.RRDB.weights()))
+        net.flowUpsamplerNet.initialise(Tensor(hr), net.RRDB(Tensor(lr)))
 
 
 def bits_per_pixel(latents, logdet, pixels):
@@ -71,6 +70,7 @@ def bits_per_pixel(latents, logdet, pixels):
 class NegativeLogLikelihood(nn.Cell):
     """(hr, lr) -> bits per pixel, float32 (N,): the loss of training before its mean over the batch.
 
+    net: an SRFlowNet, or what an implementation makes of it, of the same construct.
     quant: set where hr carries dequantisation noise of 1/quant, whose density adds log2(quant) bits per pixel.
     """
 
@@ -85,7 +85,10 @@ class NegativeLogLikelihood(nn.Cell):
 
 
 class L1Loss(nn.Cell):
-    """(hr, lr) -> mean absolute error of the encoder's own image, float32 (N,): the loss of pre-training."""
+    """(hr, lr) -> mean absolute error of the encoder's own image, float32 (N,): the loss of pre-training.
+
+    encoder: an RRDBNet, or what an implementation makes of it, with the method `image`.
+    """
 
     def __init__(self, encoder):
         super().__init__(auto_prefix=False)

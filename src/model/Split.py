@@ -3,8 +3,7 @@
 """Split: takes half of the channels out of the flow as Gaussian noise (RealNVP, section 3.6; Glow, section 3.4)."""
 from mindspore import ops
 
-from src.model.Flow import Conv2dZeros, Cut, FlowCell, even_odd, sum_per_image
-from src.model.convolutions import conv2d
+from src.model.Flow import Conv2dZeros, FlowCell, even_odd, sum_per_image
 
 
 class Split2d(FlowCell):
@@ -17,30 +16,24 @@ class Split2d(FlowCell):
 
     The output is (z1, ε) in one tensor; `FlowUpsamplerNet` takes ε off as a latent. Since
     log N(z2; mean, exp(logs)²) = log N(ε; 0, 1) − Σ logs, the likelihood of the split is that of ε as any latent's.
-    cond = (weight, bias) of the convolution, by `weights`.
     """
 
     def __init__(self, channels):
         super().__init__()
         self.kept = channels // 2
-        self.halves = Cut(self.kept)
         self.conv = Conv2dZeros(self.kept, 2 * (channels - self.kept))
 
-    def weights(self):
-        """cond."""
-        return self.conv.folded()
-
-    def construct(self, x, cond):
-        z1, z2 = self.halves(x)
-        mean, logs = self._gaussian(z1, cond)
+    def construct(self, x, condition=()):
+        z1, z2 = x[:, :self.kept], x[:, self.kept:]
+        mean, logs = even_odd(self.conv(z1))
         eps = (z2 - mean) * ops.Exp()(-logs)
         return ops.Concat(1)((z1, eps)), -sum_per_image(logs)
 
-    def inverse(self, z, cond):
-        z1, eps = self.halves(z)
-        mean, logs = self._gaussian(z1, cond)
+    def inverse(self, z, condition=()):
+        z1, eps = z[:, :self.kept], z[:, self.kept:]
+        mean, logs = even_odd(self.conv(z1))
         return ops.Concat(1)((z1, mean + ops.Exp()(logs) * eps)), sum_per_image(logs)
 
-    def _gaussian(self, z1, cond):
-        weight, bias = cond
-        return even_odd(ops.BiasAdd()(conv2d(z1, weight), bias))
+    def initialise(self, x, ft):
+        """Host side: there is nothing to set; returns the output."""
+        return self.construct(x)[0]

@@ -7,7 +7,7 @@ import mindspore.common.dtype as mstype
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-from src.model.stacks import put_together, taken_apart
+from src.model.cpu.stacks import put_together, taken_apart
 from src.model_utils.util import compile_cell
 
 
@@ -20,15 +20,14 @@ class Adam(nn.Cell):
     ε to √v instead, which is another step size wherever gradients are small at the start. Weight decay adds
     weight_decay·p to g.
 
-    params: list of parameters; stacks: list of ParameterStacks of some of them, which are joined here, and updated in
-    their place.
+    params: list of parameters; stacks: list of joined ParameterStacks of some of them, which are updated in their place.
     """
 
     def __init__(self, params, name, beta1, beta2, weight_decay=0.0, stacks=(), eps=1e-8):
         super().__init__(auto_prefix=False)
         self.stacks, members = stacks, {}
         for stack in stacks:
-            members.update(stack.join())
+            members.update(stack.stands_for())
         stacked = {param.name for same in members.values() for param in same}
         params = [param for param in params if param.name not in stacked] + [p for s in stacks for p in s.joined]
         self.params = ParameterTuple(params)

@@ -14,12 +14,15 @@ from src.model_utils.picture import sheet
 SHEET_ROWS = 4
 
 
-def make_validation(opt, net):
-    """The validation that fits the model of the options, or None where no validation file is configured."""
+def make_validation(opt, net, computed):
+    """The validation that fits the model of the options, or None where no validation file is configured.
+
+    net: the network; computed: for model RRDB, what the implementation makes of it, which gives the encoder's image.
+    """
     if not opt.datasets.val.dataroot:
         return None
     pairs = _centre_patches(opt)
-    return FlowValidation(opt, net, pairs) if opt.model == "SRFlow" else EncoderValidation(net, pairs)
+    return FlowValidation(opt, net, pairs) if opt.model == "SRFlow" else EncoderValidation(computed, pairs)
 
 
 class FlowValidation:
@@ -31,7 +34,7 @@ class FlowValidation:
 
     def __init__(self, opt, net, pairs):
         self.heats, self.seed, self.pairs = opt.train.val_heats, opt.train.manual_seed, pairs
-        self.model = SRFlow(net, opt.datasets.train.quant)
+        self.model = SRFlow(net, opt.datasets.train.quant, opt.implementation)
 
     def __call__(self):
         self.model.refresh()
@@ -54,8 +57,8 @@ class FlowValidation:
 class EncoderValidation:
     """The same for L1 pre-training: ({"l1": …, "psnr": …}, picture sheet) of the encoder's own image."""
 
-    def __init__(self, net, pairs):
-        self.pairs, self.image = pairs, EncoderImage(net)
+    def __init__(self, encoder, pairs):
+        self.pairs, self.image = pairs, EncoderImage(encoder)
 
     def __call__(self):
         l1, quality, rows = [], [], []

@@ -4,6 +4,8 @@
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
+from src.model.cpu.operators import as_tensor
+
 MAX_KINDS = 10
 
 
@@ -41,14 +43,14 @@ class ParameterStacks(nn.Cell):
         return tuple(getattr(self, f"kind{k}") for k in range(self.kinds))
 
     def join(self):
-        """Host side: makes parameters of the stacks, of the values the layers' have now; before a user is compiled.
-
-        Returns which parameters each of them stands for: {its name: their tuple}.
-        """
+        """Host side: make parameters of the stacks, of the values the layers' have now; before a user is compiled."""
         object.__setattr__(self, "joined", ParameterTuple(
             [Parameter(Tensor(np.stack([parameter.asnumpy() for parameter in same])), name=f"{same[0].name}.stack")
              for same in self.members()]))
         self.is_joined = True
+
+    def stands_for(self):
+        """Host side: which parameters each joined stack stands for: {its name: their tuple}."""
         return {stack.name: same for stack, same in zip(self.joined, self.members())}
 
     def write_back(self):
@@ -75,12 +77,6 @@ def put_together(arrays, members):
     return together
 
 
-def as_tensor(parameter):
-    """The parameter's value as an operator's output: inside a tuple, MindSpore 1.7's PyNative mode would lose the
-    gradient of a bare Parameter."""
-    return ops.Reshape()(parameter, parameter.shape)
-
-
 def _stacked(parameters):
     """Parameters of one shape as one tensor. A function, so that the nesting of its loop ends with it: the compiler's
     is limited."""
@@ -93,7 +89,7 @@ def _stacked(parameters):
 def slices(x, axis):
     """x cut into its slices along an axis, which goes: a tuple of x.shape[axis] tensors."""
     if x.shape[axis] == 1:
-        # Of an operator with one output in a tuple, MindSpore 1.7's PyNative mode loses the gradient.
+        # Not Unstack with one output (docs/mindspore-1.7.md, 4).
         return (ops.Squeeze(axis)(x),)
     return ops.Unstack(axis)(x)
 

@@ -1,0 +1,123 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The conditional affine coupling, its networks folded, and run for several steps at once where the image allows it."""
+import mindspore.common.dtype as mstype
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from src.model.cpu.convolutions import conv2d, narrowing_conv2d, narrowing_weights, with_biases
+from src.model.cpu.operators import Cut, Reciprocal, sum_per_image
+from src.model.Flow import LOGSCALE_FACTOR, Conv2dZeros, even_odd
+from src.model.FlowAffineCouplingsAblation import CondAffineSeparatedAndCond, CouplingNet, NormalisedConv2d
+
+_KINDS = [NormalisedConv2d, nn.ReLU, NormalisedConv2d, nn.ReLU, Conv2dZeros]
+
+
+class UnknownNetwork(ValueError):
+    """A layer of the network is not the one that this arrangement computes."""
+
+
+def require_known(coupling):
+    """Raise UnknownNetwork for a coupling whose function is not the one that is written here."""
+    if type(coupling) is not CondAffineSeparatedAndCond:
+        raise UnknownNetwork(f"implementation cpu: knows CondAffineSeparatedAndCond, got the coupling "
+                             f"{type(coupling).__name__}; use implementation: plain")
+    for name in ("fAffine", "fFeatures"):
+        net = getattr(coupling, name)
+        kinds = [type(layer) for layer in net] if isinstance(net, nn.SequentialCell) else [type(net)]
+        kernels = [layer.weight.shape[-1] for layer in net if hasattr(layer, "weight")] if len(kinds) == 5 else []
+        if type(net) is not CouplingNet or kinds != _KINDS or kernels != [3, 1, 3]:
+            raise UnknownNetwork(f"implementation cpu: knows a {name} of 3x3, 1x1 and 3x3 convolution, got "
+                                 f"{', '.join(kind.__name__ for kind in kinds)}; use implementation: plain")
+
+
+def parameters_of(net):
+    """The nine parameters of a CouplingNet, as `fold` takes them."""
+    first, _, second, _, last = net
+    return (first.weight, first.actnorm.bias, first.actnorm.logs, second.weight, second.actnorm.bias,
+            second.actnorm.logs, last.weight, last.bias, last.logs)
+
+
+def fold(values):
+    """K networks in few operations: their layers' weights and biases with ActNorms and scalings folded in.
+
+    A scale is positive, so it may follow a ReLU: ReLU((w ∗ x + b)·e^s) = e^s·ReLU(w ∗ x + b). That of the first two
+    layers is therefore moved into the columns of the layer after them. The last bias has 2 more for odd channels, of
+    which `shift_scale` takes the sigmoid.
+
+    Args:
+        values: the networks' `parameters_of`, each stacked over the networks.
+
+    Returns:
+        first (K·hidden, in, 3, 3) and its bias (K·hidden,), second (K, hidden, hidden, 1, 1) and its bias, last
+        (K, out, hidden, 3, 3) and its bias (K, out).
+    """
+    first, first_bias, first_logs, second, second_bias, second_logs, last, last_bias, last_logs = values
+    count, hidden, out = first.shape[0], first.shape[1], last.shape[1]
+    columns, rows = (count, 1, hidden, 1, 1), (count, out, 1, 1, 1)
+    second = second * ops.Exp()(ops.Reshape()(first_logs, columns))
+    scale = ops.Exp()(LOGSCALE_FACTOR * ops.Reshape()(last_logs, (count, out)))
+    last = last * (ops.Reshape()(scale, rows) * ops.Exp()(ops.Reshape()(second_logs, columns)))
+    last_bias = ops.Reshape()(last_bias * scale, (count, out // 2, 2)) + Tensor(np.array([0, 2], np.float32))
+    return (ops.Reshape()(first, (count * hidden,) + first.shape[2:]), ops.Reshape()(first_bias, (-1,)), second,
+            ops.Reshape()(second_bias, (count, hidden)), last, ops.Reshape()(last_bias, (count, out)))
+
+
+def affine_weights(first, second, second_bias, last, last_bias):
+    """What `Coupling` needs of K fAffines, stacked, from their folded layers; first: its part for z1 alone.
+
+    A first channel, to which the condition's constant 1 is passed on, has the biases of the next layer as weights.
+    """
+    count, hidden, dtype = second.shape[0], second.shape[1], second.dtype
+    first = ops.Reshape()(first, (count, hidden) + first.shape[1:])
+    nothing = ops.Zeros()((count, 1) + first.shape[2:], dtype)
+    one_of_one = ops.Concat(2)((ops.Ones()((count, 1, 1, 1, 1), dtype), ops.Zeros()((count, 1, hidden, 1, 1), dtype)))
+    return (ops.Concat(1)((nothing, first)), ops.Concat(1)((one_of_one, with_biases(second, second_bias))),
+            narrowing_weights(with_biases(last, last_bias)))
+
+
+def shift_scale(h, eps):
+    """The (shift, scale) that a network's output h (N, 2C, H, W) means, both (N, C, H, W).
+
+    shift = the even channels, scale = sigmoid(odd channels + 2) + eps, the 2 being in the last bias already (`fold`).
+    """
+    shift, odd = even_odd(h)
+    return shift, ops.Sigmoid()(odd) + eps
+
+
+class Coupling(nn.Cell):
+    """CondAffineSeparatedAndCond's construct and inverse, of given weights.
+
+    condition = (shift_ft, scale_ft, hidden_ft (N, 1 + hidden, H, W)): hidden_ft has the biases of the first layer in
+    it, and before its channels one that is constantly 1. weights: one coupling's of `affine_weights`.
+    """
+
+    def __init__(self, channels, eps):
+        super().__init__()
+        kept = channels // 2
+        self.out, self.eps = 2 * (channels - kept), eps
+        self.halves, self.reciprocal = Cut(kept), Reciprocal()
+
+    def construct(self, x, condition, weights):
+        shift_ft, scale_ft, hidden_ft = condition
+        z1, z2 = self.halves((x + shift_ft) * scale_ft)
+        shift, scale = self._affine(z1, hidden_ft, weights)
+        return ops.Concat(1)((z1, (z2 + shift) * scale)), _sum_of_logs(scale_ft, scale)
+
+    def inverse(self, z, condition, weights):
+        shift_ft, scale_ft, hidden_ft = condition
+        z1, z2 = self.halves(z)
+        shift, scale = self._affine(z1, hidden_ft, weights)
+        z = ops.Concat(1)((z1, z2 * self.reciprocal(scale) - shift))
+        return z * self.reciprocal(scale_ft) - shift_ft, -_sum_of_logs(scale_ft, scale)
+
+    def _affine(self, z1, hidden_ft, weights):
+        """(shift, scale) for z2; the network computes in its weights' type."""
+        first, second, last = weights
+        h = conv2d(ops.Cast()(z1, first.dtype), first) + ops.Cast()(hidden_ft, first.dtype)
+        h = narrowing_conv2d(ops.ReLU()(conv2d(ops.ReLU()(h), second)), last, self.out)
+        return shift_scale(ops.Cast()(h, mstype.float32), self.eps)
+
+
+def _sum_of_logs(scale_ft, scale):
+    return sum_per_image(ops.Log()(scale_ft)) + sum_per_image(ops.Log()(scale))
