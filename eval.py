@@ -20,19 +20,20 @@ import numpy as np
 from tqdm import tqdm
 
 from src.dataloader.dataset import EvalData
-from src.dataloader.imresize import imresize
 from src.dataloader.image_folder import ImageFolder
-from src.model.LPIPS import LPIPS, MIN_SIDE
+from src.dataloader.imresize import imresize
+from src.evaluation.LPIPS import LPIPS, MIN_SIDE
+from src.evaluation.figures import evaluate_image, is_too_small_for_lpips, mean_figures, problems
+from src.evaluation.finished_images import FinishedImages, file_identity, number_images
+from src.evaluation.picture import sheet, write_png
+from src.image_sizes import MAX_SIZES, few_sizes
+from src.images import even
+from src.locked_folder import locked_folder
 from src.model.SRFlow import SRFlow
 from src.model_utils.config import get_config
 from src.model_utils.device_adapter import get_adapter
-from src.model_utils.evaluation import FinishedImages, evaluate_image, file_identity, first_few, \
-    is_too_small_for_lpips, mean_figures, number_images, printable, problems
-from src.model_utils.image_sizes import MAX_SIZES, even, few_sizes
-from src.model_utils.picture import sheet, write_png
-from src.model_utils.run_folder import locked_folder
-from src.model_utils.util import atomic_write, bar_interval, run_main
-from src.model_utils.weight_files import is_own_checkpoint
+from src.model_utils.util import atomic_write, bar_interval, first_few, printable, run_main
+from src.weights.weight_files import is_own_checkpoint
 
 PROGRESS = "metrics.progress.jsonl"
 LOCK = ".eval.lock"  # not that of training runs: a run may be evaluated in its own folder while it goes on

@@ -12,25 +12,26 @@ import sys
 from tqdm import tqdm
 
 from src.dataloader.dataset import TrainData
+from src.images import dequantise
 from src.model.RRDBNet import RRDBNet
-from src.model.SRFlow import build_network, dequantise
+from src.model.SRFlow import build_network
 from src.model.SRFlowNet import L1Loss, NegativeLogLikelihood, initialise_actnorms
 from src.model.implementation import choose
-from src.model_utils.checkpoint import TRAINING, Checkpoint, CheckpointError, load_parameters, parameter_arrays, \
+from src.weights.checkpoint import TRAINING, Checkpoint, CheckpointError, load_parameters, parameter_arrays, \
     read_checkpoint
 from src.model_utils.config import get_config
 from src.model_utils.device_adapter import get_adapter
-from src.model_utils.network_names import IMAGE_ONLY
 from src.model_utils.options import changes, differences
-from src.model_utils.progress import Progress, TimedBatches, near_singular
-from src.model_utils.run_folder import RunFolder
-from src.model_utils.signals import StopSignals
-from src.model_utils.train_step import Adam, TrainStep
-from src.model_utils.training_log import TrainingLog
 from src.model_utils.util import bar_interval, init_distributed, not_fatal, run_main, set_device, set_seed
-from src.model_utils.validation import make_validation
-from src.model_utils.weight_files import read_any
+from src.network_names import IMAGE_ONLY
 from src.scheduler.scheduler import make_schedule
+from src.training.progress import Progress, TimedBatches, near_singular
+from src.training.run_folder import RunFolder
+from src.training.signals import StopSignals
+from src.training.train_step import Adam, TrainStep
+from src.training.training_log import TrainingLog
+from src.training.validation import make_validation
+from src.weights.weight_files import read_any
 
 # What a validation's figure depends on besides the network: figures are comparable only where these are the same.
 VALIDATED_WITH = ("datasets.val.dataroot", "datasets.train.quant", "datasets.train.HR_size", "train.val_images",

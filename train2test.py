@@ -9,11 +9,11 @@
 import os
 
 from src.model.SRFlow import load_network
-from src.model_utils.checkpoint import INFERENCE, TRAINING, Checkpoint, CheckpointError, write_checkpoint
 from src.model_utils.config import get_config
-from src.model_utils.network_names import IMAGE_ONLY
 from src.model_utils.util import run_main, set_device
-from src.model_utils.weight_files import EXPORTED, read_any, write_any
+from src.network_names import IMAGE_ONLY
+from src.weights.checkpoint import INFERENCE, TRAINING, Checkpoint, CheckpointError, write_checkpoint
+from src.weights.weight_files import EXPORTED, read_any, write_any
 
 
 def main(argv=None):

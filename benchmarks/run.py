@@ -67,7 +67,7 @@ class Clock:
 
 
 def make_network():
-    import numpy as np
+    import numpy as np  # here: the start-up is timed
     from mindspore import Tensor
     from seeded_weights import seeded_state
     from src.model.SRFlow import build_network
@@ -85,22 +85,22 @@ def make_network():
 
 
 def write_inference_checkpoint(path):
-    from src.model_utils.checkpoint import INFERENCE, Checkpoint, parameter_arrays, write_checkpoint
-    from src.model_utils.network_names import IMAGE_ONLY
+    from src.network_names import IMAGE_ONLY  # here, as in the cases
+    from src.weights.checkpoint import INFERENCE, Checkpoint, parameter_arrays, write_checkpoint
     net, opt = make_network()
     arrays = {name: value for name, value in parameter_arrays(net).items() if not name.startswith(IMAGE_ONLY)}
     write_checkpoint(path, Checkpoint(INFERENCE, opt, arrays, {"step": 0}))
 
 
 def make_model(clock):
-    from src.model.SRFlow import SRFlow
+    from src.model.SRFlow import SRFlow  # here: the start-up is timed
     return SRFlow.from_checkpoint(clock.checkpoint)
 
 
 def sample_case(lr_shape):
     """One sample of a new image each time."""
     def run(clock):
-        import numpy as np
+        import numpy as np  # here: the start-up is timed
         model, random = make_model(clock), np.random.RandomState(0)
         clock.run(lambda: model.sample(random.random_sample(lr_shape).astype(np.float32), seed=0))
     return run
@@ -108,7 +108,7 @@ def sample_case(lr_shape):
 
 def sample_more_case(clock, n=8):
     """A further sample of the same image."""
-    import numpy as np
+    import numpy as np  # here: the start-up is timed
     model, lr = make_model(clock), np.random.RandomState(0).random_sample((1, 3, 40, 40)).astype(np.float32)
     model.sample(lr)
     clock.run(lambda: model.sample(lr, n=n), n)
@@ -116,16 +116,16 @@ def sample_more_case(clock, n=8):
 
 def encode_case(clock):
     """Latents and NLL of a new pair of images each time."""
-    import numpy as np
+    import numpy as np  # here: the start-up is timed
     model, random = make_model(clock), np.random.RandomState(0)
     clock.run(lambda: model.encode(*[random.random_sample((1, 3, side, side)).astype(np.float32) for side in (160, 40)]))
 
 
 def train_case(batch):
     def run(clock):
-        import numpy as np
+        import numpy as np  # here: the start-up is timed
         from src.model.SRFlowNet import NegativeLogLikelihood
-        from src.model_utils.train_step import TrainStep
+        from src.training.train_step import TrainStep
         from train import make_optimizers
         net, opt = make_network()
         step = TrainStep(NegativeLogLikelihood(net), list(make_optimizers(opt, net).values()))
@@ -136,7 +136,7 @@ def train_case(batch):
 
 
 def determinants_case(clock):
-    import numpy as np
+    import numpy as np  # here: the start-up is timed
     from mindspore import Tensor, nn, ops
     from src.model.slogdet import SLogDet
     from src.model_utils.util import set_device
@@ -166,11 +166,11 @@ def determinants_case(clock):
 
 def evaluation_case(clock, patches=100):
     """What eval.py does with MindRecord patches, per patch; notes the share of the time spent in the network."""
-    from skimage.data import astronaut
+    from skimage.data import astronaut  # here: the start-up is timed
     from src.dataloader.dataset import EvalData
     from src.dataloader.prepare import prepare_images
+    from src.evaluation.figures import evaluate_image
     from src.model.packed import leaves
-    from src.model_utils.evaluation import evaluate_image
     model, network = make_model(clock), []
 
     def timed(cell):
@@ -205,7 +205,7 @@ WITHOUT_SAMPLER = {"train_1", "train_2", "train_4", "determinants"}
 def run_case(name, repeats, checkpoint):
     """In the case's own process: prints one line of JSON."""
     clock = Clock(repeats, checkpoint)
-    import mindspore
+    import mindspore  # here: the start-up is timed
     CASES[name](clock)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # of KiB
     print(json.dumps({"case": name, "seconds": statistics.median(clock.times), "first_call": clock.first,

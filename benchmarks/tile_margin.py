@@ -22,9 +22,22 @@ import os
 import sys
 
 import numpy as np
+from mindspore import Tensor
+from skimage.data import astronaut
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 sys.path[:0] = [ROOT, os.path.dirname(os.path.abspath(__file__))]
+
+from run import make_network  # noqa: E402
+from src.dataloader.image_file import read_image  # noqa: E402
+from src.dataloader.imresize import imresize  # noqa: E402
+from src.images import from_uint8  # noqa: E402
+from src.model.RRDBNet import SLOPE  # noqa: E402
+from src.model.SRFlow import TILE_MARGIN, TILE_OVERLAP, SRFlow  # noqa: E402
+from src.model.convolutions import nearest_up2  # noqa: E402
+from src.model_utils.util import pynative_mode  # noqa: E402
+from src.tiling import Tile, assemble, crop_latents, tiles  # noqa: E402
+from src.weights.weight_files import read_weights  # noqa: E402
 
 HIDDEN = 2  # of the shift, the scale and the hidden layer's input, in turn
 TOLERANCES = (1e-2, 4e-3, 1e-3, 1e-4, 1e-5)
@@ -48,10 +61,6 @@ def main():
 
 
 def load_model(path, encoder):
-    from mindspore import Tensor
-    from run import make_network
-    from src.model.SRFlow import SRFlow
-    from src.model_utils.weight_files import read_weights
     if path:
         return SRFlow.from_checkpoint(path)
     net, _ = make_network()
@@ -65,18 +74,12 @@ def load_model(path, encoder):
 
 def load_picture(path, side):
     """float32 (1, 3, side, side)."""
-    from skimage.data import astronaut
-    from src.dataloader.imresize import imresize
-    from src.dataloader.image_file import read_image
-    from src.model.SRFlow import from_uint8
     picture = read_image(path) if path else imresize(astronaut(), 1 / 4)
     top, left = ((length - side) // 2 for length in picture.shape[:2])
     return from_uint8(picture[top:top + side, left:left + side])
 
 
 def measure_encoder(model, lr, side):
-    from src.model.SRFlow import TILE_MARGIN, TILE_OVERLAP
-    from src.model_utils.tiling import assemble, tiles
     whole, parts = esrgan_image(model.net.RRDB, lr), tiles(*lr.shape[2:], side, TILE_OVERLAP)
     images = {part: esrgan_image(model.net.RRDB, part.cut(lr)) for part in parts}
     report("encoder", np.abs(images[parts[0]] - parts[0].cut(whole, model.scale)).max(axis=(0, 1)), side)
@@ -87,10 +90,6 @@ def measure_encoder(model, lr, side):
 def esrgan_image(rrdb, lr):
     """What `RRDBNet.image` makes, but for the sum after the trunk, in which ESRGAN has the first convolution's output.
     """
-    from mindspore import Tensor
-    from src.model.RRDBNet import SLOPE
-    from src.model.convolutions import nearest_up2
-    from src.model_utils.util import pynative_mode
     with pynative_mode():
         (first, _), _, dense_blocks = rrdb.weights()
         fea = start = rrdb.head(Tensor(np.ascontiguousarray(lr)), first)
@@ -105,7 +104,6 @@ def esrgan_image(rrdb, lr):
 
 
 def measure(model, lr, side, heat):
-    from src.model_utils.tiling import Tile, crop_latents
     tile = Tile(0, 0, side, side)
     part = np.ascontiguousarray(tile.cut(lr))
     images, latents = model.sample(lr, heat, seed=0, with_latents=True)

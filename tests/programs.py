@@ -24,8 +24,8 @@ import eval as eval_program
 import train as train_program
 import train2test as train2test_program
 from src.dataloader.prepare import prepare_images
-from src.model_utils.checkpoint import read_checkpoint
 from src.model_utils.util import run_main
+from src.weights.checkpoint import read_checkpoint
 
 REPO = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MAINS = {"train": train_program.main, "eval": eval_program.main, "train2test": train2test_program.main}

@@ -13,10 +13,10 @@ from test_weight_files import port_names, save_mindspore
 
 from programs import REPO, run
 from src.model.SRFlow import SRFlow, build_network
-from src.model_utils.checkpoint import CheckpointError, parameter_arrays, read_checkpoint
 from src.model_utils.options import load_options
-from src.model_utils.torch_file import read_pth
-from src.model_utils.weight_files import read_any, write_any
+from src.weights.checkpoint import CheckpointError, parameter_arrays, read_checkpoint
+from src.weights.torch_file import read_pth
+from src.weights.weight_files import read_any, write_any
 
 FULL = os.path.join(REPO, "SRFlow_DF2K_4X.yml")
 LEVELS = (20, 19, 19)  # layers of the levels of the published 4X network, squeezes and split included

@@ -17,9 +17,9 @@ import pytest
 from programs import HR_SIZE, REPO, command, run, write_image
 from programs import fixture_base, fixture_converted, fixture_pretrained, fixture_trained  # noqa: F401
 from src.model.SRFlow import SRFlow
-from src.model_utils.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from src.model_utils.options import load_options
 from src.model_utils.util import _count_gpus
+from src.weights.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 
 HAS_GPU = _count_gpus()[0] > 0
 

@@ -16,9 +16,9 @@ from mindspore.train.checkpoint_pb2 import Checkpoint as MindSporeCheckpoint
 from src.model.SRFlow import SRFlow, build_network, load_network, require_usable
 from src.model.cpu.network import Network
 from src.model.cpu.packed import leaves, make_weights
-from src.model_utils.checkpoint import (INFERENCE, TRAINING, Checkpoint, CheckpointError, load_parameters,
+from src.weights.checkpoint import (INFERENCE, TRAINING, Checkpoint, CheckpointError, load_parameters,
                                         parameter_arrays, read_checkpoint, write_checkpoint)
-from src.model_utils.network_names import IMAGE_ONLY, shapes_of
+from src.network_names import IMAGE_ONLY, shapes_of
 from src.model_utils.options import OptionsError, options_from_dict
 
 SMALL = {"scale": 4, "network_G": {"nf": 4, "nb": 1, "gc": 2, "flow": {
@@ -310,7 +310,7 @@ def test_an_optimizers_array_of_another_shape(path, checkpoint):
 
 
 def test_a_later_format(path, checkpoint, monkeypatch):
-    monkeypatch.setattr("src.model_utils.checkpoint.FORMAT_VERSION", 99)
+    monkeypatch.setattr("src.weights.checkpoint.FORMAT_VERSION", 99)
     write_checkpoint(path, checkpoint)
     monkeypatch.undo()
     assert_refused(path, "format 99", "reads 1, 2, 3")
@@ -318,7 +318,7 @@ def test_a_later_format(path, checkpoint, monkeypatch):
 
 @pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6])
 def test_an_inference_checkpoint_of_an_earlier_format(path, checkpoint, monkeypatch, version):
-    monkeypatch.setattr("src.model_utils.checkpoint.FORMAT_VERSION", version)
+    monkeypatch.setattr("src.weights.checkpoint.FORMAT_VERSION", version)
     write_checkpoint(path, checkpoint)
     assert read_checkpoint(path).kind == TRAINING  # the format of training checkpoints has not changed
     write_checkpoint(path, checkpoint._replace(kind=INFERENCE))

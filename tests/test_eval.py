@@ -18,12 +18,13 @@ from programs import fixture_base, fixture_compiled, fixture_converted, fixture_
 from src.dataloader.dataset import EvalData
 from src.dataloader.imresize import imresize
 from src.dataloader.prepare import prepare_images
+from src.evaluation.figures import evaluate_image, likelihood, mean_figures
+from src.evaluation.metrics import lr_psnr, psnr, ssim, ssim_gaussian
+from src.evaluation.picture import CAPTION, MARGIN
+from src.image_sizes import MAX_SIZES
+from src.locked_folder import locked_folder
 from src.model.SRFlow import SRFlow
-from src.model_utils.evaluation import evaluate_image, likelihood, mean_figures
-from src.model_utils.image_sizes import MAX_SIZES
-from src.model_utils.metrics import lr_psnr, psnr, ssim, ssim_gaussian
-from src.model_utils.picture import CAPTION, MARGIN
-from src.model_utils.run_folder import RunFolder, locked_folder
+from src.training.run_folder import RunFolder
 
 STAND_INS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stand_ins")
 LR_SIZE = HR_SIZE // SCALE
@@ -527,8 +528,8 @@ def test_pictures_that_are_not_finite(compiled, base, tmp_path, capfd):
 
 def test_infinity_and_nan_are_told_apart(compiled, base, tmp_path, monkeypatch, capfd):
     values = iter([np.nan, 3.0])
-    monkeypatch.setattr("src.model_utils.evaluation.likelihood", lambda *_: next(values))
-    monkeypatch.setattr("src.model_utils.evaluation.psnr", lambda *_: np.inf)
+    monkeypatch.setattr("src.evaluation.figures.likelihood", lambda *_: next(values))
+    monkeypatch.setattr("src.evaluation.figures.psnr", lambda *_: np.inf)
     assert evaluate(base, tmp_path) == 1
     summary, rows = metrics_of(tmp_path)
     assert (summary["psnr"], summary["averaged"]["psnr"]) == ("Infinity", 2)

@@ -22,7 +22,7 @@ from src.model.cpu.stacks import unstack
 from src.model.implementation import CPU, PLAIN, choose
 from src.model.SRFlow import SRFlow
 from src.model.SRFlowNet import NegativeLogLikelihood, initialise_actnorms
-from src.model_utils.train_step import Adam, TrainStep
+from src.training.train_step import Adam, TrainStep
 
 SEEDS = {"seeded_4x": 11, "seeded_8x": 12, "seeded_train_4x": 13}
 SCALES = {"seeded_4x": 4, "seeded_8x": 8, "tiny": 4, "tiny_8x": 8}

@@ -12,11 +12,12 @@ import pytest
 from mindspore import context
 
 from src.dataloader.imresize import imresize
-from src.model.SRFlow import TILE_MARGIN, SRFlow, build_network, to_uint8
-from src.model_utils.evaluation import likelihood
-from src.model_utils.image_sizes import even, few_sizes, pad_hr_to, pad_to, pad_to_even
+from src.evaluation.figures import likelihood
+from src.image_sizes import few_sizes
+from src.images import even, pad_hr_to, pad_to, pad_to_even, to_uint8
+from src.model.SRFlow import TILE_MARGIN, SRFlow, build_network
 from src.model_utils.options import options_from_dict
-from src.model_utils.tiling import assemble, crop_latents, tiles
+from src.tiling import assemble, crop_latents, tiles
 
 SCALE = 4
 OPTIONS = options_from_dict({"scale": SCALE, "network_G": {"nf": 2, "nb": 1, "gc": 2, "flow": {

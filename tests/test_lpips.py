@@ -6,8 +6,8 @@ import pytest
 from helpers import MODES
 from mindspore import Tensor, context
 
-from src.model.LPIPS import ALEXNET_URL, LINEAR_URL, LPIPS, MIN_SIDE
-from src.model_utils.checkpoint import CheckpointError
+from src.evaluation.LPIPS import ALEXNET_URL, LINEAR_URL, LPIPS, MIN_SIDE
+from src.weights.checkpoint import CheckpointError
 
 PLACES_AND_SHAPES = ((0, (64, 3, 11, 11)), (3, (192, 64, 5, 5)), (6, (384, 192, 3, 3)), (8, (256, 384, 3, 3)),
                      (10, (256, 256, 3, 3)))
@@ -142,7 +142,7 @@ def test_bad_weights(of, name, value, message):
 @pytest.fixture(name="files")
 def fixture_files(tmp_path, monkeypatch):
     """Paths of AlexNet's and LPIPS's weights, stored plainly: what reads .pth files has its own tests."""
-    monkeypatch.setattr("src.model.LPIPS.read_pth", lambda path: dict(np.load(path)))
+    monkeypatch.setattr("src.evaluation.LPIPS.read_pth", lambda path: dict(np.load(path)))
     paths = []
     for name, weights in zip(("alexnet.pth", "alex.pth"), random_weights()):
         paths.append(tmp_path / name)

@@ -6,7 +6,7 @@ import pytest
 from skimage.data import astronaut
 
 from src.dataloader.imresize import imresize
-from src.model_utils.metrics import lr_psnr, psnr, psnr_y, ssim, ssim_gaussian
+from src.evaluation.metrics import lr_psnr, psnr, psnr_y, ssim, ssim_gaussian
 
 
 @pytest.fixture(name="pair", scope="module")

@@ -9,7 +9,7 @@ import pytest
 from mindspore import Parameter, Tensor, nn
 from mindspore.train.checkpoint_pb2 import Checkpoint
 
-from src.model_utils.mindspore_file import read_entries
+from src.weights.mindspore_file import read_entries
 
 
 @pytest.fixture(name="path")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from programs import read_image
-from src.model_utils.picture import CAPTION, MARGIN, sheet, write_png
+from src.evaluation.picture import CAPTION, MARGIN, sheet, write_png
 
 
 def picture(height, width, seed=0):
@@ -28,7 +28,7 @@ def test_png_keeps_every_pixel(tmp_path):
 def test_png_that_cannot_be_written(tmp_path, monkeypatch):
     write_png(str(tmp_path / "a.png"), picture(4, 4))
     before = (tmp_path / "a.png").read_bytes()
-    monkeypatch.setattr("src.model_utils.picture.cv2.imencode", lambda *_: (False, None))
+    monkeypatch.setattr("src.evaluation.picture.cv2.imencode", lambda *_: (False, None))
     with pytest.raises(OSError, match="a.png: the picture could not be written"):
         write_png(str(tmp_path / "a.png"), picture(4, 4, 1))
     assert (tmp_path / "a.png").read_bytes() == before

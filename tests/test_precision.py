@@ -14,7 +14,7 @@ from src.model.cpu.packed import leaves, make_weights
 from src.model.RRDBNet import RRDBNet
 from src.model.SRFlow import SRFlow
 from src.model.SRFlowNet import L1Loss, NegativeLogLikelihood, SRFlowNet
-from src.model_utils.train_step import LossScale
+from src.training.train_step import LossScale
 
 HR, LR = 0.3 * normal(1, 2, 3, 16, 8), 0.3 * normal(2, 2, 3, 4, 2)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from src.model_utils.options import options_from_dict
-from src.model_utils.progress import LossAlarm, Progress, TimedBatches, near_singular
+from src.training.progress import LossAlarm, Progress, TimedBatches, near_singular
 
 
 def options(**values):

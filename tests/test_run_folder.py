@@ -12,12 +12,12 @@ import sys
 import numpy as np
 import pytest
 
-from src.model_utils.checkpoint import TRAINING, Checkpoint, CheckpointError, DamagedCheckpoint, read_checkpoint, \
-    write_checkpoint
-from src.model_utils.mindspore_file import read_entries
 from src.model_utils.options import options_from_dict
-from src.model_utils.run_folder import RunFolder
 from src.model_utils.util import atomic_write
+from src.training.run_folder import RunFolder
+from src.weights.checkpoint import TRAINING, Checkpoint, CheckpointError, DamagedCheckpoint, read_checkpoint, \
+    write_checkpoint
+from src.weights.mindspore_file import read_entries
 
 
 def checkpoint(step, size=4):
@@ -153,7 +153,7 @@ def test_the_disk_cannot_read_the_newest(folder, capfd, monkeypatch):
         if path in (folder.latest, folder.step_path(20)):
             raise OSError(errno.EIO, "Input/output error")
         return read_entries(path)
-    monkeypatch.setattr("src.model_utils.checkpoint.read_entries", failing)
+    monkeypatch.setattr("src.weights.checkpoint.read_entries", failing)
     assert newest(folder) == ("step_0000010.ckpt", 10)
     assert "latest.ckpt: cannot be read (Input/output error); check the file" in capfd.readouterr().err
 
@@ -175,7 +175,7 @@ def test_all_are_damaged(folder):
 
 def test_a_later_format_is_no_damage(folder, monkeypatch):
     folder.save(checkpoint(10))
-    monkeypatch.setattr("src.model_utils.checkpoint.FORMAT_VERSION", 99)
+    monkeypatch.setattr("src.weights.checkpoint.FORMAT_VERSION", 99)
     folder.save(checkpoint(20))
     with pytest.raises(CheckpointError, match="format 99"):
         folder.read_newest()
@@ -470,7 +470,7 @@ def test_a_folder_that_stays_empty_goes(folder):
 
 
 def test_the_lock_ends_with_its_process(folder, repo):
-    code = ("import sys\nfrom src.model_utils.run_folder import RunFolder\n"
+    code = ("import sys\nfrom src.training.run_folder import RunFolder\n"
             "with RunFolder(sys.argv[1], 1).locked():\n    print('locked', flush=True)\n    sys.stdin.read()\n")
     process = subprocess.Popen([sys.executable, "-c", code, folder.path], cwd=repo, stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE)

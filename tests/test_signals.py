@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from src.model_utils.signals import StopSignals
+from src.training.signals import StopSignals
 
 
 @pytest.mark.parametrize("number, name, status", [(signal.SIGTERM, "SIGTERM", 0), (signal.SIGINT, "SIGINT", 130)])
@@ -26,7 +26,7 @@ def test_the_first_is_noted(number, name, status, capfd):
 @pytest.mark.parametrize("first, second", [("SIGTERM", "SIGTERM"), ("SIGINT", "SIGTERM"), ("SIGTERM", "SIGINT")])
 def test_the_second_ends_the_process(repo, first, second):
     code = ("import os, signal, time\n"
-            "from src.model_utils.signals import StopSignals\n"
+            "from src.training.signals import StopSignals\n"
             "with StopSignals():\n"
             "    os.kill(os.getpid(), signal.{})\n"
             "    print('still here', flush=True)\n"

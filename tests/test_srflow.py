@@ -6,12 +6,11 @@ import pytest
 from helpers import randomise
 from mindspore import Tensor, context
 
-from src.model.SRFlow import SRFlow, build_network, dequantise, normalise_latents, to_uint8
-from src.model_utils.checkpoint import (INFERENCE, TRAINING, Checkpoint, CheckpointError, parameter_arrays,
-                                        write_checkpoint)
-from src.model_utils.image_sizes import pad_to, pad_to_even
-from src.model_utils.network_names import IMAGE_ONLY
+from src.images import dequantise, pad_to, pad_to_even, to_uint8
+from src.model.SRFlow import SRFlow, build_network, normalise_latents
 from src.model_utils.options import OptionsError, options_from_dict
+from src.network_names import IMAGE_ONLY
+from src.weights.checkpoint import INFERENCE, TRAINING, Checkpoint, CheckpointError, parameter_arrays, write_checkpoint
 
 SCALE = 4
 NETWORK = {"nf": 6, "nb": 2, "gc": 4, "flow": {

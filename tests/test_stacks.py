@@ -7,7 +7,7 @@ from helpers import MODES, ParameterGradients, arrays, normal
 from mindspore import Parameter, Tensor, context, nn, ops
 
 from src.model.cpu.stacks import ParameterStacks, put_together, slices, taken_apart, unstack
-from src.model_utils.train_step import Adam, TrainStep
+from src.training.train_step import Adam, TrainStep
 
 LAYERS = 3
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from helpers import tiny_network
 
-from src.model_utils.tiling import Tile, assemble, crop_latents, tiles
+from src.tiling import Tile, assemble, crop_latents, tiles
 
 # height, width, tile, overlap: a grid that fits, last tiles shifted, one side or both shorter than a tile, no overlap,
 # more than two tiles over each other.

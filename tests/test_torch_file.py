@@ -32,8 +32,8 @@ import helpers
 import numpy as np
 import pytest
 
-from src.model_utils.checkpoint import CheckpointError
-from src.model_utils.torch_file import read_pth, write_pth
+from src.weights.checkpoint import CheckpointError
+from src.weights.torch_file import read_pth, write_pth
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden", "weight_files")
 ZIP, LEGACY = os.path.join(FOLDER, "zip.pt"), os.path.join(FOLDER, "legacy.pt")

@@ -19,12 +19,12 @@ from programs import fixture_base, fixture_converted, fixture_pretrained, fixtur
 from programs import HR_SIZE, RATE, REPO, last_line, read_csv, read_image, run, tiny_options, train, write_config
 from sabotage import at_step
 from src.dataloader.dataset import DataError
-from src.model_utils.checkpoint import TRAINING, Checkpoint, CheckpointError, parameter_arrays, read_checkpoint, \
-    write_checkpoint
 from src.model_utils.options import load_options, options_from_dict
-from src.model_utils.progress import Progress
-from src.model_utils.run_folder import RunFolder
-from src.model_utils.weight_files import write_any
+from src.training.progress import Progress
+from src.training.run_folder import RunFolder
+from src.weights.checkpoint import TRAINING, Checkpoint, CheckpointError, parameter_arrays, read_checkpoint, \
+    write_checkpoint
+from src.weights.weight_files import write_any
 
 STAND_INS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stand_ins")
 

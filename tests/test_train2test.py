@@ -8,8 +8,8 @@ import pytest
 
 from programs import fixture_base, fixture_converted, fixture_pretrained, fixture_trained  # noqa: F401
 from programs import run
-from src.model_utils.checkpoint import INFERENCE, read_checkpoint, write_checkpoint
-from src.model_utils.torch_file import read_pth
+from src.weights.checkpoint import INFERENCE, read_checkpoint, write_checkpoint
+from src.weights.torch_file import read_pth
 
 
 def convert(base, source, target, *arguments):

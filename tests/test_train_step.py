@@ -7,7 +7,7 @@ from helpers import MODES, arrays
 from mindspore import Parameter, Tensor, context, nn, ops
 
 from src.model.slogdet import SLogDet
-from src.model_utils.train_step import Adam, TrainStep
+from src.training.train_step import Adam, TrainStep
 
 BETA1, BETA2 = 0.9, 0.999
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from programs import read_csv, read_image
-from src.model_utils import training_log
-from src.model_utils.loss_curve import loss_curve
 from src.model_utils.options import options_from_dict
-from src.model_utils.training_log import CsvLog, TrainingLog
+from src.training import training_log
+from src.training.loss_curve import loss_curve
+from src.training.training_log import CsvLog, TrainingLog
 
 
 @pytest.fixture(name="path")

@@ -12,10 +12,10 @@ from programs import SCALE, fixture_base  # noqa: F401
 from src.dataloader.dataset import EvalData
 from src.dataloader.imresize import imresize
 from src.dataloader.prepare import prepare_images
+from src.evaluation.metrics import psnr
 from src.model.convolutions import nearest_up2
-from src.model_utils import validation
-from src.model_utils.metrics import psnr
 from src.model_utils.options import load_options
+from src.training import validation
 
 
 class ModelOfKnownFigures:

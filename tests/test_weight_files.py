@@ -16,12 +16,11 @@ from safetensors.numpy import save_file
 
 from src.model.SRFlow import SRFlow
 from src.model.SRFlowNet import SRFlowNet
-from src.model_utils.checkpoint import TRAINING, Checkpoint, CheckpointError, load_parameters, write_checkpoint
-from src.model_utils.network_names import describe_network, explain_mismatch, to_official
 from src.model_utils.options import options_from_dict
-from src.model_utils.torch_file import read_pth, write_pth
-from src.model_utils.weight_files import (OFFICIAL, OFFICIAL_RRDB, PORT_TEST, PORT_TRAINING, is_own_checkpoint,
-                                          read_weights)
+from src.network_names import describe_network, explain_mismatch, to_official
+from src.weights.checkpoint import TRAINING, Checkpoint, CheckpointError, load_parameters, write_checkpoint
+from src.weights.torch_file import read_pth, write_pth
+from src.weights.weight_files import OFFICIAL, OFFICIAL_RRDB, PORT_TEST, PORT_TRAINING, is_own_checkpoint, read_weights
 
 IMAGE_ONLY = ("RRDB.HRconv.", "RRDB.conv_last.")
 LEVELS = {4: 3, 8: 4, 16: 5}

@@ -9,15 +9,16 @@ import warnings
 import numpy as np
 from mindspore import Tensor
 
+from src.images import as_floats, dequantise, even, fill, pad_to, to_uint8
 from src.model.SRFlowNet import SRFlowNet
 from src.model.implementation import AUTO, choose
-from src.model_utils.checkpoint import INFERENCE, CheckpointError, load_parameters, require_parameters
-from src.model_utils.image_sizes import even, pad_to
-from src.model_utils.network_names import IMAGE_ONLY, shapes_of, split_levels
+from src.weights.checkpoint import INFERENCE, CheckpointError, load_parameters, require_parameters
+from src.image_sizes import even, pad_to
+from src.network_names import IMAGE_ONLY, shapes_of, split_levels
 from src.model_utils.options import OptionsError, differences, load_options
-from src.model_utils.tiling import assemble, crop_latents, tiles
 from src.model_utils.util import give_back_memory, set_device
-from src.model_utils.weight_files import read_any
+from src.tiling import assemble, crop_latents, tiles
+from src.weights.weight_files import read_any
 
 TRAINED_HEAT = 1.0  # training maximises the likelihood of latents of this standard deviation
 # In pixels of the low-resolution image: the margin at a tile's edge is not used, the rest of the overlap is blended.
@@ -30,7 +31,6 @@ TRAINED_HEAT = 1.0  # training maximises the likelihood of latents of this stand
 # this overlap differs by up to 1.6e-2, by more than 1/255 in 0.4 % of the values; with one of 24, by up to 3.2e-2, in
 # 1.2 %. One of 40 takes a third more computation with tiles of 96.
 TILE_OVERLAP, TILE_MARGIN = 32, 8
-_ROWS = 16  # of an image at a time, where all would need temporary memory many times their own
 
 
 class SRFlow:
@@ -300,37 +300,6 @@ def _require_network(checkpoint, opt, path):
                               f"{', '.join(changed)}")
 
 
-def dequantise(hr, noise, quant):
-    """hr + (u − ½)/quant: uniform noise that fills the gaps between quantised values (SRFlow, section 3.5)."""
-    return hr + (noise - np.float32(0.5)) / np.float32(quant)
-
-
-def from_uint8(image):
-    """A picture, uint8 (H, W, 3), as the network takes it: float32 (1, 3, H, W) in [0, 1]."""
-    return as_floats(image.transpose(2, 0, 1)[None])
-
-
-def to_uint8(images, out=None):
-    """float32 (..., 3, H, W) in [0, 1] -> uint8 (..., H, W, 3): clipped, times 255, truncated; NaN is black.
-
-    out: the array to write to; None: a new one.
-    """
-    if out is None:
-        out = np.empty(images.shape[:-3] + images.shape[-2:] + (3,), np.uint8)
-    for top in range(0, images.shape[-2], _ROWS):
-        rows = np.clip(np.nan_to_num(images[..., top:top + _ROWS, :], nan=0), 0, 1) * 255
-        out[..., top:top + _ROWS, :, :] = np.moveaxis(rows, -3, -1)
-    return out
-
-
-def fill(array, draw):
-    """Fills a float32 array (..., H, W) with float64 numbers, in order; draw: gives the next ones of a shape."""
-    for index in np.ndindex(array.shape[:-2]):
-        for top in range(0, array.shape[-2], _ROWS):
-            rows = array[index][top:top + _ROWS]
-            rows[...] = draw(rows.shape)
-
-
 def normalise_latents(latents, heat=1.0):
     """Latents with the prior's statistics: in each channel of each image mean 0 and standard deviation `heat`.
 
@@ -364,12 +333,6 @@ def _as_batch(lr):
         _require_sides(lr.shape[:2], "lr")
         return lr.transpose(2, 0, 1)[None], True
     return _checked(lr, "lr"), False
-
-
-def as_floats(images):
-    """uint8 (N, 3, h, w) as the network takes it: float32 in [0, 1]; what is float32 stays."""
-    floats = np.ascontiguousarray(images, np.float32)
-    return floats / np.float32(255) if images.dtype == np.uint8 else floats
 
 
 def _checked_size(size, images):

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Optional, Tuple
 
 import yaml
 
-from src.model_utils.network_names import shapes_of
+from src.network_names import shapes_of
 
 # A configuration is small. What is not would take hours to read, or be a few bytes that multiply.
 MAX_TEXT, MAX_MERGED, MAX_DEPTH = 2 ** 15, 10000, 50  # bytes, keys that `<<` may bring, levels of nesting

@@ -1,6 +1,9 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Small helpers of the programs: errors in one line, the device, seeds, files that appear whole or not at all."""
+"""Small helpers of the programs: errors in one line, the device, seeds, files that appear whole or not at all.
+
+MindSpore, which takes seconds to import, is imported by those that use it: who only reads options is spared it.
+"""
 import contextlib
 import ctypes
 import glob
@@ -10,6 +13,9 @@ import re
 import sys
 import traceback
 import uuid
+
+import numpy as np
+from tqdm import tqdm
 
 
 class DeviceError(ValueError):
@@ -45,10 +51,20 @@ def bar_interval():
     return 0.1 if sys.stderr.isatty() else 10
 
 
+def printable(text):
+    """Text with names of files, of which bytes that are not UTF-8 become `\\xe9` and the like: any terminal and any
+    reader of CSV and JSON takes it."""
+    return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def first_few(words, count=5):
+    return ", ".join(words[:count]) + " and others" * (len(words) > count)
+
+
 @contextlib.contextmanager
 def pynative_mode():
     """Run what is in the block operator by operator, not compiled."""
-    from mindspore import context
+    from mindspore import context  # here, as it takes seconds
     mode = context.get_context("mode")
     context.set_context(mode=context.PYNATIVE_MODE)
     try:
@@ -127,7 +143,6 @@ def not_fatal(what):
     try:
         yield
     except OSError as error:
-        from tqdm import tqdm
         message = " ".join(str(error).split()) or type(error).__name__
         tqdm.write("warning: {}: {}; the run goes on".format(what, message), file=sys.stderr)
 
@@ -149,8 +164,7 @@ def set_seed(seed):
     Args:
         seed: integer from 0 to 2 ** 31 - 1.
     """
-    import mindspore
-    import numpy as np
+    import mindspore  # here, as it takes seconds
     random.seed(seed)
     np.random.seed(seed)
     mindspore.set_seed(seed)
@@ -167,7 +181,7 @@ def set_device(target, device_id=0):
         DeviceError: the device is not here, or this MindSpore cannot use it.
     """
     problem = _device_problem(target, device_id)  # first: without a device MindSpore may abort the process later
-    import mindspore
+    import mindspore  # here, as it takes seconds
     if problem is None:
         problem = _choose_device(mindspore, target, 0 if target == "CPU" else device_id)
     if problem is not None:
@@ -185,7 +199,7 @@ def init_distributed(rank_size):
     """
     if rank_size == 1:
         return
-    from mindspore import communication, context
+    from mindspore import communication, context  # here, as it takes seconds
     communication.init()
     context.set_auto_parallel_context(parallel_mode=context.ParallelMode.DATA_PARALLEL, gradients_mean=True)
 
@@ -225,7 +239,7 @@ def _choose_device(mindspore, target, device_id):
             mindspore.set_context(mode=mindspore.GRAPH_MODE)
             mindspore.set_device(target, device_id)
         else:
-            from mindspore import context
+            context = mindspore.context
             context.set_context(mode=context.GRAPH_MODE, device_target=target)
             if context.get_context("device_id") != device_id:  # 1.7 lets it be set only once
                 context.set_context(device_id=device_id)

@@ -79,10 +79,10 @@ NETWORK = {"nf": 4, "nb": 1, "gc": 2,
 def read_weights_of_anyone(path):
     """As train2test.py and eval.py do, but that nothing is computed; and as a resumed run takes its state."""
     from src.model.SRFlow import SRFlow, build_network, require_usable
-    from src.model_utils.checkpoint import INFERENCE, load_parameters
-    from src.model_utils.network_names import IMAGE_ONLY
-    from src.model_utils.progress import Progress
-    from src.model_utils.weight_files import is_own_checkpoint, read_any
+    from src.network_names import IMAGE_ONLY
+    from src.training.progress import Progress
+    from src.weights.checkpoint import INFERENCE, load_parameters
+    from src.weights.weight_files import is_own_checkpoint, read_any
     checkpoint = read_any(path)
     if checkpoint.kind == INFERENCE:
         return SRFlow.from_checkpoint(path)
@@ -119,8 +119,8 @@ def _recorded(*names):
 
 
 def make_pth(folder):
-    from src.model_utils.network_names import to_official
-    from src.model_utils.torch_file import write_pth
+    from src.network_names import to_official
+    from src.weights.torch_file import write_pth
     path = os.path.join(folder, "a.pth")
     write_pth(path, to_official(_arrays()))
     return [_content(path)] + _recorded("zip.pt", "batch_norm_zip.pt")
@@ -146,8 +146,8 @@ def make_port_ckpt(folder):
 
 
 def make_training_ckpt(folder):
-    from src.model_utils.checkpoint import TRAINING, Checkpoint, write_checkpoint
-    from src.model_utils.progress import Progress
+    from src.training.progress import Progress
+    from src.weights.checkpoint import TRAINING, Checkpoint, write_checkpoint
     arrays = _arrays()
     arrays.update({"optimizer.flow.m." + name: value for name, value in list(arrays.items())[:3]})
     path = os.path.join(folder, "a.ckpt")
@@ -210,7 +210,7 @@ def _mutate_entry(random, message):
 
 def mutate_own_ckpt(random, content, _=()):
     """One of ours that is whole, hash and all, but says or holds what we never wrote."""
-    from src.model_utils import checkpoint as own
+    from src.weights import checkpoint as own
     if random.random() < 0.3:
         return mutate_mindspore(random, content)
     message = _entries(content)
@@ -243,7 +243,7 @@ def mutate_own_ckpt(random, content, _=()):
 def _digest(message, description):
     """The hash that belongs to the entries, where they are arrays such as ours."""
     import numpy as np
-    from src.model_utils.checkpoint import _hash
+    from src.weights.checkpoint import _hash
     description.pop("sha256", None)
     try:
         return _hash({entry.tag: np.frombuffer(entry.tensor.tensor_content, "<f4").reshape(list(entry.tensor.dims))
@@ -258,7 +258,7 @@ def _digest(message, description):
 
 def make_lpips(folder):
     """The linear weights alone: AlexNet's are read by the same lines, and are large."""
-    from src.model_utils.torch_file import write_pth
+    from src.weights.torch_file import write_pth
     from test_lpips import random_weights
     path = os.path.join(folder, "a.pth")
     write_pth(path, random_weights()[1])
@@ -266,7 +266,7 @@ def make_lpips(folder):
 
 
 def read_lpips(path):
-    from src.model import LPIPS
+    from src.evaluation import LPIPS
     return LPIPS._read(path, LPIPS._LINEAR_SHAPES, "LPIPS's linear weights")
 
 
@@ -363,7 +363,8 @@ def make_progress(_):
 
 def read_progress(path):
     """As eval.py goes on, to the means of its end."""
-    from src.model_utils.evaluation import FinishedImages, mean_figures, problems
+    from src.evaluation.figures import mean_figures, problems
+    from src.evaluation.finished_images import FinishedImages
     with FinishedImages(path, SETTINGS, {image: [] for image in IMAGES}) as finished:
         for image in IMAGES:
             if image not in finished:
@@ -383,7 +384,7 @@ def read_csv(path):
     from types import SimpleNamespace
 
     import numpy as np
-    from src.model_utils import training_log
+    from src.training import training_log
     folder = os.path.dirname(path)
     for name in ("train.csv", "validation.csv"):
         with open(os.path.join(folder, name), "wb") as file:

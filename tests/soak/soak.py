@@ -24,8 +24,8 @@ import numpy as np
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, ROOT)
-from src.model_utils.checkpoint import read_checkpoint  # noqa: E402
 from src.model_utils.util import run_main  # noqa: E402
+from src.weights.checkpoint import read_checkpoint  # noqa: E402
 
 GROWTH = 0.05
 

@@ -7,7 +7,7 @@ from mindspore import ParameterTuple, nn, ops
 from src.model.convolutions import mean_down2, nearest_up2
 from src.model.cpu import winograd
 from src.model.cpu.convolutions import biased_conv2d, with_biases, with_one
-from src.model.cpu.operators import as_tensor, cast, in_type
+from src.model.cpu.operators import as_tensor, in_type
 from src.model.cpu.stacks import ParameterStacks, unstack
 from src.model.RRDBNet import RESIDUAL_SCALE, SLOPE
 

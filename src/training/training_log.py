@@ -22,9 +22,9 @@ import cv2
 import mindspore
 import numpy as np
 
-from src.model_utils.loss_curve import loss_curve
-from src.model_utils.picture import write_png
+from src.evaluation.picture import write_png
 from src.model_utils.util import atomic_write, not_fatal
+from src.training.loss_curve import loss_curve
 
 try:
     from tensorboardX import SummaryWriter

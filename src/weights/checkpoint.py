@@ -19,10 +19,10 @@ import mindspore
 import numpy as np
 from mindspore import Tensor
 
-from src.model_utils.mindspore_file import read_entries
-from src.model_utils.network_names import explain_mismatch
 from src.model_utils.options import options_from_dict
 from src.model_utils.util import atomic_write
+from src.network_names import explain_mismatch
+from src.weights.mindspore_file import read_entries
 
 # What this code writes, and of each kind what it reads: inference checkpoints of earlier formats held what the sampler
 # of their time made of the parameters.

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from src.model_utils.train_step import LossScale
+from src.training.train_step import LossScale
 
 SINGULAR = 1e6  # condition number from which float32, of 2⁻²⁴ = 6e-8 precision, keeps but one digit of an inverse
 

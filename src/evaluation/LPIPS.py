@@ -11,10 +11,10 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.ops import constexpr
 
-from src.model.SRFlow import from_uint8
-from src.model_utils.checkpoint import CheckpointError
-from src.model_utils.torch_file import read_pth
+from src.images import from_uint8
 from src.model_utils.util import pynative_mode
+from src.weights.checkpoint import CheckpointError
+from src.weights.torch_file import read_pth
 
 ALEXNET_URL = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
 LINEAR_URL = "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1/alex.pth"

@@ -6,10 +6,11 @@ from mindspore import Tensor
 
 from src.dataloader.dataset import EvalData
 from src.dataloader.imresize import imresize
-from src.model.SRFlow import SRFlow, from_uint8, to_uint8
+from src.evaluation.metrics import psnr
+from src.evaluation.picture import sheet
+from src.images import from_uint8, to_uint8
+from src.model.SRFlow import SRFlow
 from src.model.SRFlowNet import EncoderImage
-from src.model_utils.metrics import psnr
-from src.model_utils.picture import sheet
 
 SHEET_ROWS = 4
 

@@ -5,49 +5,17 @@
     sizes = few_sizes([lr.shape[:2] for lr in pictures], tile=96)
     samples = [model.sample(lr, tile=96, size=sizes[lr.shape[:2]]) for lr in pictures]
 
-Sizes are (height, width) in pixels of the low-resolution image unless said otherwise. Padding is at the bottom and
-right, by reflection, as in the official evaluation.
+Sizes are (height, width) in pixels of the low-resolution image.
 """
 import collections
 import functools
 
 import numpy as np
 
+from src.images import even
+
 MAX_SIZES = 6  # of the full network each takes 5 to 10 s to compile, and 0.1 to 0.6 GB as long as the program runs
 _MAX_GROUPS = 128  # that are merged one by one; more are made fewer by rounding up first
-
-
-def even(size):
-    """The smallest even size that holds this one."""
-    return tuple(side + side % 2 for side in size)
-
-
-def pad_to_even(lr):
-    """Pads (..., h, w) by reflection at the bottom and right until h and w are even."""
-    return pad_to(lr, even(lr.shape[-2:]))
-
-
-def pad_to(images, size):
-    """Pads (..., h, w) by reflection at the bottom and right to `size`, again and again where that is far more.
-
-    The array itself where there is nothing to pad.
-    """
-    missing = [after - before for after, before in zip(size, images.shape[-2:])]
-    if not any(missing):
-        return images
-    return np.pad(images, [(0, 0)] * (images.ndim - 2) + [(0, side) for side in missing], mode="reflect")
-
-
-def pad_hr_to(hr, lr_size, size, scale):
-    """What `pad_to` makes of the high-resolution images (..., s·h, s·w) of low-resolution ones, lr_size -> size.
-
-    They are reflected about the middle of the last low-resolution pixel, not of their own: so the padded ones still are
-    the high-resolution images of the padded low-resolution ones.
-    """
-    for axis, before, after in zip((-2, -1), lr_size, size):
-        if after > before:
-            hr = hr.take(_reflected(before, after, scale), axis)
-    return hr
 
 
 def few_sizes(sizes, tile=None, limit=MAX_SIZES):
@@ -113,12 +81,3 @@ def _pixels(rows):
 def _merged(first, second):
     first, second = np.broadcast_arrays(first, second)
     return np.concatenate([np.maximum(first[..., :2], second[..., :2]), first[..., 2:] + second[..., 2:]], axis=-1)
-
-
-def _reflected(before, after, scale):
-    """Of which of its s·before rows each of the s·after rows of a padded high-resolution image is a copy."""
-    first, period = (scale - 1) / 2, 2 * scale * (before - 1)  # the middle of the first pixel; there and back
-    rows = np.arange(scale * after)
-    distance = (rows - first) % period
-    mirrored = first + np.minimum(distance, period - distance)
-    return np.where(rows < scale * before, rows, mirrored.astype(int))

@@ -13,15 +13,13 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save_file
 
-from src.model_utils.checkpoint import (DESCRIPTION, TRAINING, Checkpoint, CheckpointError, read_checkpoint,
-                                        read_mindspore)
-from src.model_utils.mindspore_file import MAGIC as MINDSPORE_MAGIC
-from src.model_utils.network_names import ANCHOR, IMAGE_ONLY, PUBLISHED_BLOCKS, UNREAD, describe_network, first_three, \
-    is_level, levels_of, to_official
 from src.model_utils.options import options_from_dict
-from src.model_utils.torch_file import FREE_BYTES, MAX_SHARING, is_torch_file, read_pth, reading, widen_bfloat16, \
-    write_pth
 from src.model_utils.util import atomic_write
+from src.network_names import ANCHOR, IMAGE_ONLY, PUBLISHED_BLOCKS, UNREAD, describe_network, first_three, is_level, \
+    levels_of, to_official
+from src.weights.checkpoint import DESCRIPTION, TRAINING, Checkpoint, CheckpointError, read_checkpoint, read_mindspore
+from src.weights.mindspore_file import MAGIC as MINDSPORE_MAGIC
+from src.weights.torch_file import FREE_BYTES, MAX_SHARING, is_torch_file, read_pth, reading, widen_bfloat16, write_pth
 
 OFFICIAL, OFFICIAL_RRDB = "official SRFlow", "official RRDB"
 PORT_TRAINING, PORT_TEST = "earlier port, training", "earlier port, test"

@@ -23,8 +23,8 @@ from typing import NamedTuple, Tuple
 
 import numpy as np
 
-from src.model_utils.checkpoint import CheckpointError
 from src.model_utils.util import atomic_write
+from src.weights.checkpoint import CheckpointError
 
 ZIP_MAGIC = b"PK\x03\x04"
 PICKLE_MAGIC = pickle.PROTO  # of the older format, whose first pickle must be the number:

@@ -1,0 +1,97 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluation of images: the pictures, and the figures that the paper and the earlier port report."""
+import math
+
+import numpy as np
+
+from src.dataloader.imresize import imresize
+from src.evaluation.LPIPS import MIN_SIDE
+from src.evaluation.metrics import lr_psnr, psnr, ssim, ssim_gaussian
+from src.images import as_floats, even, fill, from_uint8, pad_hr_to, pad_to, to_uint8
+from src.tiling import tiles
+
+_NOT_OF_SAMPLES = ("nll", "psnr_bicubic", "ssim_bicubic")
+
+
+def evaluate_image(model, lr, hr, heat, n_samples, seed, tile=None, size=None, lpips=None):
+    """(samples, figures) of one low-resolution image.
+
+    model: SRFlow; lr uint8 (h, w, 3); hr uint8 (s·h, s·w, 3) or None; tile, size: as `SRFlow.sample` takes them; lpips:
+    LPIPS or None. samples: uint8 (n, s·h, s·w, 3), black or white where not finite. figures: by name, those of samples
+    averaged over them: `lr_psnr` (dB); with hr also `psnr` (dB), `ssim`, `ssim_gaussian` (on the pixels divided by
+    255), `lpips` (None where hr is too small for it), `nll` (bits per pixel, with dequantisation noise), and
+    `psnr_bicubic`, `ssim_bicubic`; with several samples `pixel_std`, the mean over pixels and colours of the samples'
+    standard deviation (of 255), and with hr `psnr_best`, the best sample's. `not_finite`: how many pixels of all
+    samples have a colour that is not finite; if there are any, the figures of the samples are NaN.
+    """
+    samples, not_finite = _as_pictures(model.sample(from_uint8(lr), heat, n_samples, seed, tile=tile, size=size)[:, 0])
+    figures = {"lr_psnr": np.mean([lr_psnr(sample, lr, model.scale) for sample in samples])}
+    if n_samples > 1:
+        figures["pixel_std"] = samples.astype(np.float32).std(axis=0).mean()
+    if hr is not None:
+        bicubic, psnrs = imresize(lr, model.scale), [psnr(sample, hr) for sample in samples]
+        figures.update(psnr=np.mean(psnrs), ssim=np.mean([ssim(sample, hr) for sample in samples]),
+                       ssim_gaussian=np.mean([ssim_gaussian(sample / 255, hr / 255) for sample in samples]),
+                       nll=likelihood(model, lr, hr, seed, tile, size),
+                       psnr_bicubic=psnr(bicubic, hr), ssim_bicubic=ssim(bicubic, hr))
+        if n_samples > 1:
+            figures["psnr_best"] = max(psnrs)
+        if lpips is not None and not is_too_small_for_lpips(hr):
+            figures["lpips"] = np.mean([lpips.distance(sample, hr) for sample in samples])
+    if not_finite:
+        figures.update({name: math.nan for name in figures if name not in _NOT_OF_SAMPLES})
+    figures = {name: float(value) for name, value in figures.items()}
+    if hr is not None and lpips is not None:
+        figures.setdefault("lpips", None)
+    return samples, {**figures, "not_finite": not_finite}
+
+
+def _as_pictures(images):
+    """float32 (n, 3, H, W) -> (uint8 (n, H, W, 3), how many pixels have a colour that is not finite)."""
+    return to_uint8(images), sum(int(np.count_nonzero(~np.isfinite(image).all(axis=0))) for image in images)
+
+
+def is_too_small_for_lpips(hr):
+    return min(hr.shape[:2]) < MIN_SIDE
+
+
+def likelihood(model, lr, hr, seed, tile=None, size=None):
+    """NLL in bits per pixel of hr given lr, its dequantisation noise drawn from the seed.
+
+    Both are padded by reflection to `size`, as `SRFlow.sample` pads; None: to even sides. What is returned is the NLL
+    of the padded image. An image larger than a tile is taken apart, each tile an image of its own: the mean over them.
+    """
+    size = even(lr.shape[:2]) if size is None else size
+    lr, hr = lr.transpose(2, 0, 1), pad_hr_to(hr.transpose(2, 0, 1), lr.shape[:2], size, model.scale)
+    lr = pad_to(lr, size)
+    noise = np.empty(hr.shape, np.float32)
+    fill(noise, np.random.RandomState(seed).random_sample)
+    side = tile if tile is not None and max(size) > tile else max(size)
+    return np.mean([model.encode(as_floats(part.cut(hr, model.scale)[None]), as_floats(part.cut(lr)[None]),
+                                 part.cut(noise, model.scale)[None])[1][0]
+                    for part in tiles(*size, side, overlap=0)])
+
+
+def problems(row):
+    """What is wrong with the figures of an image as `evaluate_image` gives them: a list of words."""
+    found = []
+    if row["not_finite"]:
+        found.append(f"{row['not_finite']} pixels of its samples are not finite, black or white in the pictures; a "
+                     "lower heat or another checkpoint may help")
+    if not math.isfinite(row.get("nll", 0)):
+        found.append(f"its nll is {row['nll']}")
+    return found
+
+
+def mean_figures(rows):
+    """({name: mean}, {name: number of images}) of the figures, over the images that have the figure.
+
+    rows: list of dicts as `evaluate_image` gives. None and NaN are left out, infinity is not; the mean of nothing is
+    NaN. `not_finite`, a count, is no figure.
+    """
+    names = {name: None for row in rows for name in row if name != "not_finite"}  # in their order
+    values = {name: [row[name] for row in rows if row.get(name) is not None and not math.isnan(row[name])]
+              for name in names}
+    return ({name: float(np.mean(found)) if found else math.nan for name, found in values.items()},
+            {name: len(found) for name, found in values.items()})

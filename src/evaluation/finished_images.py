@@ -1,0 +1,119 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which images of an evaluation are finished, so that an interrupted one goes on."""
+import contextlib
+import json
+import os
+
+from src.model_utils.util import atomic_write, first_few
+
+
+class FinishedImages:
+    """What is finished, so that an interrupted evaluation goes on with the other images.
+
+        with FinishedImages(path, settings, pictures) as finished:
+            for image in pictures:
+                if image not in finished:
+                    finished.add(image, row)
+            finished.rows()
+
+    path: a file of JSON lines, the settings first, then an image and its row in each; removed when the block ends well.
+    settings: dict of all that the rows depend on besides the images; with others everything begins anew.
+    pictures: {image: paths of its pictures}, in the order of the rows; an image is text that is another one if the
+    image is: `number_images`' for one. A row stays if its image is among them and all pictures are there.
+    notes: lines that say what became of an earlier evaluation.
+    """
+
+    def __init__(self, path, settings, pictures):
+        self.path, self.settings, self.pictures = path, json.loads(json.dumps(settings)), pictures
+        self.notes, self._rows, self._file = [], {}, None
+
+    def __enter__(self):
+        settings, rows = self._read()
+        self._keep(settings, rows)
+        with atomic_write(self.path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+            file.write(json.dumps(self.settings) + "\n")
+            file.writelines(self._line(image) for image in self._rows)
+        self._file = open(self.path, "a", encoding="utf-8")
+        return self
+
+    def __exit__(self, kind, *_):
+        self._file.close()
+        if kind is None:
+            os.remove(self.path)
+
+    def __contains__(self, image):
+        return image in self._rows
+
+    def add(self, image, row):
+        """The figures of an image, all that is written of it being written."""
+        self._rows[image] = row
+        self._file.write(self._line(image))
+        self._file.flush()
+
+    def rows(self):
+        """Those of the finished images, in the images' order."""
+        return [self._rows[image] for image in self.pictures if image in self._rows]
+
+    def _line(self, image):
+        return json.dumps({"image": image, "row": self._rows[image]}) + "\n"
+
+    def _keep(self, settings, rows):
+        if settings is None:
+            return
+        if settings != self.settings:
+            changed = [name for name in {**self.settings, **settings} if settings.get(name) != self.settings.get(name)]
+            self.notes.append(f"{self.path}: is of an evaluation with another {' and '.join(changed)}; begins anew")
+            return
+        self._rows = {image: row for image, row in rows.items()
+                      if image in self.pictures and all(os.path.exists(path) for path in self.pictures[image])}
+        if self._rows:
+            self.notes.append(f"{self.path}: goes on after {len(self._rows)} finished images")
+        lost = sorted({str(row["name"]) for image, row in rows.items() if image not in self._rows})
+        if lost:
+            self.notes.append(f"{self.path}: {len(lost)} finished images were changed, moved or removed, or their "
+                              f"pictures were; what is still there is done again: {first_few(lost)}")
+
+    def _read(self):
+        """(settings or None, {image: row}) of the file, as far as it is whole."""
+        if not os.path.exists(self.path):
+            return None, {}
+        entries = []
+        with open(self.path, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                with contextlib.suppress(ValueError, RecursionError):  # the last line may have been cut off
+                    entries.append(json.loads(line))
+        entries = [entry for entry in entries if isinstance(entry, dict)]
+        if not entries:
+            return None, {}
+        return entries[0], {entry["image"]: entry["row"] for entry in entries[1:]
+                            if isinstance(entry.get("image"), str) and _is_row(entry.get("row"))}
+
+
+def _is_row(row):
+    """Whether this can be what `FinishedImages.add` was given: a name, a count, and figures."""
+    if not isinstance(row, dict) or not isinstance(row.get("name"), str) or type(row.get("not_finite")) is not int:
+        return False
+    figures = {name: value for name, value in row.items() if name not in ("name", "not_finite")}
+    if figures.get("lpips", 0.0) is None:
+        del figures["lpips"]
+    return row["not_finite"] >= 0 and all(type(value) is float for value in figures.values())
+
+
+def number_images(names, files, sizes):
+    """The images of an evaluation as text for `FinishedImages`: of each the number, from 1, name, size and files.
+
+    The number belongs to it because the seed of an image's samples does. files: for each image a list of paths. sizes:
+    at which they are computed, which the other images of the folder have a say in.
+    """
+    return [json.dumps([number, str(name), list(size)] + [file_identity(path) for path in paths])
+            for number, (name, size, paths) in enumerate(zip(names, sizes, files), start=1)]
+
+
+def file_identity(path):
+    """[name, bytes, modification time in ns] of a file, which change with its content; of none the name alone."""
+    name = os.path.basename(path)
+    if not os.path.exists(path):
+        return [name]
+    status = os.stat(path)
+    return [name, status.st_size, status.st_mtime_ns]

@@ -1,0 +1,63 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Folders to which one process at a time writes."""
+import contextlib
+import errno
+import os
+import sys
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing guards the folder
+    fcntl = None
+
+
+@contextlib.contextmanager
+def locked_folder(path, lock):
+    """Holds a folder for the block; raises ValueError if another process does.
+
+    The lock is the operating system's and ends with the process, however it ends; the file `lock` in the folder only
+    carries it. A folder that the block leaves empty is removed if it was not there before.
+    """
+    existed = os.path.isdir(path)
+    os.makedirs(path, exist_ok=True)
+    file = _lock(os.path.join(path, lock))
+    try:
+        yield
+    finally:
+        if file is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(file.name)  # while the lock is still held
+            file.close()
+        if not existed:
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+
+
+def _lock(path):
+    """Opens and locks a file; None where the system or the file system knows no such locks, which is told."""
+    if fcntl is None:
+        return None
+    while True:
+        file = open(path, "a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            holder = file.read().strip() or "a process that does not say"
+            file.close()
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise ValueError("output_dir: another run ({}) is writing to {}; wait for it, or give another "
+                                 "output_dir".format(holder, os.path.dirname(path))) from None
+            print("warning: {} cannot be locked ({}); see to it yourself that no other run writes there"
+                  .format(os.path.dirname(path), error.strerror), file=sys.stderr, flush=True)
+            return None
+        # The last holder may have removed the file between our opening and our locking it.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                break
+        file.close()
+    file.truncate(0)
+    file.write("process {} on {}\n".format(os.getpid(), os.uname().nodename))
+    file.flush()
+    return file
