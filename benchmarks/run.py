@@ -118,7 +118,8 @@ def encode_case(clock):
     """Latents and NLL of a new pair of images each time."""
     import numpy as np  # here: the start-up is timed
     model, random = make_model(clock), np.random.RandomState(0)
-    clock.run(lambda: model.encode(*[random.random_sample((1, 3, side, side)).astype(np.float32) for side in (160, 40)]))
+    clock.run(lambda: model.encode(
+        *[random.random_sample((1, 3, side, side)).astype(np.float32) for side in (160, 40)]))
 
 
 def train_case(batch):
@@ -181,7 +182,8 @@ def evaluation_case(clock, patches=100):
             network.append(time.perf_counter() - start)
             return outputs
         return call
-    model._conditioner, model._encoder, model._decoder = map(timed, (model._conditioner, model._encoder, model._decoder))
+    for name in ("_conditioner", "_encoder", "_decoder"):
+        setattr(model, name, timed(getattr(model, name)))
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "patches.mindrecord")
         prepare_images([("astronaut", astronaut())], path, per_image=patches + 1, progress=False)
@@ -216,7 +218,7 @@ def torch_unit(python):
     """T in seconds, or None without torch."""
     if python is None:
         return None
-    done = subprocess.run([python, "-c", TORCH_UNIT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    done = subprocess.run([python, "-c", TORCH_UNIT], capture_output=True, check=False)
     return float(done.stdout) if done.returncode == 0 else None
 
 

@@ -17,11 +17,11 @@ import numpy as np
 from skimage.data import astronaut, chelsea
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from src.dataloader.imresize import imresize  # noqa: E402
-from src.evaluation.picture import sheet, write_png  # noqa: E402
-from src.images import from_uint8, to_uint8  # noqa: E402
-from src.model.SRFlow import SRFlow, normalise_latents  # noqa: E402
-from src.model_utils.util import run_main  # noqa: E402
+from src.dataloader.imresize import imresize
+from src.evaluation.picture import sheet, write_png
+from src.images import from_uint8, to_uint8
+from src.model.SRFlow import SRFlow, normalise_latents
+from src.model_utils.util import run_main
 
 SIDE = 192  # of the crops, a multiple of 2·scale
 HEATS = (0.0, 0.3, 0.6, 0.9)

@@ -3,9 +3,10 @@
 """Build empty stand-ins for the CUDA libraries that mindspore-gpu 1.7.0 links to.
 
 mindspore-gpu 1.7.0 does not import on a machine without CUDA, not even to run on the CPU, because the dynamic linker
-wants seven CUDA libraries. The stand-ins export exactly the symbols that the installed wheel asks for, under the symbol
-versions that it asks for, and every function returns 100: cudaErrorNoDevice. So the wheel imports and runs with
-device_target CPU, and finds no GPU. They are for that only: never put them before a real CUDA on LD_LIBRARY_PATH.
+wants seven CUDA libraries (docs/mindspore-1.7.md, 21). The stand-ins export exactly the symbols that the installed
+wheel asks for, under the symbol versions that it asks for, and every function returns 100: cudaErrorNoDevice. So the
+wheel imports and runs with device_target CPU, and finds no GPU. They are for that only: never put them before a real
+CUDA on LD_LIBRARY_PATH.
 
     python scripts/make_cuda_stand_ins.py SITE_PACKAGES/mindspore OUT_DIR
     LD_LIBRARY_PATH=OUT_DIR:SITE_PACKAGES/mindspore/lib python -c "import mindspore"
@@ -43,7 +44,7 @@ def shared_libraries(mindspore_dir):
 def undefined_symbols(path):
     """Pairs (name, version) of the symbols that a shared library wants from others; version is "" where it has none."""
     listing = subprocess.run(["nm", "--dynamic", "--undefined-only", path], check=True,
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True).stdout
+                             capture_output=True, text=True).stdout
     for line in listing.splitlines():
         name, _, version = line.split()[-1].partition("@")
         yield name, version.lstrip("@")

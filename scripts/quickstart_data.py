@@ -12,8 +12,8 @@ import sys
 import skimage
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from src.dataloader.prepare import prepare_images  # noqa: E402
-from src.model_utils.util import run_main  # noqa: E402
+from src.dataloader.prepare import prepare_images
+from src.model_utils.util import run_main
 
 PHOTOGRAPHS = os.path.join(os.path.dirname(skimage.__file__), "data")
 TRAINING = ("coffee.png", "motorcycle_left.png", "rocket.jpg", "hubble_deep_field.jpg", "grass.png", "gravel.png")

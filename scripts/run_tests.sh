@@ -21,7 +21,7 @@ use_environment "$venv"
 
 if [ "$mindspore" = 1.7.0 ] && [ $# -eq 0 ]; then
     # A process for each file: in one that has compiled hundreds of graphs and switched modes as often, PyNative mode
-    # of 1.7.0 was seen to return the contents of an operator's input as its output.
+    # of 1.7.0 was seen to return the contents of an operator's input as its output (docs/mindspore-1.7.md, 10).
     status=0
     for file in "$ROOT"/tests/test_*.py; do
         "$PYTHON" -m pytest "$file" || status=1

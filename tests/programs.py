@@ -109,8 +109,8 @@ def run(program, *arguments):
 def command(program, *arguments, **environment):
     """Run a program in a process of its own; returns the finished process."""
     line = [sys.executable, os.path.join(REPO, program + ".py")] + [str(argument) for argument in arguments]
-    return subprocess.run(line, cwd=REPO, env=dict(os.environ, **environment), stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, universal_newlines=True)
+    return subprocess.run(line, cwd=REPO, env=dict(os.environ, **environment), capture_output=True,
+                          text=True)
 
 
 def last_line(text):

@@ -125,6 +125,6 @@ def test_blocks_that_only_a_configuration_can_tell(tiny_yml, tmp_path):
     options = load_options(str(tiny_yml), ["network_G.nb=5", "network_G.nf=4", "network_G.gc=2",
                                            "network_G.flow.stackRRDB.blocks=[0, 2, 4]"])
     write_any(tmp_path / "a.pth", parameter_arrays(build_network(options)))
-    with pytest.raises(CheckpointError, match="3 of 5 RRDB blocks condition the flow, but the file does not tell which"):
+    with pytest.raises(CheckpointError, match="3 of 5 RRDB blocks condition the flow, but the file does not tell"):
         read_any(tmp_path / "a.pth")
     assert read_any(tmp_path / "a.pth", options).options == options

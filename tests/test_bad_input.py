@@ -281,8 +281,8 @@ def script(program, config, *arguments, **environment):
     """scripts/run_standalone_PROGRAM_gpu.sh with this Python, on device 0; returns the finished process."""
     line = ["bash", os.path.join("scripts", "run_standalone_{}_gpu.sh".format(program)), config, "0"]
     return subprocess.run(line + [str(argument) for argument in arguments], cwd=REPO,
-                          env=dict(os.environ, PYTHON=sys.executable, **environment), stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, universal_newlines=True)
+                          env=dict(os.environ, PYTHON=sys.executable, **environment), capture_output=True,
+                          text=True)
 
 
 def log_of(folder):

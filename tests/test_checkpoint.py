@@ -283,7 +283,7 @@ def test_a_description_that_cannot_be_read(description, tmp_path):
 def test_a_state_that_no_run_has(change, path, checkpoint):
     """It would fail somewhere later, or print what it likes."""
     write_checkpoint(path, checkpoint._replace(state={**checkpoint.state, **change}))
-    assert_refused(path, "its state has", list(change)[0])
+    assert_refused(path, "its state has", next(iter(change)))
 
 
 def test_a_state_that_a_run_has(path, checkpoint):
@@ -412,7 +412,7 @@ def test_a_singular_mixing_weight_is_named():
     weight, = [p for p in net.get_parameters() if p.name == "flowUpsamplerNet.layers.1.invconv.weight"]
     require_usable(net, "some/file.ckpt")
     weight.set_data(Tensor(np.ones(weight.shape, np.float32)))
-    with pytest.raises(CheckpointError, match=r"file.ckpt: flowUpsamplerNet.layers.1.invconv.weight: a singular matrix"):
+    with pytest.raises(CheckpointError, match="file.ckpt: flowUpsamplerNet.layers.1.invconv.weight: a singular matrix"):
         require_usable(net, "some/file.ckpt")
 
 
@@ -504,7 +504,7 @@ def test_an_inference_checkpoint_has_what_any_implementation_starts_from(net, tm
             np.testing.assert_array_equal(value, arrays[name], err_msg=name)
 
 
-@pytest.mark.skipif(not hasattr(Tensor, "is_contiguous"), reason="MindSpore 1.7 has no views")
+@pytest.mark.skipif(not hasattr(Tensor, "is_contiguous"), reason="no views in 1.7 (docs/mindspore-1.7.md, 16)")
 def test_packed_weights_are_no_views_with_gaps(net):
     """A compiled cell would copy those at every call."""
     assert all(tensor.is_contiguous() for tensor in leaves(make_weights(Network(net))))

@@ -55,7 +55,7 @@ def array_schema(dtype="int32", hr=32, lr=8):
 def fixture_folder(tmp_path_factory):
     """A folder with bytes.mindrecord and array.mindrecord, the same 12 pairs of 32x32 and 8x8."""
     folder = tmp_path_factory.mktemp("mindrecords")
-    images = [("patch %d" % number, patch) for number, patch in enumerate(patches())]
+    images = [(f"patch {number}", patch) for number, patch in enumerate(patches())]
     for form in ("bytes", "array"):
         prepare_images(images, folder / (form + ".mindrecord"), SCALE, patch=32, per_image=1, form=form, progress=False)
     return folder
@@ -143,7 +143,7 @@ def test_ranks_are_disjoint_and_drop_the_remainder(path):
     ranks = [numbers(train_data(path, batch_size=2, use_flip=False, rank_id=rank, rank_size=5).batches(0))
              for rank in range(5)]
     assert [len(rank) for rank in ranks] == [2] * 5
-    assert len(set(sum(ranks, []))) == 10
+    assert len({record for rank in ranks for record in rank}) == 10
 
 
 def test_both_forms_give_identical_batches(folder):
@@ -307,8 +307,8 @@ def test_files_with_holes(copy, begin, end, filler):
     content = copy.read_bytes()
     end = end or len(content)
     copy.write_bytes(content[:begin] + filler * (end - begin) + content[end:])
-    assert_one_line(train_data, copy, str(copy), "damaged at byte %d" % ((1 << 18) + (1 << 20) if end == len(content)
-                                                                        else begin), "copy it again")
+    place = (1 << 18) + (1 << 20) if end == len(content) else begin
+    assert_one_line(train_data, copy, str(copy), f"damaged at byte {place}", "copy it again")
 
 
 def test_files_of_another_kind(copy):
@@ -355,8 +355,8 @@ def test_missing_columns(tmp_path):
 def test_inconsistent_sizes_name_the_record(tmp_path, bad):
     pairs = [(png(hr), png(imresize(hr, 1 / 2 if number == bad else 1 / SCALE))) for number, hr in enumerate(patches())]
     path = write(tmp_path / "o.mindrecord", pairs)
-    assert_one_line(lambda p: list(train_data(p).batches(0)), path, path, "record %d" % bad, "32x32", "16x16")
-    assert_one_line(lambda p: list(EvalData(p, scale=SCALE)), path, path, "record %d" % bad, "32x32", "16x16")
+    assert_one_line(lambda p: list(train_data(p).batches(0)), path, path, f"record {bad}", "32x32", "16x16")
+    assert_one_line(lambda p: list(EvalData(p, scale=SCALE)), path, path, f"record {bad}", "32x32", "16x16")
 
 
 def test_another_scale_than_the_files(path):
@@ -367,9 +367,9 @@ def test_another_scale_than_the_files(path):
 @pytest.mark.parametrize("column, bad", [("HR", 5), ("LR", 0), ("LR", 11)])
 def test_undecodable_images(tmp_path, column, bad):
     pairs = [[png(hr), png(imresize(hr, 1 / SCALE))] for hr in patches()]
-    pairs[bad]["HR LR".split().index(column)] = b"no image at all"
+    pairs[bad][["HR", "LR"].index(column)] = b"no image at all"
     path = write(tmp_path / "o.mindrecord", pairs)
-    words = path, "%s of record %d cannot be read as an image" % (column, bad), "skip_damaged"
+    words = path, f"{column} of record {bad} cannot be read as an image", "skip_damaged"
     assert_one_line(lambda p: list(train_data(p).batches(0)), path, *words)
     assert_one_line(lambda p: list(EvalData(p)), path, *words)
 
@@ -397,7 +397,7 @@ def test_a_damaged_record_in_the_middle(copy, offset):
     place = place_of(copy, 7, offset)
     change_byte(copy, place)
     for make in (train_data, EvalData):
-        assert_one_line(make, copy, "%s: damaged at byte " % copy, "in record 7", "copy it again")
+        assert_one_line(make, copy, f"{copy}: damaged at byte ", "in record 7", "copy it again")
     with open(str(copy) + ".db", "rb") as file:  # nothing was mended behind our back
         assert file.read(6) == b"SQLite"
 
@@ -479,7 +479,7 @@ def test_fewer_records_than_a_batch(path):
     ({"workers": 0}, "workers"), ({"rank_id": 1}, "rank_id"), ({"rank_size": 0}, "rank_size"),
 ])
 def test_bad_arguments_are_named(path, options, named):
-    with pytest.raises(ValueError, match="^%s: expected" % named):
+    with pytest.raises(ValueError, match=f"^{named}: expected"):
         train_data(path, **options)
 
 
@@ -495,8 +495,8 @@ def test_bad_places_are_named(path):
 
 def test_a_process_that_stops_in_mid_epoch_ends(repo, path):
     code = ("import sys; from src.dataloader.dataset import TrainData\n"
-            "batches = TrainData(%r, 4, 1, 32, 0, noise=True).batches(0)\n"
+            f"batches = TrainData({path!r}, 4, 1, 32, 0, noise=True).batches(0)\n"
             "next(batches)\n"
-            "sys.exit(3)" % path)
+            "sys.exit(3)")
     done = subprocess.run([sys.executable, "-c", code], cwd=repo, timeout=60, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 3, done.stderr

@@ -73,7 +73,7 @@ def test_metrics_of_the_mindrecord(evaluated, converted, base):
     assert list(rows[0]) == ["name"] + FIGURES + ["not_finite"]
     assert set(summary) == SUMMARY | set(FIGURES)
     assert [row["name"] for row in rows] == ["0", "1"] and summary["n"] == VALIDATION_RECORDS
-    assert summary["averaged"] == {name: VALIDATION_RECORDS for name in FIGURES}
+    assert summary["averaged"] == dict.fromkeys(FIGURES, VALIDATION_RECORDS)
     assert (summary["not_finite"], summary["not_finite_images"], summary["skipped"]) == (0, 0, 0)
     for name in FIGURES:
         assert summary[name] == pytest.approx(np.mean([row[name] for row in rows]), rel=1e-12)
@@ -218,8 +218,10 @@ def test_modelarts_copies_in_and_out(compiled, base, tmp_path, monkeypatch):
 
 
 class RecordingModel(SRFlow):
-    """An SRFlow without a network: bicubic samples, each a little brighter than the one before; broken: how many pixels
-    of the last one are not finite."""
+    """An SRFlow without a network: bicubic samples, each a little brighter than the one before.
+
+    broken: how many pixels of the last one are not finite.
+    """
 
     scale, quant = SCALE, 32
 
@@ -305,7 +307,7 @@ def test_likelihood_pads_odd_sizes_by_reflection(height, width):
     even = height + height % 2, width + width % 2
     assert padded_lr.shape == (1, 3) + even and padded_lr.dtype == np.float32
     assert padded_hr.shape == noise.shape == (1, 3, even[0] * SCALE, even[1] * SCALE)
-    assert 0 <= noise.min() and noise.max() < 1 and noise.std() > 0.25
+    assert noise.min() >= 0 and noise.max() < 1 and noise.std() > 0.25
     np.testing.assert_array_equal(padded_hr[0, :, :height * SCALE, :width * SCALE],
                                   hr.transpose(2, 0, 1).astype(np.float32) / np.float32(255))
     if height % 2:  # without repeating the last row of lr, nor the rows of hr that belong to it

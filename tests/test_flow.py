@@ -394,7 +394,7 @@ def test_coupling_formula():
     expected[:, 3:] = (expected[:, 3:] + shift) * scale
     z, logdet = function(Tensor(x))
     np.testing.assert_allclose(z.asnumpy(), expected, atol=2e-5)
-    # MindSpore 1.7's logarithm is exact to 2e-6 only.
+    # MindSpore 1.7's logarithm is exact to 2e-6 only (docs/mindspore-1.7.md, 13).
     np.testing.assert_allclose(logdet.asnumpy(), np.log(scale_ft).sum((1, 2, 3)) + np.log(scale).sum((1, 2, 3)),
                                rtol=5e-5)
 

@@ -36,7 +36,7 @@ sys.exit(fuzz.fuzz([planted], {folder!r}, seed=1, limits=fuzz.Limits(seconds=1, 
 
 def run(*command):
     return subprocess.run([sys.executable] + list(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          universal_newlines=True, env=dict(os.environ, GLOG_v="3"))
+                          text=True, env=dict(os.environ, GLOG_v="3"))
 
 
 def planted(bad, folder):

@@ -60,7 +60,7 @@ class Recording:
         self.model = SRFlow(net, 32, implementation)
         self.hr, self.lr = golden_images(self.data, noisy=False)
 
-    @functools.lru_cache(maxsize=None)
+    @functools.lru_cache(maxsize=None)  # noqa: B019  # recordings are kept until the end anyway
     def encoded(self):
         """(latents, nll, logdet) of the recorded images with their noise."""
         return self.model.encode(self.hr, self.lr, self.data["noise"])

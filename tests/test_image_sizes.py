@@ -178,7 +178,7 @@ def plain_samples(model, lr, heats, n, seed, tile, overlap, margin):
         for sample_seed in np.random.RandomState(seed).randint(0, 2 ** 31 - 1, n):
             generator = np.random.RandomState(sample_seed)
             latents = [np.float32(heat) * generator.standard_normal(shape).astype(np.float32) for shape in shapes]
-            strips = assemble(tiles(height, width, tile, overlap), lambda part: model.decode(
+            strips = assemble(tiles(height, width, tile, overlap), lambda part, latents=latents: model.decode(
                 part.cut(images), crop_latents(latents, part, SCALE))[0], SCALE, margin)
             whole = np.concatenate([strip.copy() for _, strip in strips], axis=1)
             samples.append(to_uint8(whole[:, :SCALE * lr.shape[0], :SCALE * lr.shape[1]]))

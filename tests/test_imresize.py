@@ -14,7 +14,7 @@ GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden", "imr
 @pytest.mark.parametrize("case", range(5))
 def test_equals_recorded_results_exactly(case):
     with np.load(GOLDEN) as golden:
-        image, scale, expected = (golden["%s_%d" % (name, case)] for name in ("in", "scale", "out"))
+        image, scale, expected = (golden[f"{name}_{case}"] for name in ("in", "scale", "out"))
     np.testing.assert_array_equal(imresize(image, float(scale)), expected)
 
 
@@ -45,5 +45,5 @@ def test_output_size_is_rounded_up_and_tiny_images_work():
     (np.zeros((4, 4, 3), np.uint8), float("nan"), "scale"),
 ])
 def test_bad_arguments_are_named(image, scale, named):
-    with pytest.raises(ValueError, match="^%s: expected" % named):
+    with pytest.raises(ValueError, match=f"^{named}: expected"):
         imresize(image, scale)

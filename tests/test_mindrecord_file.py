@@ -29,7 +29,7 @@ RECORDS, HEADER_SIZE, PAGE_SIZE = 6, 1 << 18, 1 << 20
 def fixture_folder(tmp_path_factory):
     """bytes.mindrecord and array.mindrecord, the same 6 pairs of 32x32 and 8x8."""
     folder = tmp_path_factory.mktemp("good")
-    images = [("patch %d" % i, np.array(astronaut()[40 * i:40 * i + 32, 200:232])) for i in range(RECORDS)]
+    images = [(f"patch {i}", np.array(astronaut()[40 * i:40 * i + 32, 200:232])) for i in range(RECORDS)]
     for form in ("bytes", "array"):
         prepare_images(images, folder / (form + ".mindrecord"), 4, patch=32, per_image=1, form=form, progress=False)
     return folder
@@ -70,8 +70,8 @@ def refused(path, *words, named=None):
 
 def run_python(repo, code, path, limit):
     """The lines that code prints about a file, in a process of its own, which must end well within the seconds."""
-    done = subprocess.run([sys.executable, "-c", code, str(path)], cwd=repo, timeout=limit, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, universal_newlines=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code, str(path)], cwd=repo, timeout=limit, capture_output=True,
+                          text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -125,7 +125,7 @@ def test_a_header_that_was_written_anew_is_good(copies):
                                    ["bytes.mindrecord", ".."], ["bytes.mindrecord", "x\0y"],
                                    ["bytes.mindrecord", "x\ny"], ["bytes.mindrecord", "\ud800"],
                                    ["bytes.mindrecord", "a" * 100000],
-                                   ["bytes.mindrecord"] + ["x%d" % i for i in range(5000)]])
+                                   ["bytes.mindrecord"] + [f"x{i}" for i in range(5000)]])
 def test_lists_of_shards(copy, value):
     change_header(copy, ("shard_addresses",), value)
     refused(copy, "not a MindRecord file", "shard_addresses")
@@ -144,12 +144,12 @@ def test_shards_are_beside_the_file(copy, tmp_path, form):
 
 
 def test_thousands_of_missing_shards(copy):
-    change_header(copy, ("shard_addresses",), [copy.name] + ["x%d" % i for i in range(4000)])
+    change_header(copy, ("shard_addresses",), [copy.name] + [f"x{i}" for i in range(4000)])
     refused(copy, "x0: no such file", named=copy.parent)
 
 
 def test_a_renamed_file_of_thousands_of_shards(copy):
-    change_header(copy, ("shard_addresses",), ["x%d" % i for i in range(4000)])
+    change_header(copy, ("shard_addresses",), [f"x{i}" for i in range(4000)])
     refused(copy, "was renamed", "x0 or x1 or x2 or x3 or ...")
 
 
@@ -167,7 +167,7 @@ def test_pages(copy, key, page):
     for value in ODD + [DELETE]:
         copy.write_bytes(original)
         change_header(copy, ("page", page, key), value)
-        refused(copy, "not a MindRecord file", "number '1.5'" if value == 1.5 else "page %d" % page)
+        refused(copy, "not a MindRecord file", "number '1.5'" if value == 1.5 else f"page {page}")
 
 
 @pytest.mark.parametrize("place, value, words", [
@@ -230,7 +230,7 @@ def test_shapes(copies, shape):
 @pytest.mark.parametrize("kind", ["int32", "float32"])
 def test_shapes_that_the_records_do_not_have(copies, shape, kind):
     change_header(copies["array"], COLUMN, {"type": kind, "shape": shape})
-    refused(copies["array"], "HR of record 0 is damaged: no array of %s" % kind, "skip_damaged")
+    refused(copies["array"], f"HR of record 0 is damaged: no array of {kind}", "skip_damaged")
 
 
 def test_a_side_may_be_open(copies):
@@ -296,14 +296,14 @@ PLACES = ["PAGE_ID_RAW", "PAGE_OFFSET_RAW", "PAGE_OFFSET_RAW_END", "ROW_GROUP_ID
                                    "zeroblob(100000)", "1000000"])
 @pytest.mark.parametrize("column", PLACES + ["ROW_ID"])
 def test_places_in_the_index(copy, column, value):
-    change_index(copy, "UPDATE INDEXES SET %s = %s WHERE ROW_ID = 3" % (column, value))
+    change_index(copy, f"UPDATE INDEXES SET {column} = {value} WHERE ROW_ID = 3")
     refused(copy, "damaged index, row ", named=index_of(copy))
 
 
 @pytest.mark.parametrize("change", ["PAGE_OFFSET_BLOB = PAGE_OFFSET_BLOB_END + 1", "PAGE_OFFSET_RAW = 0",
                                     "PAGE_OFFSET_BLOB_END = PAGE_OFFSET_BLOB", "PAGE_ID_BLOB = 1", "PAGE_ID_RAW = 0"])
 def test_places_that_contradict_each_other(copy, change):
-    change_index(copy, "UPDATE INDEXES SET %s WHERE ROW_ID = 3" % change)
+    change_index(copy, f"UPDATE INDEXES SET {change} WHERE ROW_ID = 3")
     refused(copy, "damaged index, row 3", named=index_of(copy))
 
 
@@ -334,7 +334,7 @@ VIEW = "CREATE VIEW INDEXES AS WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT
     ["CREATE TABLE more(a)"], ["CREATE INDEX more ON INDEXES(ROW_GROUP_ID)"],
     ["CREATE TRIGGER t AFTER INSERT ON INDEXES BEGIN SELECT 1; END"], ["ALTER TABLE INDEXES RENAME ROW_ID TO OTHER"],
     ["DROP TABLE INDEXES", "CREATE TABLE INDEXES(ROW_ID INT NOT NULL, PRIMARY KEY(ROW_ID))"]
-    + ["INSERT INTO INDEXES VALUES(%d)" % row for row in range(RECORDS)],
+    + [f"INSERT INTO INDEXES VALUES({row})" for row in range(RECORDS)],
     ["DROP TABLE INDEXES", "CREATE TABLE INDEXES(ROW_ID INT AS (X * 2), X INT PRIMARY KEY)"],
 ])
 def test_other_tables(copy, statements):
@@ -421,8 +421,8 @@ def test_an_index_may_be_a_link(copy):
 def place_of(path, record, kind="BLOB"):
     """Where a record's chunk begins in the file."""
     with contextlib.closing(sqlite3.connect(index_of(path))) as database:
-        page, begin = database.execute("SELECT PAGE_ID_{0}, PAGE_OFFSET_{0} FROM INDEXES WHERE ROW_ID = {1}"
-                                       .format(kind, record)).fetchone()
+        page, begin = database.execute(f"SELECT PAGE_ID_{kind}, PAGE_OFFSET_{kind} FROM INDEXES WHERE ROW_ID = {record}"
+                                       ).fetchone()
     return HEADER_SIZE + page * PAGE_SIZE + begin
 
 
@@ -447,7 +447,7 @@ def test_scalars(copy, content):
     """MindSpore unpacks them in a thread of its own: what it cannot unpack ends the process."""
     place = place_of(copy, 3, "RAW")
     put(copy, place + 8, content)
-    refused(copy, "damaged at byte %d" % place)
+    refused(copy, f"damaged at byte {place}")
 
 
 def test_an_array_of_four_billion_numbers(copies):
@@ -475,7 +475,7 @@ def test_images_that_are_bombs(copy, kind, column, offset):
     if offset is None:
         offset = copy.read_bytes().index(b"\x89PNG", start + 32) - start
     put(copy, start + offset, bomb(kind, 60000, 50000))
-    refused(copy, "%s of record 3 has 60000x50000 pixels, more than %d" % (column, LARGEST_IMAGE), "skip_damaged")
+    refused(copy, f"{column} of record 3 has 60000x50000 pixels, more than {LARGEST_IMAGE}", "skip_damaged")
     data = TrainData(copy, 4, 2, 32, 7, skip_damaged=True)
     assert list(data.damaged) == [3] and data.records == RECORDS - 1
 
@@ -550,7 +550,7 @@ def test_shards_with_columns_and_an_index_of_their_own(shards):
 ])
 def test_shards_that_contradict_each_other(shards, tmp_path, place, value, words):
     change_header(tmp_path / "o.mindrecord1", place, value)
-    with pytest.raises(DataError, match="contradicts the other files of its data set .%s." % words) as caught:
+    with pytest.raises(DataError, match=f"contradicts the other files of its data set .{words}.") as caught:
         train_data(shards + "0")
     assert str(caught.value).startswith(shards + "1")
 

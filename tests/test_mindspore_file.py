@@ -133,8 +133,8 @@ def test_memory(path):
     assert peak < 1.2 * 5 * 10 ** 7
 
 
-@pytest.mark.parametrize("content", [piece("Float32", 2) + piece("Float16", 2), piece("Float32", 4) + piece("Float32", 2),
-                                     piece("Float32", -1)])
+@pytest.mark.parametrize("content", [piece("Float32", 2) + piece("Float16", 2),
+                                     piece("Float32", 4) + piece("Float32", 2), piece("Float32", -1)])
 def test_a_contradiction(content, path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match="weight: type and shape .* contradict"):

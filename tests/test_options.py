@@ -93,7 +93,7 @@ def test_override_into_an_anchored_section_changes_that_section_only(write):
 
 @pytest.mark.parametrize("text", ["1e-4", "1E-4", "1.0e-4", "0.0001"])
 def test_floats_as_people_write_them(write, text):
-    assert load_options(write("scale: 4\ntrain: {lr_G: %s}" % text)).train.lr_G == 1e-4
+    assert load_options(write(f"scale: 4\ntrain: {{lr_G: {text}}}")).train.lr_G == 1e-4
 
 
 @pytest.mark.parametrize("override, expected", [
@@ -218,7 +218,7 @@ def multiplied(first, line, levels=10, copies=9):
     """YAML lines of which each takes the one before it several times."""
     lines = ["a0: &a0 " + first]
     for i in range(1, levels):
-        lines.append(line.format(i=i, before=", ".join(["*a{}".format(i - 1)] * copies)))
+        lines.append(line.format(i=i, before=", ".join([f"*a{i - 1}"] * copies)))
     return "\n".join(lines)
 
 
@@ -226,9 +226,9 @@ MULTIPLYING = {
     "merges": (multiplied("{x: 1, y: 2}", "a{i}: &a{i} {{<<: [{before}], z: 1}}"), "line 4: mappings that << merges"),
     "aliases": (multiplied("[1, 2]", "a{i}: &a{i} [{before}]") + "\nscale: *a9", "a0: unknown key"),
     "a value of aliases": ("scale: 4\nheat: [&a0 [1, 2]" + "".join(
-        ", &a{} [{}]".format(i, ", ".join(["*a{}".format(i - 1)] * 9)) for i in range(1, 10)) + "]",
+        ", &a{} [{}]".format(i, ", ".join([f"*a{i - 1}"] * 9)) for i in range(1, 10)) + "]",
                            "heat: expected a number >= 0, got [[1, 2], [["),
-    "a chain": ("scale: &a0 [1]\n" + "\n".join("h{0}: &a{0} [*a{1}]".format(i, i - 1) for i in range(1, 1200)),
+    "a chain": ("scale: &a0 [1]\n" + "\n".join(f"h{i}: &a{i} [*a{i - 1}]" for i in range(1, 1200)),
                 "h1: unknown key"),
     "a list in itself": ("scale: &a [*a]", "scale: expected one of 4, 8, got [[[[...]]]]"),
     "a mapping in itself": ("a: &a {<<: *a}", "a: unknown key"),
@@ -282,7 +282,7 @@ def test_options_are_immutable():
     with pytest.raises(AttributeError, match="read-only"):
         del opt.heat
     with pytest.raises(AttributeError, match="no 'lr' here; there are manual_seed"):
-        getattr(opt.train, "lr")
+        getattr(opt.train, "lr")  # noqa: B009  # as a statement it would look useless
     opt.to_dict()["train"]["lr_steps_rel"].append(2)
     assert opt == options_from_dict(MINIMAL)
     assert "network_G" in dir(opt)
@@ -330,7 +330,7 @@ def test_require():
 
 def test_table_of_all_keys(repo):
     table = subprocess.run([sys.executable, "-m", "src.model_utils.options"], cwd=repo, check=True,
-                           stdout=subprocess.PIPE, universal_newlines=True).stdout
+                           stdout=subprocess.PIPE, text=True).stdout
     rows = table.splitlines()
     assert len(rows) == 2 + len(options.all_keys())
     assert all(row.count("|") == 5 for row in rows)
@@ -341,5 +341,5 @@ def test_an_unknown_key_of_any_characters_is_shown_in_one_line(tmp_path):
     path = tmp_path / "a.yml"
     path.write_text("scale: 4\n")
     for key in ("train.l\x0b\u2028r", "x" * 5000):
-        line = refuse(str(path), "{}=1".format(key))
+        line = refuse(str(path), f"{key}=1")
         assert "unknown key" in line and line.isprintable() and len(line) < 500

@@ -191,7 +191,7 @@ def test_names_that_mindrecord_does_not_take(photographs, tmp_path, monkeypatch,
     monkeypatch.setattr(prepare_module, "read_image", lambda path: pytest.fail("an image was read"))
     with pytest.raises(DataError) as caught:
         prepare(str(photographs), os.path.join(str(tmp_path), name), progress=False)
-    assert str(caught.value).startswith("{}: {}".format(os.path.join(str(tmp_path), name), reason))
+    assert str(caught.value).startswith(f"{os.path.join(str(tmp_path), name)}: {reason}")
     assert "\n" not in str(caught.value)
     assert os.listdir(str(tmp_path)) == ["photographs"]
 
@@ -211,7 +211,7 @@ def test_the_longest_names_that_mindrecord_takes(photographs, tmp_path):
     ({"patch": 8000}, "patch"),
 ])
 def test_bad_arguments_are_named(photographs, tmp_path, arguments, named):
-    with pytest.raises(ValueError, match="^%s: " % named):
+    with pytest.raises(ValueError, match=f"^{named}: "):
         prepare(str(photographs), tmp_path / "o.mindrecord", progress=False, **arguments)
     assert not (tmp_path / "o.mindrecord").exists()
 
@@ -228,8 +228,7 @@ def run_cli(repo, *arguments):
     """The command line in a process of its own, without the test suite's quietening of MindSpore."""
     environment = {name: value for name, value in os.environ.items() if name != "GLOG_v"}
     return subprocess.run([sys.executable, "-m", "src.dataloader.prepare"] + [str(argument) for argument in arguments],
-                          cwd=repo, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          universal_newlines=True, timeout=120, check=False)
+                          cwd=repo, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_command_line(repo, photographs, tmp_path):
@@ -237,7 +236,7 @@ def test_command_line(repo, photographs, tmp_path):
     write_image(photographs / "small.png", np.zeros((8, 8, 3), np.uint8))
     done = run_cli(repo, "--hr_dir", photographs, "--out", out, "--patch", 32, "--per_image", 2, "--seed", 3)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "wrote 4 records from 2 images (1 skipped) to %s" % out
+    assert done.stdout.splitlines()[-1] == f"wrote 4 records from 2 images (1 skipped) to {out}"
     assert "skipped %s" % (photographs / "small.png") in done.stderr
     assert len(records_of(out)) == 4
 
@@ -269,7 +268,7 @@ def test_a_folder_without_images_is_an_error(tmp_path, folder):
 def fixture_running(repo, photographs, tmp_path):
     """A process that prepares more than it can while the test looks on, and has begun to write o.mindrecord."""
     for number in range(300):
-        os.link(str(photographs / "a.png"), str(photographs / "copy_{}.png".format(number)))
+        os.link(str(photographs / "a.png"), str(photographs / f"copy_{number}.png"))
     # As at a terminal: the children of a suite that runs in the background ignore SIGINT.
     code = ("import runpy, signal\n"
             "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
@@ -311,7 +310,7 @@ def test_what_a_killed_run_left_is_removed_and_what_a_living_one_writes_is_not(r
     running.wait()
     assert os.path.isdir(folder)
     prepare_images(images, tmp_path / "third.mindrecord", patch=64, per_image=1, progress=False)
-    assert capsys.readouterr().err == "removed {}, which a killed run left\n".format(folder)
+    assert capsys.readouterr().err == f"removed {folder}, which a killed run left\n"
     assert glob.glob(str(tmp_path / ".*")) == []
 
 
@@ -323,7 +322,7 @@ def test_folders_that_may_be_anybodys_are_named_and_stay(tmp_path, capsys, name)
     images = [("astronaut", astronaut()[:64, :64])]
     prepare_images(images, tmp_path / "o.mindrecord", patch=64, per_image=1, progress=False)
     line = capsys.readouterr().err
-    assert line.startswith("warning: {}: may be what a killed run left; ".format(tmp_path / name))
+    assert line.startswith(f"warning: {tmp_path / name}: may be what a killed run left; ")
     assert line.count("\n") == 1
     assert (tmp_path / name / "o.mindrecord").read_text() == "of another run"
 

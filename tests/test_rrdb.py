@@ -37,7 +37,7 @@ class Reference:
     def dense_block(self, x, name):
         outputs = [x]
         for k in range(1, 5):
-            outputs.append(lrelu(self.conv(np.concatenate(outputs, 1), "{}.conv{}".format(name, k))))
+            outputs.append(lrelu(self.conv(np.concatenate(outputs, 1), f"{name}.conv{k}")))
         return self.conv(np.concatenate(outputs, 1), name + ".conv5") * 0.2 + x
 
     def trunk(self, lr):
@@ -45,7 +45,7 @@ class Reference:
         for b in range(self.nb):
             out = fea
             for k in (1, 2, 3):
-                out = self.dense_block(out, "RRDB_trunk.{}.RDB{}".format(b, k))
+                out = self.dense_block(out, f"RRDB_trunk.{b}.RDB{k}")
             fea = out * 0.2 + fea
             if b in self.blocks:
                 stack.append(fea)
@@ -55,7 +55,7 @@ class Reference:
         """fea_up1, fea_up2, fea_up4, ..."""
         feas = [last]
         for k in range(1, doublings + 1):
-            feas.append(lrelu(self.conv(repeat2(feas[-1]), "upconv%d" % k)))
+            feas.append(lrelu(self.conv(repeat2(feas[-1]), f"upconv{k}")))
         return feas
 
     def image(self, lr, doublings):
@@ -142,7 +142,7 @@ def test_parameters_that_only_the_image_needs():
     names = {4: ["upconv2"], 8: ["upconv3"]}
     for scale, upconvs in names.items():
         net = RRDBNet(scale, 4, 1, 2, [0])
-        expected = {"{}.{}".format(cell, kind) for cell in upconvs + ["HRconv", "conv_last"]
+        expected = {f"{cell}.{kind}" for cell in upconvs + ["HRconv", "conv_last"]
                     for kind in ("weight", "bias")}
         assert {parameter.name for parameter in net.image_only_parameters()} == expected
 

@@ -240,8 +240,8 @@ def test_going_back_sets_later_things_aside(earlier, capfd):
     again = resume(earlier, earlier.step_path(20))
     aside = os.path.join(earlier.path, "before_resume_at_0000020")
     assert capfd.readouterr().out == (
-        "set aside in {}: latest.ckpt, step_0000030.ckpt, step_0000040.ckpt, best.ckpt, train.csv, validation.csv, "
-        "run.json\n".format(aside))
+        f"set aside in {aside}: latest.ckpt, step_0000030.ckpt, step_0000040.ckpt, best.ckpt, train.csv, "
+        "validation.csv, run.json\n")
     assert names(earlier) == ["before_resume_at_0000020", "latest.ckpt", "pictures", "run.json", "step_0000010.ckpt",
                               "step_0000020.ckpt", "train.csv", "validation.csv"]
     assert names(earlier, "pictures") == ["step_0000020.png"] and os.listdir(os.path.join(aside, "pictures")) == [
@@ -324,7 +324,7 @@ def test_killed_while_setting_aside(earlier, monkeypatch, links, damaged):
             if links:
                 os.remove(earlier.step_path(40))
                 os.link(earlier.latest, earlier.step_path(40))  # which the copy made two files
-            finished = in_a_child(lambda: die_at(change), lambda: resume(earlier, earlier.step_path(20)))
+            finished = in_a_child(lambda change=change: die_at(change), lambda: resume(earlier, earlier.step_path(20)))
             assert before <= everything(earlier)
             again = resume(earlier, path, keep=9)
             assert step_of(again.latest) == again.resumed.step

@@ -24,8 +24,7 @@ exit ${FAKE_STATUS:-0}
 def bash(repo, *command, **environment):
     """Run a script of the repository; returns the finished process."""
     return subprocess.run(["bash"] + [str(part) for part in command], cwd=str(environment.pop("cwd", repo)),
-                          env=dict(os.environ, **environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          universal_newlines=True)
+                          env=dict(os.environ, **environment), capture_output=True, text=True)
 
 
 @pytest.fixture
@@ -281,7 +280,7 @@ def test_what_is_skipped_is_told(repo, tmp_path):
                                            "\n\ndef test_b():\n    assert False\n")
     result = subprocess.run([sys.executable, "-m", "pytest", "-c", os.path.join(repo, "pyproject.toml"), "-p",
                              "no:cacheprovider", str(tmp_path)], cwd=str(tmp_path), stdout=subprocess.PIPE,
-                            universal_newlines=True)
+                            text=True)
     summary = result.stdout.split("short test summary info")[1]
     assert "SKIPPED [1]" in summary and "no such file here" in summary and "test_b" in summary
 
@@ -476,7 +475,7 @@ def test_demo_replaces_its_own_figures_only(caller, repo):
 def test_demo_alone_overwrites_nothing(repo, tmp_path):
     put(tmp_path / "transfer.png")
     result = subprocess.run([sys.executable, os.path.join(repo, "scripts", "demo.py"), "none.ckpt", str(tmp_path)],
-                            stderr=subprocess.PIPE, universal_newlines=True)
+                            stderr=subprocess.PIPE, text=True)
     one_line(result, "error: {}: exists already; give another folder or --overwrite".format(tmp_path / "transfer.png"))
     assert contents(tmp_path) == {"transfer.png": b"mine"}
 

@@ -32,8 +32,7 @@ def test_the_second_ends_the_process(repo, first, second):
             "    print('still here', flush=True)\n"
             "    os.kill(os.getpid(), signal.{})\n"
             "    time.sleep(30)\n".format(first, second))
-    done = subprocess.run([sys.executable, "-c", code], cwd=repo, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          timeout=20, check=False)
+    done = subprocess.run([sys.executable, "-c", code], cwd=repo, capture_output=True, timeout=20, check=False)
     assert (done.stdout, done.returncode) == (b"still here\n", -getattr(signal, second))
 
 

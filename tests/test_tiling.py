@@ -177,7 +177,7 @@ def test_strips_are_the_mean_over_the_whole_image_to_the_bit(layout, margin):
         part += (images[tile] - part) * np.divide(weight, so_far, out=np.zeros_like(weight), where=so_far > 0)
     np.testing.assert_array_equal(whole_of(assemble(parts, images.get, SCALE, margin)), mean)
     for k in range(2):
-        came = whole_of(assemble(parts, lambda tile: images[tile][k], SCALE, margin))
+        came = whole_of(assemble(parts, lambda tile, k=k: images[tile][k], SCALE, margin))
         np.testing.assert_array_equal(came, mean[k])
 
 

@@ -131,9 +131,10 @@ def write_zip(path, program, storages=(), byteorder=b"little", compression=zipfi
 
 
 LEGACY_PICKLES = (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True, "type_sizes": {}})
+LEGACY_HEAD = tuple(map(pickled, LEGACY_PICKLES))
 
 
-def write_legacy(path, program, storages=(), head=tuple(map(pickled, LEGACY_PICKLES)), count_format="<q", keys=None):
+def write_legacy(path, program, storages=(), head=LEGACY_HEAD, count_format="<q", keys=None):
     """A file of the older format."""
     keys = pickled([key for key, _ in storages]) if keys is None else keys
     with open(str(path), "wb") as file:

@@ -147,8 +147,8 @@ def in_a_process(sabotage, *arguments):
             "{}\n"
             "train.pairs = sabotage(train.pairs)\n"
             "train.run_main(lambda: train.main(sys.argv[1:]))\n").format(os.path.dirname(STAND_INS), REPO, sabotage)
-    return subprocess.run([sys.executable, "-c", code] + list(arguments), cwd=REPO, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, universal_newlines=True, check=False)
+    return subprocess.run([sys.executable, "-c", code] + list(arguments), cwd=REPO, capture_output=True,
+                          text=True, check=False)
 
 
 def test_signals_save_and_the_run_goes_on(pretrained, base, tmp_path, capfd, monkeypatch):
@@ -190,7 +190,7 @@ def test_a_full_disk_stops_no_run_but_fails_its_last_save(base, tmp_path, capfd,
     assert [row["step"] for row in read_csv(folder / "train.csv")] == ["1", "2", "3", "4"]
     err = capfd.readouterr().err
     for step in (2, 3, 4):
-        assert "warning: step {0} is not saved: {1}: could not be written: ".format(
+        assert "warning: step {} is not saved: {}: could not be written: ".format(
             step, folder / "step_{:07d}.ckpt".format(step)) in err
     assert last_line(err).startswith("error: {}: could not be written".format(folder / "step_0000004.ckpt"))
 

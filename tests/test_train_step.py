@@ -116,7 +116,7 @@ def test_adam_is_pytorchs(size, weight_decay, mode):
     """Tiny gradients tell ε on √v̂ from ε on √v: at 1e-9 the latter makes the first steps about 30 times too small."""
     random = np.random.RandomState(1)
     start = [random.standard_normal(shape) * 0.1 for shape in ((3, 4), (5,))]
-    params = [Parameter(Tensor(value.astype(np.float32)), name="p%d" % i) for i, value in enumerate(start)]
+    params = [Parameter(Tensor(value.astype(np.float32)), name=f"p{i}") for i, value in enumerate(start)]
     optimizer = Adam(params, "test", BETA1, BETA2, weight_decay)
     reference = AdamReference([p.asnumpy() for p in params], weight_decay=weight_decay)
     for step in range(6):
@@ -277,7 +277,8 @@ def test_a_loss_scale_that_overflows_is_a_step_that_is_not_finite(mode):
     step.set_loss_scale(2.0 ** 127)
     assert call(step, *batch(), 0.05)[2] is False
     if mode == "pynative":
-        step = TrainStep(loss_cell, list(step.optimizers), scaled=True)  # that of 1.7 takes a loss scale for a constant
+        # That of 1.7 takes a loss scale for a constant (docs/mindspore-1.7.md, 9).
+        step = TrainStep(loss_cell, list(step.optimizers), scaled=True)
     step.set_loss_scale(2.0 ** 10)
     assert call(step, *batch(), 0.05)[2] is True
 

@@ -203,7 +203,7 @@ def test_run_json(opt):
 class Writer:
     """In SummaryWriter's place."""
 
-    made = []
+    made = []  # noqa: RUF012  # of all writers
 
     def __init__(self, folder, purge_step):
         self.folder, self.purge_step, self.scalars, self.images, self.closed = folder, purge_step, [], [], False

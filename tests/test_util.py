@@ -179,7 +179,7 @@ def test_no_gpu_is_one_line(repo, tmp_path):
     program = "from src.model_utils.util import run_main, set_device; run_main(lambda: set_device('GPU', 0))"
     environment = dict(os.environ, PYTHONPATH=repo, CUDA_VISIBLE_DEVICES="", GLOG_v="3")  # hides the GPUs, if any
     result = subprocess.run([sys.executable, "-c", program], env=environment, cwd=str(tmp_path),
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+                            capture_output=True, text=True)
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("error: device_target GPU: this MindSpore ({}) finds no usable device 0 here ("

@@ -56,11 +56,11 @@ class TrainData:
                  workers=2, skip_damaged=False):
         _require_positive(scale=scale, batch_size=batch_size, rank_size=rank_size, workers=workers)
         if not 0 <= rank_id < rank_size:
-            raise ValueError("rank_id: expected 0 to %d, got %r" % (rank_size - 1, rank_id))
+            raise ValueError(f"rank_id: expected 0 to {rank_size - 1}, got {rank_id!r}")
         if not 0 <= seed < 2 ** 32:
-            raise ValueError("seed: expected 0 to %d, got %r" % (2 ** 32 - 1, seed))
+            raise ValueError(f"seed: expected 0 to {2 ** 32 - 1}, got {seed!r}")
         if hr_size is not None and (hr_size < scale or hr_size % scale):
-            raise ValueError("hr_size: expected a multiple of the scale, %d, got %r" % (scale, hr_size))
+            raise ValueError(f"hr_size: expected a multiple of the scale, {scale}, got {hr_size!r}")
         self._file = open_mindrecord(path, skip_damaged)
         self._scale, self._batch_size, self._seed = scale, batch_size, seed
         self._use_flip, self._noise = use_flip, noise
@@ -75,8 +75,8 @@ class TrainData:
         self.records = len(self._usable)
         self.len_batches = self.records // (batch_size * rank_size)
         if self.len_batches == 0:
-            raise DataError("%s: has %d records, fewer than one batch (batch_size %d, ranks %d); prepare more or lower "
-                            "the batch size" % (self._file.path, self.records, batch_size, rank_size))
+            raise DataError(f"{self._file.path}: has {self.records} records, fewer than one batch (batch_size "
+                            f"{batch_size}, ranks {rank_size}); prepare more or lower the batch size")
         self._probe()
 
     def batches(self, epoch, start=0):
@@ -95,9 +95,9 @@ class TrainData:
             ValueError: ``epoch`` or ``start`` out of range.
         """
         if epoch < 0:
-            raise ValueError("epoch: expected 0 or more, got %r" % (epoch,))
+            raise ValueError(f"epoch: expected 0 or more, got {epoch!r}")
         if not 0 <= start <= self.len_batches:
-            raise ValueError("start: expected 0 to %d, got %r" % (self.len_batches, start))
+            raise ValueError(f"start: expected 0 to {self.len_batches}, got {start!r}")
         return self._batches(epoch, start)
 
     def _batches(self, epoch, start):
@@ -126,7 +126,8 @@ class TrainData:
 
         rows = _read(self._file, records, self._workers)
         rows = ds.zip((rows, ds.NumpySlicesDataset({"position": positions}, shuffle=False)))
-        # As many columns out as in: otherwise MindSpore 1.7 demands an argument that 2.x does without.
+        # As many columns out as in: otherwise MindSpore 1.7 demands an argument that 2.x does without
+        # (docs/mindspore-1.7.md, 17).
         rows = rows.map(augment, input_columns=["HR", "LR", "position"], output_columns=["HR", "LR", "noise"],
                         num_parallel_workers=_threads(self._workers), python_multiprocessing=False)
         return rows.batch(self._batch_size, drop_remainder=True)
@@ -134,8 +135,8 @@ class TrainData:
     def _plan(self, epoch):
         """The random choices of an epoch, by position: record, flip or not, where to crop (fractions)."""
         random = np.random.RandomState([self._seed, epoch])
-        return _EpochPlan(self._usable[random.permutation(self.records)], random.randint(0, 2, self.records).astype(bool),
-                          random.random_sample((self.records, 2)))
+        order, flips = self._usable[random.permutation(self.records)], random.randint(0, 2, self.records).astype(bool)
+        return _EpochPlan(order, flips, random.random_sample((self.records, 2)))
 
     def _augment(self, hr, lr, epoch, plan, position):
         """Stored pair -> cropped, flipped float32 CHW pair in [0, 1], and the noise."""
@@ -167,8 +168,8 @@ class TrainData:
             hr, _ = self._checked(row["HR"], row["LR"], record)
             if self.hr_size is None:
                 if hr.shape[0] != hr.shape[1]:
-                    raise DataError("%s: record %d is %s, not square; set the size of the HR patches to crop"
-                                    % (self._file.path, record, _size(hr)))
+                    raise DataError(f"{self._file.path}: record {record} is {_size(hr)}, not square; set the size of "
+                                    "the HR patches to crop")
                 self.hr_size = hr.shape[0]
 
     def _checked(self, hr, lr, record):
@@ -176,8 +177,8 @@ class TrainData:
         hr, lr = _decoded_pair(self._file, hr, lr, record)
         _require_scale(hr, lr, self._file.path, record, self._scale)
         if self.hr_size is not None and min(hr.shape[:2]) < self.hr_size:
-            raise DataError("%s: HR of record %d is %s, smaller than the HR patches of %d; lower their size or %s"
-                            % (self._file.path, record, _size(hr), self.hr_size, PREPARE))
+            raise DataError(f"{self._file.path}: HR of record {record} is {_size(hr)}, smaller than the HR patches "
+                            f"of {self.hr_size}; lower their size or {PREPARE}")
         return hr, lr
 
 
@@ -231,18 +232,16 @@ def _read(file, records, workers):
 def _iterate(pipeline, file):
     """Rows of a MindSpore dataset as dicts of numpy arrays; its threads end with the iteration, finished or not."""
     try:
-        for row in _rows(pipeline):
-            yield row
+        yield from _rows(pipeline)
     except RuntimeError as error:  # no single record's fault, as far as we can tell
-        raise DataError("%s: MindSpore cannot read it (%s); copy it again or %s"
-                        % (file.path, _summary(error), PREPARE)) from None
+        raise DataError(f"{file.path}: MindSpore cannot read it ({_summary(error)}); "
+                        f"copy it again or {PREPARE}") from None
 
 
 def _rows(pipeline):
     iterator = pipeline.create_dict_iterator(num_epochs=1, output_numpy=True)
     try:
-        for row in iterator:
-            yield row
+        yield from iterator
     finally:
         iterator.stop()
 
@@ -270,14 +269,14 @@ def _decoded(file, stored, name, record):
     """An image as the file stores it -> (H, W, 3), or a DataError that names the record."""
     if not file.encoded[name]:
         return stored
-    content = np.frombuffer(stored.tobytes(), np.uint8)  # 2.x gives one text of bytes, 1.7 an array of them
+    content = np.frombuffer(stored.tobytes(), np.uint8)  # one text of bytes or an array (docs/mindspore-1.7.md, 18)
     try:
         image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if content.size else None
     except cv2.error:
         image = None
     if image is None:
-        raise DataError("%s: %s of record %d cannot be read as an image; %s, or set datasets.train.skip_damaged"
-                        % (file.path, name, record, PREPARE))
+        raise DataError(f"{file.path}: {name} of record {record} cannot be read as an image; {PREPARE}, or set "
+                        "datasets.train.skip_damaged")
     return image[:, :, ::-1]
 
 
@@ -295,19 +294,19 @@ def _threads(workers):
 
 def _require_scale(hr, lr, path, record, scale):
     if scale < 1 or hr.shape[0] != lr.shape[0] * scale or hr.shape[1] != lr.shape[1] * scale:
-        raise DataError("%s: in record %d HR (%s) is not %s times LR (%s); check the scale or %s"
-                        % (path, record, _size(hr), scale if scale else "any whole number of", _size(lr), PREPARE))
+        raise DataError(f"{path}: in record {record} HR ({_size(hr)}) is not {scale or 'any whole number of'} times LR "
+                        f"({_size(lr)}); check the scale or {PREPARE}")
 
 
 def _pixels(image, name, path, record):
     if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype.kind not in "uif":
-        raise DataError("%s: %s of record %d is an array %s of %s, expected numbers (height, width, 3); %s"
-                        % (path, name, record, image.shape, image.dtype, PREPARE))
+        raise DataError(f"{path}: {name} of record {record} is an array {image.shape} of {image.dtype}, expected "
+                        f"numbers (height, width, 3); {PREPARE}")
     if image.dtype == np.uint8:
         return image
     if not (image.min() >= 0 and image.max() <= 255):  # also catches NaN
-        raise DataError("%s: %s of record %d has values from %g to %g, expected 0 to 255; %s"
-                        % (path, name, record, image.min(), image.max(), PREPARE))
+        raise DataError(f"{path}: {name} of record {record} has values from {image.min():g} to {image.max():g}, "
+                        f"expected 0 to 255; {PREPARE}")
     return image.astype(np.float32)
 
 
@@ -323,4 +322,4 @@ def _size(image):
 def _require_positive(**arguments):
     for name, value in arguments.items():
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError("%s: expected a positive whole number, got %r" % (name, value))
+            raise ValueError(f"{name}: expected a positive whole number, got {value!r}")

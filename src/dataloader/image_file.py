@@ -57,7 +57,7 @@ def read_image(path):
         if not stat.S_ISREG(status.st_mode):  # to open a pipe would be to wait for its writer
             raise UnusableImage("is no regular file")
         if status.st_size > _LARGEST_FILE:
-            raise UnusableImage("has %d bytes, expected at most %d" % (status.st_size, _LARGEST_FILE))
+            raise UnusableImage(f"has {status.st_size} bytes, expected at most {_LARGEST_FILE}")
         with open(path, "rb") as file:
             # Whole: decoders ask for as much as a damaged file claims to have, and a file would take memory for it.
             return _read(io.BytesIO(file.read()))
@@ -70,11 +70,11 @@ def to_rgb8(image):
     if image.dtype == np.uint16:
         image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if image.dtype != np.uint8:
-        raise UnusableImage("has pixels of type %s, expected 8 or 16 bits" % image.dtype)
+        raise UnusableImage(f"has pixels of type {image.dtype}, expected 8 or 16 bits")
     if image.ndim == 2:
         image = image[:, :, None]
     if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
-        raise UnusableImage("has shape %s, expected grey, RGB or RGBA" % (image.shape,))
+        raise UnusableImage(f"has shape {image.shape}, expected grey, RGB or RGBA")
     return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[:, :, :3]
 
 
@@ -91,15 +91,15 @@ def _read(file):
     except Image.UnidentifiedImageError:
         raise UnusableImage("cannot be read as an image: it is damaged, or no BMP, JPEG, PNG, PPM, TIFF or WebP of 8 "
                             "or 16 bits") from None
-    except Exception as error:  # pylint: disable=broad-except  # damaged files make decoders raise whatever there is
-        raise UnusableImage("cannot be read as an image: %s" % _reason(error)) from None
+    except Exception as error:  # noqa: BLE001  # damaged files make decoders raise whatever there is
+        raise UnusableImage(f"cannot be read as an image: {_reason(error)}") from None
 
 
 def _decode(file):
     picture = Image.open(file, formats=_FORMATS)
     if picture.width * picture.height > LARGEST_IMAGE:
-        raise UnusableImage("has %dx%d pixels, more than %d are not read; cut it into parts"
-                            % (picture.height, picture.width, LARGEST_IMAGE))
+        raise UnusableImage(f"has {picture.height}x{picture.width} pixels, more than {LARGEST_IMAGE} are not read; "
+                            "cut it into parts")
     if picture.format == "TIFF":
         _check_tiff(picture.tag_v2)
     picture.draft(None, (1, 1))  # of JPEG, whose pixels will be OpenCV's, an eighth of the size will do
@@ -120,7 +120,7 @@ def _check_tiff(tags):
     if set(tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))) != {_UNSIGNED}:
         raise UnusableImage("is a TIFF of signed or floating-point numbers, expected unsigned ones of 8 or 16 bits")
     if len(set(bits)) != 1 or bits[0] not in (1, 2, 4, 8, 16):
-        raise UnusableImage("is a TIFF of %s bits, expected 8 or 16" % " ".join(str(number) for number in bits[:4]))
+        raise UnusableImage(f"is a TIFF of {' '.join(str(number) for number in bits[:4])} bits, expected 8 or 16")
     interleaved = len(bits) == 1 or tags.get(_PLANAR, _INTERLEAVED) == _INTERLEAVED
     if bits[0] == 16 and not (interleaved and tags.get(_PHOTOMETRIC) in (_BLACK_IS_ZERO, _RGB)):
         raise UnusableImage("is a TIFF of 16 bits of an uncommon kind, expected black as zero and the colours of a "
@@ -155,7 +155,7 @@ def _opencv_pixels(picture, file):
     finally:
         cv2.setLogLevel(level)
     if image is None:
-        raise UnusableImage("cannot be read as an image: OpenCV cannot decode this %s" % picture.format)
+        raise UnusableImage(f"cannot be read as an image: OpenCV cannot decode this {picture.format}")
     if image.ndim == 3 and image.shape[2] >= 3:
         image = np.concatenate([image[:, :, 2::-1], image[:, :, 3:]], axis=2)  # OpenCV gives BGR or BGRA
     return image
@@ -176,7 +176,7 @@ def _pillow_pixels(picture):
     if picture.format == "PPM" and picture.mode == "I":  # grey of more than 8 bits, scaled to 16
         return np.asarray(picture).astype(np.uint16)
     if picture.mode not in _MODES:
-        raise UnusableImage("has pixels of Pillow's mode %s, expected grey, RGB or RGBA of 8 or 16 bits" % picture.mode)
+        raise UnusableImage(f"has pixels of Pillow's mode {picture.mode}, expected grey, RGB or RGBA of 8 or 16 bits")
     return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
@@ -186,7 +186,7 @@ def _orientation(picture):
         return 1
     try:
         return picture.getexif().get(_ORIENTATION, 1)
-    except Exception:  # pylint: disable=broad-except  # as above; damaged metadata says nothing of orientation
+    except Exception:  # noqa: BLE001  # as above; damaged metadata says nothing of orientation
         return 1
 
 

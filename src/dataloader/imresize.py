@@ -29,11 +29,11 @@ def imresize(image, scale):
     """
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3:
-        raise ValueError("image: expected a uint8 array (H, W, C), got %s %s" % (image.dtype, image.shape))
+        raise ValueError(f"image: expected a uint8 array (H, W, C), got {image.dtype} {image.shape}")
     if image.size == 0:
-        raise ValueError("image: expected at least one pixel, got shape %s" % (image.shape,))
+        raise ValueError(f"image: expected at least one pixel, got shape {image.shape}")
     if not (np.isfinite(scale) and scale > 0):
-        raise ValueError("scale: expected a positive number, got %r" % (scale,))
+        raise ValueError(f"scale: expected a positive number, got {scale!r}")
     rows_done = _resize_rows(image, scale)
     return np.ascontiguousarray(_resize_rows(rows_done.transpose(1, 0, 2), scale).transpose(1, 0, 2))
 

@@ -56,8 +56,8 @@ _TABLES = {
 _ROW = ("ROW_ID", "ROW_GROUP_ID", "PAGE_ID_RAW", "PAGE_OFFSET_RAW", "PAGE_OFFSET_RAW_END",
         "PAGE_ID_BLOB", "PAGE_OFFSET_BLOB", "PAGE_OFFSET_BLOB_END")
 # Values that are no integers come as NULL, so that none of a gigabyte is ever fetched.
-_ROWS = "SELECT %s FROM INDEXES ORDER BY ROW_ID" % ", ".join("CASE typeof(%s) WHEN 'integer' THEN %s END" % (name, name)
-                                                             for name in _ROW)
+_INTEGERS = ", ".join(f"CASE typeof({name}) WHEN 'integer' THEN {name} END" for name in _ROW)
+_ROWS = f"SELECT {_INTEGERS} FROM INDEXES ORDER BY ROW_ID"
 
 _PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 _JPEG = b"\xff\xd8\xff"
@@ -110,8 +110,8 @@ def open_mindrecord(path, skip_damaged=False):
     header = _read_header(path)
     names = header["shard_addresses"]
     if os.path.basename(path) not in names:
-        raise DataError("%s: was renamed, which MindRecord does not allow; give it and its .db the name %s back"
-                        % (path, _listed(names, " or ")))
+        raise DataError(f"{path}: was renamed, which MindRecord does not allow; give it and its .db the name "
+                        f"{_listed(names, ' or ')} back")
     columns = header["schema"][0]["schema"]
     _check_columns(path, columns)
     records, damaged = 0, {}
@@ -120,24 +120,23 @@ def open_mindrecord(path, skip_damaged=False):
         pages = _read_pages(shard, header, number)
         for record, problem in _broken_records(shard, header, pages, records):
             if not skip_damaged:
-                raise DataError("%s: %s; copy it again, %s, or set datasets.train.skip_damaged"
-                                % (shard, problem, PREPARE))
+                raise DataError(f"{shard}: {problem}; copy it again, {PREPARE}, or set datasets.train.skip_damaged")
             damaged[record] = problem
         records += _stored(pages)
     if records == 0:
-        raise DataError("%s: has no records; %s" % (path, PREPARE))
+        raise DataError(f"{path}: has no records; {PREPARE}")
     return MindRecordFile(path, records, {name: columns[name]["type"] == "bytes" for name in COLUMNS}, damaged)
 
 
 def _check_columns(path, columns):
     missing = [name for name in COLUMNS if name not in columns]
     if missing:
-        raise DataError("%s: has no column %s (it has %s); %s"
-                        % (path, " and no column ".join(missing), _listed(sorted(columns), ", "), PREPARE))
+        raise DataError(f"{path}: has no column {' and no column '.join(missing)} "
+                        f"(it has {_listed(sorted(columns), ', ')}); {PREPARE}")
     for name in COLUMNS:
         if columns[name]["type"] != "bytes" and "shape" not in columns[name]:
-            raise DataError("%s: its column %s holds no images, but one %s a record; %s"
-                            % (path, name, columns[name]["type"], PREPARE))
+            raise DataError(f"{path}: its column {name} holds no images, but one {columns[name]['type']} a record; "
+                            f"{PREPARE}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -146,7 +145,7 @@ def _check_columns(path, columns):
 
 def _read_header(path):
     """The header of one shard, with everything in it of the types and sizes that MindRecord writes."""
-    _require_file(path, "give the path of a MindRecord file or %s" % PREPARE)
+    _require_file(path, f"give the path of a MindRecord file or {PREPARE}")
     try:
         with open(path, "rb") as file:
             header = _parse(_header_text(file))
@@ -158,13 +157,13 @@ def _read_header(path):
 
 def _require_file(path, advice):
     if not os.path.isfile(path):
-        raise DataError("%s: no such file%s; %s" % (path, ", only a folder or a device of that name"
-                                                    if os.path.lexists(path) else "", advice))
+        what = ", only a folder or a device of that name" if os.path.lexists(path) else ""
+        raise DataError(f"{path}: no such file{what}; {advice}")
 
 
 def _not_a_mindrecord(path, reason):
-    return DataError("%s: not a MindRecord file, or its beginning is damaged (%s); copy it again or %s"
-                     % (path, str(reason)[:200], PREPARE))
+    return DataError(f"{path}: not a MindRecord file, or its beginning is damaged ({str(reason)[:200]}); copy it "
+                     f"again or {PREPARE}")
 
 
 def _header_text(file):
@@ -177,7 +176,7 @@ def _header_text(file):
     # A file made of many images has as many groups of records, which are of use to writers alone.
     text = _GROUPS.sub(b'"row_group_ids":[]', text)
     if len(text) > _LARGEST_DESCRIPTION:
-        raise ValueError("its header of %d bytes is too long" % length)
+        raise ValueError(f"its header of {length} bytes is too long")
     return text.decode("utf-8")
 
 
@@ -199,7 +198,7 @@ def _parse_int(digits):
 
 
 def _refuse_number(text):
-    raise ValueError("its header has the number %s" % _short(text))
+    raise ValueError(f"its header has the number {_short(text)}")
 
 
 def _check_header(header):
@@ -232,7 +231,7 @@ def _check_schema(schemas):
     _expect(isinstance(columns, dict) and columns, "schema", columns)
     for name, column in columns.items():
         _expect(re.match(r"[0-9A-Za-z_-]{1,255}\Z", name), "name of a column", name)
-        _expect(_is_column(column), "column %s" % name, column)
+        _expect(_is_column(column), f"column {name}", column)
     blobs = sorted(name for name, column in columns.items() if column["type"] == "bytes" or "shape" in column)
     _expect(schema.get("blob_fields") == blobs, "blob_fields", schema.get("blob_fields"))
 
@@ -265,7 +264,7 @@ def _is_whole(value, smallest, largest):
 
 def _expect(condition, key, value):
     if not condition:
-        raise ValueError("its %s is %s" % (key, _short(value)))
+        raise ValueError(f"its {key} is {_short(value)}")
 
 
 def _short(value):
@@ -294,16 +293,16 @@ def _read_pages(path, header, number):
     own = _read_header(path)
     for key in set(header) | set(own):
         if key not in ("page", "shard_id") and header.get(key) != own.get(key):
-            raise DataError("%s: contradicts the other files of its data set (%s); copy all of them again or %s"
-                            % (path, _short(key), PREPARE))
+            raise DataError(f"{path}: contradicts the other files of its data set ({_short(key)}); copy all of them "
+                            f"again or {PREPARE}")
     pages = {_RAW: [], _BLOB: []}
     try:
         for place, page in enumerate(own["page"]):
-            _expect(_is_page(page, place, number, header["page_size"]), "page %d" % place, page)
+            _expect(_is_page(page, place, number, header["page_size"]), f"page {place}", page)
             before = pages[page["page_type"]]
             if page["page_type"] == _BLOB:
                 follows = page["page_type_id"], page["start_row_id"]
-                _expect(follows == (len(before), before[-1].end if before else 0), "page %d" % place, page)
+                _expect(follows == (len(before), before[-1].end if before else 0), f"page {place}", page)
             before.append(_Page(place, page["page_size"], len(before), page["start_row_id"], page["end_row_id"]))
     except ValueError as error:
         raise _not_a_mindrecord(path, error) from None
@@ -332,7 +331,7 @@ def _check_complete(path, header, last):
         expected += last.number * header["page_size"] + last.size
     actual = os.path.getsize(path)
     if actual < expected:
-        raise DataError("%s: truncated, %d of %d bytes; copy it again or %s" % (path, actual, expected, PREPARE))
+        raise DataError(f"{path}: truncated, {actual} of {expected} bytes; copy it again or {PREPARE}")
 
 
 def _stored(pages):
@@ -376,13 +375,13 @@ def _index_rows(index, path, stored, has_fields):
             count, = database.execute("SELECT COUNT(*) FROM INDEXES").fetchone()
             if names != [(os.path.basename(path),)] or count != stored:
                 name = ", ".join(_short(name).strip("'") for name, in names)
-                raise DataError("%s: index of another file (%s, %d records) than %s (%d records); copy both again or %s"
-                                % (index, name, count, path, stored, PREPARE))
-            for row in database.execute(_ROWS):
-                yield row
+                raise DataError(f"{index}: index of another file ({name}, {count} records) than {path} ({stored} "
+                                f"records); copy both again or {PREPARE}")
+            yield from database.execute(_ROWS)
     except (sqlite3.Error, UnicodeError, _IndexProblem) as error:  # UnicodeError: in what SQLite says of it
-        raise DataError("%s: damaged index, or in use by another program (%s); copy it again with its .mindrecord or %s"
-                        % (index, " ".join(str(error).split())[:200], PREPARE)) from None
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{index}: damaged index, or in use by another program ({reason}); copy it again with its "
+                        f".mindrecord or {PREPARE}") from None
 
 
 class _IndexProblem(Exception):
@@ -390,22 +389,22 @@ class _IndexProblem(Exception):
 
 
 def _check_index_file(index, path, stored, has_fields):
-    _require_file(index, "it is the index that belongs beside %s, copy both" % path)
+    _require_file(index, f"it is the index that belongs beside {path}, copy both")
     real = os.path.realpath(index)
     for unfinished in (real + "-journal", real + "-wal"):
         if os.path.lexists(unfinished):
-            raise DataError("%s: beside it is %s, so it is being written or was not finished; copy it again or %s"
-                            % (index, os.path.basename(unfinished), PREPARE))
+            raise DataError(f"{index}: beside it is {os.path.basename(unfinished)}, so it is being written or was "
+                            f"not finished; copy it again or {PREPARE}")
     with open(index, "rb") as file:
         head = file.read(20)
     if head[:16] != b"SQLite format 3\0" or head[18:] != b"\1\1":  # 2 for a log in files beside it, which reading makes
-        raise DataError("%s: damaged index, it does not begin as MindRecord's; copy it again with its .mindrecord or %s"
-                        % (index, PREPARE))
+        raise DataError(f"{index}: damaged index, it does not begin as MindRecord's; copy it again with its "
+                        f".mindrecord or {PREPARE}")
     # With fields of its own a row holds texts; otherwise it takes about 60 bytes.
     largest = (1 << 20) + stored * (4096 if has_fields else 256)
     if os.path.getsize(index) > largest:
-        raise DataError("%s: damaged index, too large for %d records; copy it again with its .mindrecord or %s"
-                        % (index, stored, PREPARE))
+        raise DataError(f"{index}: damaged index, too large for {stored} records; copy it again with its .mindrecord "
+                        f"or {PREPARE}")
 
 
 def _check_tables(database):
@@ -416,7 +415,7 @@ def _check_tables(database):
         raise _IndexProblem("it has other tables than MindRecord's")
     for name, pattern in _TABLES.items():
         if not isinstance(tables[name], str) or not pattern.fullmatch(tables[name]):
-            raise _IndexProblem("its table %s is not MindRecord's" % name)
+            raise _IndexProblem(f"its table {name} is not MindRecord's")
     problem, = database.execute("PRAGMA integrity_check(1)").fetchone()
     if problem != "ok":
         raise _IndexProblem(problem)
@@ -441,20 +440,20 @@ def _broken_records(path, header, pages, first):
     with open(path, "rb", buffering=0) as file:
         for expected, row in enumerate(rows):
             if not _is_row(row, expected, walks):
-                raise DataError("%s: damaged index, row %d is no place of a record; copy it again with its .mindrecord "
-                                "or %s" % (index, expected, PREPARE))
+                raise DataError(f"{index}: damaged index, row {expected} is no place of a record; copy it again with "
+                                f"its .mindrecord or {PREPARE}")
             raw, blob = (header["header_size"] + page * header["page_size"] + begin
                          for page, begin in (row[2:4], row[5:7]))
             scalars = _chunk(file, raw, row[4] - row[3])
             if scalars is None or not (scalars == good_scalars or _are_scalars(scalars, len(columns))):
-                raise DataError("%s: damaged at byte %d; copy it again or %s" % (path, raw, PREPARE))
+                raise DataError(f"{path}: damaged at byte {raw}; copy it again or {PREPARE}")
             good_scalars = scalars
             problem = _record_problem(file, blob, row[7] - row[6], checks, first + expected)
             if problem is not None:
                 yield first + expected, problem
     if not all(walk.is_over() for walk in walks.values()):
-        raise DataError("%s: damaged index, it leaves out a part of %s; copy it again with its .mindrecord or %s"
-                        % (index, path, PREPARE))
+        raise DataError(f"{index}: damaged index, it leaves out a part of {path}; copy it again with its .mindrecord "
+                        f"or {PREPARE}")
 
 
 def _is_row(row, expected, walks):
@@ -508,20 +507,20 @@ def _record_problem(file, start, length, checks, record):
     """What is wrong with a chunk of images and arrays, or None."""
     end, place = start + length, start + 8
     if _number_at(file, start, "<Q") != length - 8:
-        return "damaged at byte %d, in record %d" % (start, record)
+        return f"damaged at byte {start}, in record {record}"
     values = []
     for _ in checks:
         file.seek(place)
         head = file.read(32)
         size = struct.unpack(">Q", head[:8])[0] if len(head) >= 8 else end
         if place + 8 + size > end:
-            return "damaged at byte %d, in record %d" % (place, record)
+            return f"damaged at byte {place}, in record {record}"
         values.append((place + 8, size, head[8:8 + size]))
         place += 8 + size
     if place != end:
-        return "damaged at byte %d, in record %d" % (place, record)
+        return f"damaged at byte {place}, in record {record}"
     problems = ((name, check(file, *value)) for (name, check), value in zip(checks, values) if check)
-    return next(("%s of record %d %s" % (name, record, problem) for name, problem in problems if problem), None)
+    return next((f"{name} of record {record} {problem}" for name, problem in problems if problem), None)
 
 
 def _number_at(file, place, form):
@@ -542,8 +541,8 @@ def _column_check(column, version):
         count, expected = count_in(file, place, size, head), _product(shape)
         fits = count == expected or (expected < 0 and count is not None and count > 0 and count % -expected == 0)
         if not fits:
-            return "is damaged: no array of %s %s" % (kind, shape)
-        return _too_large(count // 3, "%d numbers" % count)
+            return f"is damaged: no array of {kind} {shape}"
+        return _too_large(count // 3, f"{count} numbers")
 
     return check
 
@@ -577,11 +576,11 @@ def _image_problem(file, place, size, head):
     if height_width is None or min(height_width) == 0:
         return "cannot be read as an image: it is neither PNG nor JPEG"
     height, width = height_width
-    return _too_large(height * width, "%dx%d pixels" % (height, width))
+    return _too_large(height * width, f"{height}x{width} pixels")
 
 
 def _too_large(pixels, size):
-    return "has %s, more than %d pixels are not read" % (size, LARGEST_IMAGE) if pixels > LARGEST_IMAGE else None
+    return f"has {size}, more than {LARGEST_IMAGE} pixels are not read" if pixels > LARGEST_IMAGE else None
 
 
 def _image_size(file, place, size, head):

@@ -77,11 +77,11 @@ def prepare(hr_dir, out, scale=4, patch=160, per_image=47, seed=10, whole=False,
         ValueError: as :func:`prepare_images`.
     """
     if not os.path.isdir(hr_dir):
-        raise DataError("%s: no such folder; give the folder of HR images" % hr_dir)
+        raise DataError(f"{hr_dir}: no such folder; give the folder of HR images")
     files = [os.path.join(hr_dir, name) for name in sorted(os.listdir(hr_dir))
              if name.lower().endswith(IMAGE_SUFFIXES)]
     if not files:
-        raise DataError("%s: has no image files (%s)" % (hr_dir, ", ".join(IMAGE_SUFFIXES)))
+        raise DataError("{}: has no image files ({})".format(hr_dir, ", ".join(IMAGE_SUFFIXES)))
     return prepare_images(files, out, scale, patch, per_image, seed, whole, form, overwrite, progress)
 
 
@@ -114,9 +114,9 @@ def prepare_images(images, out, scale=4, patch=160, per_image=47, seed=10, whole
     _check_name(out)
     existing = [path for path in (out, out + ".db") if os.path.lexists(path)]
     if existing and not overwrite:
-        raise DataError("%s: exists already; give another name or --overwrite" % existing[0])
+        raise DataError(f"{existing[0]}: exists already; give another name or --overwrite")
     if any(os.path.isdir(path) for path in existing):
-        raise DataError("%s: is a folder; give the name of a file" % existing[0])
+        raise DataError(f"{existing[0]}: is a folder; give the name of a file")
     encode = _encode_png if form == "bytes" else _encode_array
     used = []
 
@@ -130,7 +130,7 @@ def prepare_images(images, out, scale=4, patch=160, per_image=47, seed=10, whole
                 else:
                     crops = _random_crops(hr, patch, per_image, np.random.RandomState([seed, index]))
             except UnusableImage as error:
-                tqdm.write("skipped %s: %s" % (name, error), file=sys.stderr)
+                tqdm.write(f"skipped {name}: {error}", file=sys.stderr)
                 continue
             used.append(name)
             yield name, [{"HR": encode(crop), "LR": encode(imresize(crop, 1 / scale))} for crop in crops]
@@ -145,18 +145,18 @@ def _check_arguments(scale, patch, per_image, seed, whole, form):
     for name, value, least in (
             ("scale", scale, 2), ("patch", patch, 1), ("per_image", per_image, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ValueError("%s: expected a whole number of at least %d, got %r" % (name, least, value))
+            raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
     if seed >= 2 ** 32:
-        raise ValueError("seed: expected at most %d, got %d" % (2 ** 32 - 1, seed))
+        raise ValueError(f"seed: expected at most {2 ** 32 - 1}, got {seed}")
     if form not in FORMS:
-        raise ValueError("form: expected %s, got %r" % (" or ".join(FORMS), form))
+        raise ValueError("form: expected {}, got {!r}".format(" or ".join(FORMS), form))
     if whole and form == "array":
         raise ValueError("form: whole images differ in size, which an array column cannot hold; use bytes")
     if not whole and patch % (2 * scale):
-        raise ValueError("patch: expected a multiple of 2 x scale = %d, so that LR sides are even, got %d"
-                         % (2 * scale, patch))
+        raise ValueError(f"patch: expected a multiple of 2 x scale = {2 * scale}, so that LR sides are even, "
+                         f"got {patch}")
     if not whole and _page_size(patch) > _LARGEST_PAGE:
-        raise ValueError("patch: %d is too large for a MindRecord page; use --whole" % patch)
+        raise ValueError(f"patch: {patch} is too large for a MindRecord page; use --whole")
 
 
 def _check_name(out):
@@ -166,20 +166,20 @@ def _check_name(out):
         out.encode("utf-8")
         FileWriter(out)  # opens nothing yet
     except UnicodeEncodeError:
-        raise DataError("%s: is not UTF-8, which MindRecord needs; give another name" % out) from None
+        raise DataError(f"{out}: is not UTF-8, which MindRecord needs; give another name") from None
     except MindRecordException as error:
         reason = str(error).split("Invalid parameter value. ")[-1]
-        raise DataError("%s: MindRecord does not take this name: %s; give another" % (out, reason)) from None
+        raise DataError(f"{out}: MindRecord does not take this name: {reason}; give another") from None
     if len(os.fsencode(name)) > _LONGEST_NAME:
-        raise DataError("%s: the name is too long for MindRecord; give one of at most %d bytes" % (out, _LONGEST_NAME))
+        raise DataError(f"{out}: the name is too long for MindRecord; give one of at most {_LONGEST_NAME} bytes")
     if len(os.fsencode(os.path.join(os.path.realpath(folder), name))) > _LONGEST_PATH:
-        raise DataError("%s: the path is too long for MindRecord; give one of at most %d bytes" % (out, _LONGEST_PATH))
+        raise DataError(f"{out}: the path is too long for MindRecord; give one of at most {_LONGEST_PATH} bytes")
 
 
 def _random_crops(image, size, count, random):
     height, width = image.shape[:2]
     if min(height, width) < size:
-        raise UnusableImage("is %dx%d, smaller than the patch size %d" % (height, width, size))
+        raise UnusableImage(f"is {height}x{width}, smaller than the patch size {size}")
     tops, lefts = random.randint(0, height - size + 1, count), random.randint(0, width - size + 1, count)
     return [np.ascontiguousarray(image[top:top + size, left:left + size]) for top, left in zip(tops, lefts)]
 
@@ -187,7 +187,7 @@ def _random_crops(image, size, count, random):
 def _cut_to_multiple(image, multiple):
     height, width = (side - side % multiple for side in image.shape[:2])
     if min(height, width) == 0:
-        raise UnusableImage("is %dx%d, smaller than 2 x scale = %d" % (image.shape[:2] + (multiple,)))
+        raise UnusableImage(f"is {image.shape[0]}x{image.shape[1]}, smaller than 2 x scale = {multiple}")
     return np.ascontiguousarray(image[:height, :width])
 
 
@@ -247,10 +247,10 @@ def _write(out, rows, schema, header_size, page_size):
                 writer.write_raw_data(image_rows)
                 records += len(image_rows)
             if writer is None:
-                raise DataError("%s: not written, no usable image" % out)
+                raise DataError(f"{out}: not written, no usable image")
             writer.commit()
         except RuntimeError as error:  # MindRecord's, for example when the disk is full
-            raise DataError("%s: cannot be written: %s" % (out, " ".join(str(error).split())[:300])) from None
+            raise DataError("{}: cannot be written: {}".format(out, " ".join(str(error).split())[:300])) from None
         for suffix in (".db", ""):
             os.chmod(unfinished + suffix, mode)  # MindRecord leaves them to their owner alone
         with _signals_handled(signal.SIG_IGN, signal.SIGTERM, signal.SIGINT):  # both files or none
@@ -270,7 +270,7 @@ def _temporary_folder(parent):
     with contextlib.ExitStack() as handlers:
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             handlers.enter_context(_signals_handled(_terminate, signal.SIGTERM))
-        path = os.path.join(parent, ".%s" % uuid.uuid4().hex)
+        path = os.path.join(parent, f".{uuid.uuid4().hex}")
         os.mkdir(path)
         lock = None
         try:
@@ -288,21 +288,21 @@ def _temporary_folder(parent):
 
 
 def _renamed(path, prefix):
-    target = os.path.join(os.path.dirname(path), ".prepare-%s%s" % (prefix, uuid.uuid4().hex[:8]))
+    target = os.path.join(os.path.dirname(path), f".prepare-{prefix}{uuid.uuid4().hex[:8]}")
     os.rename(path, target)
     return target
 
 
 def _lockable_prefix():
     """Of the names of folders that were locked on this machine: on a network's disk others may not see the lock."""
-    return "%08x-" % zlib.crc32(os.uname().nodename.encode())
+    return f"{zlib.crc32(os.uname().nodename.encode()):08x}-"
 
 
 def _remove_leftovers(parent):
     """Remove the temporary folders of runs that were killed; name those of which that is not certain."""
     for path in sorted(glob.glob(os.path.join(glob.escape(parent), ".prepare-*"))):
         lock = None
-        if fcntl is not None and re.fullmatch(r"\.prepare-%s[0-9a-f]{8}" % _lockable_prefix(), os.path.basename(path)):
+        if fcntl is not None and re.fullmatch(rf"\.prepare-{_lockable_prefix()}[0-9a-f]{{8}}", os.path.basename(path)):
             try:
                 lock = _lock(path)
             except BlockingIOError:  # its run is alive
@@ -310,12 +310,12 @@ def _remove_leftovers(parent):
         if lock is None:
             if not os.path.isdir(path):  # another run has just removed it
                 continue
-            print("warning: %s: may be what a killed run left; remove it if no other run is writing here" % path,
+            print(f"warning: {path}: may be what a killed run left; remove it if no other run is writing here",
                   file=sys.stderr, flush=True)
             continue
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
-        print("removed %s, which a killed run left" % path, file=sys.stderr, flush=True)
+        print(f"removed {path}, which a killed run left", file=sys.stderr, flush=True)
 
 
 def _lock(folder):
@@ -357,8 +357,8 @@ def _check_fits(name, rows, page_size):
     for row in rows:
         size = sum(len(value) if isinstance(value, bytes) else value.nbytes for value in row.values())
         if size + _ROW_OVERHEAD > page_size:
-            raise DataError("%s: its record of %d bytes exceeds a MindRecord page of %d; split the image or remove it"
-                            % (name, size, page_size))
+            raise DataError(f"{name}: its record of {size} bytes exceeds a MindRecord page of {page_size}; split the "
+                            "image or remove it")
 
 
 def _parse(arguments=None):
@@ -382,8 +382,7 @@ def main(arguments=None):
     """Command line; ``arguments`` default to those of the process."""
     options = _parse(arguments)
     result = prepare(**vars(options))
-    print("wrote %d records from %d images (%d skipped) to %s"
-          % (result.records, result.images, result.skipped, options.out))
+    print(f"wrote {result.records} records from {result.images} images ({result.skipped} skipped) to {options.out}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from src.images import as_floats, dequantise, even, fill, pad_to, to_uint8
 from src.model.SRFlowNet import SRFlowNet
 from src.model.implementation import AUTO, choose
 from src.weights.checkpoint import INFERENCE, CheckpointError, load_parameters, require_parameters
-from src.image_sizes import even, pad_to
 from src.network_names import IMAGE_ONLY, shapes_of, split_levels
 from src.model_utils.options import OptionsError, differences, load_options
 from src.model_utils.util import give_back_memory, set_device

@@ -10,7 +10,7 @@ from src.model_utils.util import compile_cell
 class Part(nn.Cell):
     """A cell that is called from Python: the compiler's memory is given back before a call needs memory of its own.
 
-    Its arguments are flat tensors, never tuples, and what it returns is float32 (docs/mindspore-1.7.md, 2 and 8). It
+    Its arguments are flat tensors, never tuples, and what it returns is float32 (docs/mindspore-1.7.md, 2 and 3). It
     should hold methods of the network in tuples, not the network: MindSpore 2 visits every cell within a cell at each
     call, which takes 4 µs for each.
     """

@@ -94,13 +94,13 @@ def parse(argv, known):
 def load_libraries():
     """Once, here: children that are forked have them. MindSpore also allows ten times the depth of recursion."""
     import cv2
-    import train2test  # noqa: F401  pylint: disable=unused-import
+    import train2test  # noqa: F401
     from src.model_utils.util import set_device
     cv2.setNumThreads(1)
     set_device("CPU")
 
 
-def fuzz(chosen, folder, seed=0, limits=Limits(), minutes=60, cases=None):
+def fuzz(chosen, folder, seed=0, limits=Limits(), minutes=60, cases=None):  # noqa: B008  # never changes
     """The status: 1 if any of the formats has findings, of which a report is in the folder, else 0."""
     total = 0
     for format_ in chosen:
@@ -243,7 +243,7 @@ def _leave(function):
     try:
         function()
         status = 0
-    except BaseException:  # pylint: disable=broad-except
+    except BaseException:  # noqa: BLE001
         traceback.print_exc()
     finally:
         sys.stderr.flush()
@@ -320,7 +320,7 @@ def watched(format_, path, limits, output):
     try:
         format_.read(path)
         result = {"is": "read"}
-    except BaseException as error:  # pylint: disable=broad-except
+    except BaseException as error:  # noqa: BLE001
         resource.setrlimit(resource.RLIMIT_AS, space)
         result = judge(error, (path,) + format_.named)
     resource.setrlimit(resource.RLIMIT_AS, space)

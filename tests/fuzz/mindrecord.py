@@ -55,8 +55,8 @@ def read(path):
         _read(path)
     except DataError as error:
         if not str(error).startswith(os.path.dirname(path)):
-            raise AssertionError("a message that does not name the file: {}".format(error)) from error
-        raise ValueError("{}: {}".format(path, error)) from error  # it may name another shard
+            raise AssertionError(f"a message that does not name the file: {error}") from error
+        raise ValueError(f"{path}: {error}") from error  # it may name another shard
 
 
 def _read(path):
@@ -243,8 +243,8 @@ def _change_index(random, content):
 def _statement(random):
     if random.random() < 0.3:
         return random.choice(SQL_STATEMENTS)
-    where = random.choice(("", " WHERE ROW_ID = %d" % random.randrange(6), " WHERE ROW_ID = %d" % random.randrange(6)))
-    return "UPDATE INDEXES SET %s = %s%s" % (random.choice(SQL_COLUMNS), random.choice(SQL_VALUES), where)
+    where = random.choice(("", f" WHERE ROW_ID = {random.randrange(6)}", f" WHERE ROW_ID = {random.randrange(6)}"))
+    return f"UPDATE INDEXES SET {random.choice(SQL_COLUMNS)} = {random.choice(SQL_VALUES)}{where}"
 
 
 _CHANGES_OF_FILES = (_flip, _flip_in_use, _flip_in_use, _cut, _hole, _change_length, _change_length, _change_image,

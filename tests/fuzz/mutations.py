@@ -132,8 +132,7 @@ def _places(value):
     entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, child in list(entries):
         yield value, key
-        for place in _places(child):
-            yield place
+        yield from _places(child)
 
 
 def mutate_json_lines(random, content, _=()):
@@ -264,7 +263,7 @@ def mutate_torch_zip(random, content, _=()):
     elif change == 3:
         entries.append(random.choice(entries))
     else:
-        at = [place for place, (name, _) in enumerate(entries) if name.endswith("data.pkl")][0]
+        at = next(place for place, (name, _) in enumerate(entries) if name.endswith("data.pkl"))
         program = mutate_pickle(random, entries[at][1])
         if random.random() < 0.1:  # well compressible: little in the file, much in memory
             many = random.choice((b"\0", b"(", b"]", b"N", b"}", b"K\0")) * 10 ** random.choice((5, 6, 7))

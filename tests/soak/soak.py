@@ -167,8 +167,8 @@ def memory_growth(memory, from_step):
     resident = [size for step, size in memory if step >= from_step]
     tenth = max(1, len(resident) // 10)
     begin, end = np.median(resident[:tenth]), np.median(resident[-tenth:])
-    print("resident memory from step {}: {:.0f} MB, at the end {:.0f} MB ({:+.1%}), {} samples".format(
-        from_step, begin / 1e6, end / 1e6, end / begin - 1, len(resident)))
+    print(f"resident memory from step {from_step}: {begin / 1e6:.0f} MB, at the end {end / 1e6:.0f} MB "
+          f"({end / begin - 1:+.1%}), {len(resident)} samples")
     return end / begin - 1
 
 

@@ -9,7 +9,7 @@ class Cut(nn.Cell):
     """x (N, C, ...) -> its first `at` channels and the rest: (N, at, ...), (N, C − at, ...).
 
     Its gradient is one concatenation; that of two slices is two copies padded with zeros, and their sum. Both parts
-    must be used (docs/mindspore-1.7.md, 6).
+    must be used (docs/mindspore-1.7.md, 4).
     """
 
     def __init__(self, at):
@@ -25,7 +25,7 @@ class Cut(nn.Cell):
 
 
 class Reciprocal(nn.Cell):
-    """1/x. It and a product take a quarter of a division's time (its gradient: docs/mindspore-1.7.md, 7)."""
+    """1/x. It and a product take a quarter of a division's time (its gradient: docs/mindspore-1.7.md, 11)."""
 
     def construct(self, x):
         return ops.Reciprocal()(x)
@@ -45,7 +45,7 @@ def sum_per_image(x):
 
 
 def as_tensor(parameter):
-    """The parameter's value as an operator's output, which a tuple may hold (docs/mindspore-1.7.md, 3)."""
+    """The parameter's value as an operator's output, which a tuple may hold (docs/mindspore-1.7.md, 6)."""
     return ops.Reshape()(parameter, parameter.shape)
 
 

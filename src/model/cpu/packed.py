@@ -50,7 +50,7 @@ def _by_few_steps(level, weights):
 
 
 def _layers(stacks, start, count):
-    # By NumPy, not by a slice (docs/mindspore-1.7.md, 8).
+    # By NumPy, not by a slice (docs/mindspore-1.7.md, 3).
     return tuple(Tensor(stack.asnumpy()[start:start + count]) for stack in stacks)
 
 

@@ -89,7 +89,7 @@ def _stacked(parameters):
 def slices(x, axis):
     """x cut into its slices along an axis, which goes: a tuple of x.shape[axis] tensors."""
     if x.shape[axis] == 1:
-        # Not Unstack with one output (docs/mindspore-1.7.md, 4).
+        # Not Unstack with one output (docs/mindspore-1.7.md, 7).
         return (ops.Squeeze(axis)(x),)
     return ops.Unstack(axis)(x)
 
