@@ -8,13 +8,13 @@
 Exit status: 0 if all went well; 1 if everything is written, but some images were skipped, are not finite or have no
 LPIPS, each of which is named; 2 if it could not be done.
 """
+
 import csv
 import glob
 import itertools
 import json
 import math
 import os
-import sys
 
 import numpy as np
 from tqdm import tqdm
@@ -25,19 +25,20 @@ from src.dataloader.imresize import imresize
 from src.evaluation.LPIPS import LPIPS, MIN_SIDE
 from src.evaluation.figures import evaluate_image, is_too_small_for_lpips, mean_figures, problems
 from src.evaluation.finished_images import FinishedImages, file_identity, number_images
-from src.evaluation.picture import sheet, write_png
+from src.evaluation.picture import SHEET_ROWS, sheet, write_png
 from src.image_sizes import MAX_SIZES, few_sizes
 from src.images import even
 from src.locked_folder import locked_folder
 from src.model.SRFlow import SRFlow
 from src.model_utils.config import get_config
 from src.model_utils.device_adapter import get_adapter
-from src.model_utils.util import atomic_write, bar_interval, first_few, printable, run_main
+from src.model_utils.util import atomic_write, bar_interval, run_main, warn
+from src.texts import first_few, printable
+from src.weights.checkpoint import CheckpointError
 from src.weights.weight_files import is_own_checkpoint
 
 PROGRESS = "metrics.progress.jsonl"
 LOCK = ".eval.lock"  # not that of training runs: a run may be evaluated in its own folder while it goes on
-SHEET_ROWS = 4
 SHEET_HEATS = (0.0, 0.5, 0.9)
 SHEET_SIDE = 96  # LR pixels of an image that are shown where no tile bounds it
 
@@ -64,18 +65,22 @@ def run(args, opt):
     model = load_model(args, opt)
     sizes, without_lpips = survey(images, args.tile, lpips is not None)
     names, pictures = name_images(images, sizes, args, opt)
-    with FinishedImages(os.path.join(opt.output_dir, PROGRESS), settings_of(args, opt), pictures) as finished, \
-            tqdm(images, unit="image", mininterval=bar_interval()) as bar:
+    with FinishedImages(os.path.join(opt.output_dir, PROGRESS), settings_of(args, opt), pictures) as finished, tqdm(
+        images, unit="image", mininterval=bar_interval()
+    ) as bar:
         for note in finished.notes:
             tqdm.write(printable(note))
         for number, ((_, hr, lr), image) in enumerate(zip(bar, pictures), start=1):
             if image in finished:
                 continue
-            samples, figures = evaluate_image(model, lr, hr, opt.heat, args.n_samples, args.seed + number, args.tile,
-                                              sizes[number - 1], lpips)
+            samples, figures = evaluate_image(
+                model, lr, hr, opt.heat, args.n_samples, args.seed + number, args.tile, sizes[number - 1], lpips
+            )
             if hr is not None:
-                tqdm.write(f"Get the number {number} data psnrloss: {_as_array(figures['psnr'])}, "
-                           f"ssim_loss: {_as_array(figures['ssim_gaussian'])}")
+                tqdm.write(
+                    f"Get the number {number} data psnrloss: {_as_array(figures['psnr'])}, "
+                    f"ssim_loss: {_as_array(figures['ssim_gaussian'])}"
+                )
             row = {"name": printable(names[number - 1]), **figures}
             for problem in problems(row):
                 warn(f"{row['name']}: {problem}")
@@ -91,12 +96,21 @@ def run(args, opt):
 
 def load_model(args, opt):
     """The checkpoint's own network; of our own files the configuration only has to agree on the scale."""
+    if not os.path.lexists(args.ckpt):
+        raise CheckpointError(
+            f"test_pretrained_model_path: {args.ckpt}: no such file; put the earlier port's "
+            "checkpoint there, or give --ckpt FILE (train2test.py makes one from train.py's, and "
+            "SRFlow_DF2K_4X.pth will do too)"
+        )
     network = None if is_own_checkpoint(args.ckpt) else opt
-    model = SRFlow.from_checkpoint(args.ckpt, network, opt.device_target, opt.device_id, opt.precision,
-                                   opt.implementation)
+    model = SRFlow.from_checkpoint(
+        args.ckpt, network, opt.device_target, opt.device_id, opt.precision, opt.implementation, opt.allow_tf32
+    )
     if model.scale != opt.scale:
-        raise ValueError(f"scale: the configuration says {opt.scale}, {args.ckpt} is one of {model.scale}; use the "
-                         "configuration or the checkpoint of the other scale")
+        raise ValueError(
+            f"scale: the configuration says {opt.scale}, {args.ckpt} is one of {model.scale}; use the "
+            "configuration or the checkpoint of the other scale"
+        )
     for note in model.notes:
         tqdm.write(printable(f"{args.ckpt}: {note}"))
     return model
@@ -104,19 +118,34 @@ def load_model(args, opt):
 
 def settings_of(args, opt):
     """All that an image's figures depend on, besides the image."""
-    return {"heat": opt.heat, "n_samples": args.n_samples, "seed": args.seed, "tile": args.tile,
-            "precision": opt.precision, "implementation": opt.implementation,
-            "data": [os.path.realpath(folder) for folder in _folders(args, opt)],
-            **{name: path and _identity(path) for name, path in (
-                ("checkpoint", args.ckpt), ("lpips_alexnet", args.lpips_alexnet), ("lpips_linear", args.lpips_linear))}}
+    return {
+        "heat": opt.heat,
+        "n_samples": args.n_samples,
+        "seed": args.seed,
+        "tile": args.tile,
+        "precision": opt.precision,
+        "implementation": opt.implementation,
+        "allow_tf32": opt.allow_tf32,
+        "data": [os.path.realpath(folder) for folder in _folders(args, opt)],
+        **{
+            name: path and _identity(path)
+            for name, path in (
+                ("checkpoint", args.ckpt),
+                ("lpips_alexnet", args.lpips_alexnet),
+                ("lpips_linear", args.lpips_linear),
+            )
+        },
+    }
 
 
 def refuse_to_overwrite(args, opt):
     """The pictures are named after the images that they come from: never write them into the same folder."""
     for flag, folder in (("--lr_dir", args.lr_dir), ("--hr_dir", args.hr_dir)):
         if folder and os.path.realpath(folder) == os.path.realpath(opt.output_dir):
-            raise ValueError(f"output_dir: {opt.output_dir} is the folder of {flag}, whose images would be "
-                             "overwritten; give another folder")
+            raise ValueError(
+                f"output_dir: {opt.output_dir} is the folder of {flag}, whose images would be "
+                "overwritten; give another folder"
+            )
 
 
 def open_images(args, opt):
@@ -129,17 +158,26 @@ def open_images(args, opt):
 def survey(images, tile, with_lpips):
     """(sizes, names): the LR size at which to compute each image; those that are too small for LPIPS, warned of."""
     sizes, too_small = [], []
-    for name, hr, lr in images:
-        sizes.append(lr.shape[:2])
-        if with_lpips and hr is not None and is_too_small_for_lpips(hr):
+    for name, hr_size, lr_size in sizes_of(images):
+        sizes.append(lr_size)
+        if with_lpips and hr_size is not None and is_too_small_for_lpips(hr_size):
             too_small.append(printable(name))
             warn(f"{too_small[-1]}: LPIPS needs HR images of at least {MIN_SIDE}x{MIN_SIDE}; its lpips stays empty")
     computed = few_sizes(sizes, tile)
     padded = sum(computed[size] != even(size) for size in sizes)
     if padded:
-        tqdm.write(f"{padded} of {len(sizes)} images are padded by reflection and cut back, so that no more than "
-                   f"{MAX_SIZES} sizes have to be compiled")
+        tqdm.write(
+            f"{padded} of {len(sizes)} images are padded by reflection and cut back, so that no more than "
+            f"{MAX_SIZES} sizes have to be compiled"
+        )
     return [computed[size] for size in sizes], too_small
+
+
+def sizes_of(images):
+    """(name, HR size or None, LR size) of every image; a folder knows them from its check, a MindRecord is read."""
+    if isinstance(images, ImageFolder):
+        return images.sizes()
+    return ((name, hr.shape[:2], lr.shape[:2]) for name, hr, lr in images)
 
 
 def name_images(images, sizes, args, opt):
@@ -161,8 +199,11 @@ def mindrecord_files(path):
 
 
 def picture_paths(number, name, args, opt):
-    """Of a folder's image, a file for each sample: NAME.png, or NAME_0.png, NAME_1.png and so on; of a MindRecord's
-    first ones, pictures/NAME_lr.png and the same with NAME_sr."""
+    """The files of an image's pictures.
+
+    Of a folder's image, one for each sample: NAME.png, or NAME_0.png, NAME_1.png and so on; of a MindRecord's first
+    ones, pictures/NAME_lr.png and the same with NAME_sr.
+    """
     if not args.lr_dir and number > SHEET_ROWS:
         return []
     stem = str(name) if args.lr_dir else f"{name}_sr"
@@ -178,8 +219,10 @@ def refuse_long_names(paths, args, opt):
     for path in itertools.chain.from_iterable(paths):
         length = len(os.fsencode(os.path.basename(path)))
         if length > longest:
-            raise ValueError(f"{os.path.basename(path)}: the picture's name would have {length} bytes, more than the "
-                             f"{longest} that {opt.output_dir} allows; shorten the name of the image in {args.lr_dir}")
+            raise ValueError(
+                f"{os.path.basename(path)}: the picture's name would have {length} bytes, more than the "
+                f"{longest} that {opt.output_dir} allows; shorten the name of the image in {args.lr_dir}"
+            )
 
 
 def write_sheet(model, images, sizes, args, opt):
@@ -198,8 +241,10 @@ def centre(hr, lr, side, scale):
     """The middle of a pair, at most `side` LR pixels high and wide."""
     size = [min(side, length) for length in lr.shape[:2]]
     start = [(length - part) // 2 for length, part in zip(lr.shape[:2], size)]
-    return tuple(image[tuple(slice(first * factor, (first + part) * factor) for first, part in zip(start, size))]
-                 for image, factor in ((hr, scale), (lr, 1)))
+    return tuple(
+        image[tuple(slice(first * factor, (first + part) * factor) for first, part in zip(start, size))]
+        for image, factor in ((hr, scale), (lr, 1))
+    )
 
 
 def report(rows, skipped, args, opt):
@@ -208,12 +253,20 @@ def report(rows, skipped, args, opt):
     if "psnr" in means:
         print(f"The mean of psnr is: {_as_array(means['psnr'])}")
         print(f"The mean of ssim is: {_as_array(means['ssim_gaussian'])}")
-    listed = ", ".join(f"{name} {value:.4f}" + f" (of {averaged[name]})" * (averaged[name] < len(rows))
-                       for name, value in means.items())
+    listed = ", ".join(
+        f"{name} {value:.4f}" + f" (of {averaged[name]})" * (averaged[name] < len(rows))
+        for name, value in means.items()
+    )
     print(f"{len(rows)} images, heat {opt.heat:g}: {listed}")
-    summary = {"n": len(rows), **{name: _as_json(value) for name, value in means.items()}, "averaged": averaged,
-               "skipped": skipped, "not_finite": sum(row["not_finite"] for row in rows),
-               "not_finite_images": sum(row["not_finite"] > 0 for row in rows), **described(args, opt)}
+    summary = {
+        "n": len(rows),
+        **{name: _as_json(value) for name, value in means.items()},
+        "averaged": averaged,
+        "skipped": skipped,
+        "not_finite": sum(row["not_finite"] for row in rows),
+        "not_finite_images": sum(row["not_finite"] > 0 for row in rows),
+        **described(args, opt),
+    }
     with atomic_write(os.path.join(opt.output_dir, "metrics.json")) as temporary:
         with open(temporary, "w", encoding="utf-8") as file:
             json.dump(summary, file, indent=2, allow_nan=False)
@@ -227,10 +280,19 @@ def report(rows, skipped, args, opt):
 def described(args, opt):
     """What was evaluated, and how, for metrics.json."""
     data = {"lr_dir": args.lr_dir, "hr_dir": args.hr_dir} if args.lr_dir else {"mindrecord": opt.datasets.val.dataroot}
-    return {"heat": opt.heat, "heat_from": args.heat_from, "n_samples": args.n_samples, "seed": args.seed,
-            "tile": args.tile, "checkpoint": _absolute(args.ckpt),
-            "data": {name: path and _absolute(path) for name, path in data.items()}, "precision": opt.precision,
-            "device": opt.device_target if opt.device_target == "CPU" else f"{opt.device_target} {opt.device_id}"}
+    return {
+        "heat": opt.heat,
+        "heat_from": args.heat_from,
+        "n_samples": args.n_samples,
+        "seed": args.seed,
+        "tile": args.tile,
+        "checkpoint": _absolute(args.ckpt),
+        "data": {name: path and _absolute(path) for name, path in data.items()},
+        "precision": opt.precision,
+        "implementation": opt.implementation,
+        "allow_tf32": opt.allow_tf32,
+        "device": opt.device_target if opt.device_target == "CPU" else f"{opt.device_target} {opt.device_id}",
+    }
 
 
 def tell_what_is_missing(rows, skipped, without_lpips):
@@ -242,10 +304,6 @@ def tell_what_is_missing(rows, skipped, without_lpips):
     if skipped:
         warn(f"{len(skipped)} of {len(rows) + len(skipped)} images were skipped: {first_few(skipped)}")
     return bool(faulty or skipped or without_lpips)
-
-
-def warn(message):
-    tqdm.write(printable(f"warning: {message}"), file=sys.stderr)
 
 
 def _folders(args, opt):

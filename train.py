@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains SRFlow, or pre-trains its encoder (model: RRDB).
 
-    python train.py --opt SRFlow_DF2K_4X.yml --device_target CPU --set train.niter=1000
+python train.py --opt SRFlow_DF2K_4X.yml --device_target CPU --set train.niter=1000
 """
+
 import contextlib
 import math
 import os
@@ -17,12 +18,10 @@ from src.model.RRDBNet import RRDBNet
 from src.model.SRFlow import build_network
 from src.model.SRFlowNet import L1Loss, NegativeLogLikelihood, initialise_actnorms
 from src.model.implementation import choose
-from src.weights.checkpoint import TRAINING, Checkpoint, CheckpointError, load_parameters, parameter_arrays, \
-    read_checkpoint
 from src.model_utils.config import get_config
 from src.model_utils.device_adapter import get_adapter
-from src.model_utils.options import changes, differences
-from src.model_utils.util import bar_interval, init_distributed, not_fatal, run_main, set_device, set_seed
+from src.model_utils.options import changes, differences, network_differences
+from src.model_utils.util import bar_interval, init_distributed, not_fatal, run_main, set_device, set_seed, warn
 from src.network_names import IMAGE_ONLY
 from src.scheduler.scheduler import make_schedule
 from src.training.progress import Progress, TimedBatches, near_singular
@@ -31,11 +30,24 @@ from src.training.signals import StopSignals
 from src.training.train_step import Adam, TrainStep
 from src.training.training_log import TrainingLog
 from src.training.validation import make_validation
+from src.weights.checkpoint import (
+    TRAINING,
+    Checkpoint,
+    CheckpointError,
+    load_parameters,
+    parameter_arrays,
+    read_checkpoint,
+)
 from src.weights.weight_files import read_any
 
 # What a validation's figure depends on besides the network: figures are comparable only where these are the same.
-VALIDATED_WITH = ("datasets.val.dataroot", "datasets.train.quant", "datasets.train.HR_size", "train.val_images",
-                  "train.manual_seed")
+VALIDATED_WITH = (
+    "datasets.val.dataroot",
+    "datasets.train.quant",
+    "datasets.train.HR_size",
+    "train.val_images",
+    "train.manual_seed",
+)
 
 
 class TrainingStopped(ValueError):
@@ -59,7 +71,7 @@ def run(opt, folder, stop, rank_id, rank_size):
     """The same in a folder that nobody else writes to; stop: StopSignals."""
     settings = opt.train
     refuse_to_overwrite(opt, folder)
-    set_device(opt.device_target, opt.device_id)
+    set_device(opt.device_target, opt.device_id, opt.allow_tf32)
     init_distributed(rank_size)
     set_seed(settings.manual_seed)
 
@@ -74,14 +86,20 @@ def run(opt, folder, stop, rank_id, rank_size):
         validate(validation, folder, log, progress.step)  # at step 0, or one that was cut short
 
     train_step = None
-    with tqdm(total=settings.niter, initial=progress.step, unit="it", disable=rank_id != 0,
-              mininterval=bar_interval()) as bar:
+    with tqdm(
+        total=settings.niter, initial=progress.step, unit="it", disable=rank_id != 0, mininterval=bar_interval()
+    ) as bar:
         for hr, lr in batches:
             if progress.step >= settings.niter or stop.requested:
                 break
             if train_step is None or progress.step == encoder_start(opt):
-                train_step = TrainStep(loss, trained_at(progress.step, opt, optimizers), settings.grad_clip_norm,
-                                       rank_size, progress.loss_scale.dynamic)
+                train_step = TrainStep(
+                    loss,
+                    trained_at(progress.step, opt, optimizers),
+                    settings.grad_clip_norm,
+                    rank_size,
+                    progress.loss_scale.dynamic,
+                )
             rate = schedule(progress.step)
             train_step.set_loss_scale(progress.loss_scale.value)
             nll, norm, finite = train_step.run(hr, lr, rate)
@@ -89,21 +107,36 @@ def run(opt, folder, stop, rank_id, rank_size):
             progress.count(nll, finite)
             step = progress.step
 
-            bar.set_postfix({"nll" if opt.model == "SRFlow" else "l1": f"{nll:.3f}", "lr": f"{rate:.2e}",
-                             "data wait": f"{batches.share():.0%}",
-                             **({"skipped": progress.skipped} if progress.skipped else {})}, refresh=False)
+            bar.set_postfix(
+                {
+                    "nll" if opt.model == "SRFlow" else "l1": f"{nll:.3f}",
+                    "lr": f"{rate:.2e}",
+                    "data wait": f"{batches.share():.0%}",
+                    **({"skipped": progress.skipped} if progress.skipped else {}),
+                },
+                refresh=False,
+            )
             bar.update()
             if progress.bad_in_row >= settings.max_bad_steps:
-                raise TrainingStopped(f"step {step}: loss or gradient was not finite in {progress.bad_in_row} steps in "
-                                      f"a row; stopped. {advice_after_stop(folder)}")
+                raise TrainingStopped(
+                    f"step {step}: loss or gradient was not finite in {progress.bad_in_row} steps in "
+                    f"a row; stopped. {advice_after_stop(folder)}"
+                )
             if rank_id != 0:
                 continue
             warning = progress.alarm.update(nll) if finite else None
             if warning:
                 warn(f"step {step}: {warning}")
             if is_due(step, settings.print_freq, opt) or step == 1:
-                log.train(step, loss=progress.mean_loss(), lr=rate, grad_norm=norm, skipped=progress.skipped,
-                          seconds=progress.seconds(), data_wait=batches.share(restart=True))
+                log.train(
+                    step,
+                    loss=progress.mean_loss(),
+                    lr=rate,
+                    grad_norm=norm,
+                    skipped=progress.skipped,
+                    seconds=progress.seconds(),
+                    data_wait=batches.share(restart=True),
+                )
             validation_due = validation and is_due(step, settings.val_freq, opt)
             if is_due(step, settings.save_checkpoint_freq, opt) or validation_due:
                 with not_fatal(f"step {step} is not saved"):
@@ -118,20 +151,35 @@ def run(opt, folder, stop, rank_id, rank_size):
         log.close()
     if progress.step >= settings.niter:
         return 0
-    print(f"stopped by {stop.name} after step {progress.step} of {settings.niter}; the same command"
-          f"{'' if opt.path.resume_state == 'auto' else ' with --set path.resume_state=auto'} goes on from there",
-          file=sys.stderr, flush=True)
+    print(
+        f"stopped by {stop.name} after step {progress.step} of {settings.niter}; the same command"
+        f"{'' if opt.path.resume_state == 'auto' else ' with --set path.resume_state=auto'} goes on from there",
+        file=sys.stderr,
+        flush=True,
+    )
     return stop.status
 
 
 def make_data(opt, rank_id, rank_size):
     train_set = opt.datasets.train
-    data = TrainData(train_set.dataroot, opt.scale, train_set.batch_size, train_set.HR_size, opt.train.manual_seed,
-                     train_set.use_flip, train_set.add_noise, rank_id, rank_size, train_set.num_workers,
-                     train_set.skip_damaged)
+    data = TrainData(
+        train_set.dataroot,
+        opt.scale,
+        train_set.batch_size,
+        train_set.HR_size,
+        opt.train.manual_seed,
+        train_set.use_flip,
+        train_set.add_noise,
+        rank_id,
+        rank_size,
+        train_set.num_workers,
+        train_set.skip_damaged,
+    )
     if data.damaged and rank_id == 0:
-        warn(f"{train_set.dataroot}: {len(data.damaged)} of {len(data.damaged) + data.records} records are damaged and "
-             "left out:")
+        warn(
+            f"{train_set.dataroot}: {len(data.damaged)} of {len(data.damaged) + data.records} records are damaged and "
+            "left out:"
+        )
         for record, problem in sorted(data.damaged.items())[:10]:
             warn(f"record {record}: {problem}")
     return data
@@ -218,12 +266,19 @@ def pairs(opt, data, step):
 def load_encoder(opt, net):
     """Loads a pre-trained RRDB: that of `path.train_pretrain_model_G`, of any kind, its flow left out if it has one."""
     path = opt.path.train_pretrain_model_G
-    arrays = {name: value for name, value in with_prefix(read_any(path).parameters()).items()
-              if name.startswith("RRDB.")}
+    if not os.path.lexists(path):
+        raise CheckpointError(
+            f"path.train_pretrain_model_G: {path}: no such file; put an encoder's checkpoint there "
+            "(train.py --opt configs/RRDB_DF2K_4X.yml makes one; RRDB_DF2K_4X.pth and the earlier "
+            "port's DF2K_4X_train.ckpt will do), or give null to begin with an untrained one"
+        )
+    arrays = {
+        name: value for name, value in with_prefix(read_any(path).parameters()).items() if name.startswith("RRDB.")
+    }
     # A pre-training's network bears no prefix; its image is what is trained there, and of no use to a flow.
     encoder, optional = (net, ()) if opt.model == "RRDB" else (net.RRDB, IMAGE_ONLY)
     if opt.model == "RRDB":
-        arrays = {name[len("RRDB."):]: value for name, value in arrays.items()}
+        arrays = {name[len("RRDB.") :]: value for name, value in arrays.items()}
     for problem in load_parameters(encoder, arrays, path, opt.path.strict_load, optional):
         tqdm.write(f"{path}: {problem}; left as it was")
 
@@ -243,12 +298,16 @@ def refuse_to_overwrite(opt, folder):
     """Neither a new run nor one that comes from elsewhere may replace what another one left."""
     path = opt.path.resume_state
     if path is None and folder.checkpoints():
-        raise ValueError(f"output_dir: {opt.output_dir} holds the run of {folder.checkpoints()[0]}; continue it with "
-                         "path.resume_state=auto, or give another output_dir")
+        raise ValueError(
+            f"output_dir: {opt.output_dir} holds the run of {folder.checkpoints()[0]}; continue it with "
+            "path.resume_state=auto, or give another output_dir"
+        )
     if path not in (None, "auto") and os.path.isfile(path) and not folder.contains(path) and folder.traces():
-        raise ValueError(f"{path}: does not lie in output_dir itself, which holds a run already "
-                         f"({folder.traces()[0]}); continue that one with path.resume_state=auto, or give another "
-                         "output_dir")
+        raise ValueError(
+            f"{path}: does not lie in output_dir itself, which holds a run already "
+            f"({folder.traces()[0]}); continue that one with path.resume_state=auto, or give another "
+            "output_dir"
+        )
 
 
 def find_checkpoint(opt, folder):
@@ -267,15 +326,13 @@ def resume(opt, folder, net):
     path, checkpoint = found
     if checkpoint.kind != TRAINING:
         raise CheckpointError(f"{path}: an {checkpoint.kind} checkpoint; training resumes from a training checkpoint")
-    changed = changes(checkpoint.options, opt)
-    of_network = [change for change in changed if change.split(":")[0].split(".")[0] in ("model", "scale", "network_G")
-                  and not change.startswith("network_G.train_RRDB")]
+    of_network = changes(checkpoint.options, opt, network_differences(checkpoint.options, opt))
     if of_network:
         raise CheckpointError(f"{path}: its run had another network ({'; '.join(of_network)}); use another output_dir")
     load_parameters(net, checkpoint.parameters(), path)
     folder.go_on_from(path, checkpoint.state)
     print(f"resumed from {path} at step {checkpoint.state['step']}", flush=True)
-    for change in changed:
+    for change in changes(checkpoint.options, opt):
         print(f"changed since then: {change}", flush=True)
     return Progress(opt, checkpoint.state), checkpoint.arrays
 
@@ -289,8 +346,10 @@ def save(opt, folder, net, optimizers, progress):
         optimizer.write_back()
     arrays = parameter_arrays(net)
     for name, condition in near_singular(arrays):
-        warn(f"step {progress.step}: {name} is near singular, condition number {condition:.1e}: sampling will be "
-             "inexact. Consider resuming from an earlier checkpoint with a smaller train.lr_G")
+        warn(
+            f"step {progress.step}: {name} is near singular, condition number {condition:.1e}: sampling will be "
+            "inexact. Consider resuming from an earlier checkpoint with a smaller train.lr_G"
+        )
     for optimizer in optimizers.values():
         arrays.update(optimizer.state_arrays())
     folder.save(Checkpoint(TRAINING, opt, arrays, progress.state()))
@@ -316,6 +375,12 @@ def start_log(opt, folder, net, optimizers, progress):
         best = folder.set_later_aside()
     elif folder.resumed:
         save(opt, folder, net, optimizers, progress)
+    elif opt.model == "SRFlow" and not opt.path.train_pretrain_model_G:
+        print(
+            "path.train_pretrain_model_G is null: the encoder begins untrained; that of the published run was "
+            "pre-trained, as configs/RRDB_*.yml do",
+            flush=True,
+        )
     log = TrainingLog(opt, progress.step, "nll" if opt.model == "SRFlow" else "l1")
     folder.best_figure = figure_of(best, opt, log)
     return log
@@ -336,10 +401,6 @@ def validate(validation, folder, log, step):
             folder.mark_best(step, figures[log.figure])
     log.validation(step, figures, picture)  # last: what is cut short before it is done again
     tqdm.write(f"validation at step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in figures.items()))
-
-
-def warn(message):
-    tqdm.write(f"warning: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

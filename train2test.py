@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Converts a checkpoint, of this code or of another program, for inference or for PyTorch.
 
-    python train2test.py --opt SRFlow_DF2K_4X.yml --train_path output/latest.ckpt --test_path SRFlow_4X.ckpt
-    python train2test.py --opt SRFlow_DF2K_4X.yml --train_path SRFlow_DF2K_4X.pth --test_path SRFlow_4X.ckpt
-    python train2test.py --opt SRFlow_DF2K_4X.yml --train_path output/latest.ckpt --test_path SRFlow_4X.pth
+python train2test.py --opt SRFlow_DF2K_4X.yml --train_path output/latest.ckpt --test_path SRFlow_4X.ckpt
+python train2test.py --opt SRFlow_DF2K_4X.yml --train_path SRFlow_DF2K_4X.pth --test_path SRFlow_4X.ckpt
+python train2test.py --opt SRFlow_DF2K_4X.yml --train_path output/latest.ckpt --test_path SRFlow_4X.pth
 """
+
 import os
 
 from src.model.SRFlow import load_network
@@ -19,8 +20,10 @@ from src.weights.weight_files import EXPORTED, read_any, write_any
 def main(argv=None):
     args, opt = get_config("train2test", argv)
     if os.path.realpath(args.test_path) == os.path.realpath(args.train_path):
-        raise CheckpointError(f"{args.test_path}: --test_path names the training checkpoint itself, which it would "
-                              "replace; give another name")
+        raise CheckpointError(
+            f"{args.test_path}: --test_path names the training checkpoint itself, which it would "
+            "replace; give another name"
+        )
     set_device("CPU")
     trained = load(args.train_path, opt)
     for note in trained.state.get("notes", ()):
@@ -42,8 +45,10 @@ def load(path, opt):
     """The Checkpoint with training weights, which must be good ones of the options' network."""
     trained = read_any(path, opt)
     if trained.kind != TRAINING or trained.options.model != "SRFlow":
-        raise CheckpointError(f"{path}: expected a training checkpoint of model SRFlow, got {trained.kind} checkpoint "
-                              f"of model {trained.options.model}")
+        raise CheckpointError(
+            f"{path}: expected a training checkpoint of model SRFlow, got {trained.kind} checkpoint "
+            f"of model {trained.options.model}"
+        )
     load_network(trained, path, opt)
     return trained
 

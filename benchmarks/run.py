@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Times the full 4X network (nb 23, K 16) with seeded weights, beside the official PyTorch code's figures.
 
-    python benchmarks/run.py [--only NAME ...] [--repeats N] [--json FILE] [--torch_python PYTHON]
+    python benchmarks/run.py [--only NAME ...] [--repeats N] [--implementation auto|plain|cpu] [--json FILE]
+                             [--torch_python PYTHON]
 
 Each case runs in a process of its own. Times are medians after compilation, and given too in T, the time of one
 torch.nn.functional.conv2d 1×320×80×80 -> 64, 3×3, float32 on this machine, which is measured in another process before
@@ -10,6 +11,7 @@ and after each case (by --torch_python, an interpreter that has torch; without o
 measurements the smaller one is used, so that on a busy machine figures in T are too large rather than too small.
 Samplers are made from an inference checkpoint, as users make them; another process writes it.
 """
+
 import argparse
 import json
 import os
@@ -21,11 +23,19 @@ import tempfile
 import time
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+YML = os.path.join(ROOT, "SRFlow_DF2K_4X.yml")
 sys.path[:0] = [ROOT, os.path.join(ROOT, "tests")]
 
 # The official PyTorch code with torch 2.13 on two cores: T, and peak memory in GB where it was measured.
-OFFICIAL = {"sample_first": (100, 1.1), "sample_more": (100, None), "sample_batch4": (365, None),
-            "encode": (100, None), "train_1": (320, 1.9), "train_2": (570, 2.9), "determinants": (31, None)}
+OFFICIAL = {
+    "sample_first": (100, 1.1),
+    "sample_more": (100, None),
+    "sample_batch4": (365, None),
+    "encode": (100, None),
+    "train_1": (320, 1.9),
+    "train_2": (570, 2.9),
+    "determinants": (31, None),
+}
 
 TORCH_UNIT = """
 import time, torch
@@ -43,11 +53,12 @@ print(sorted(times[10:])[25])
 class Clock:
     """Times one case, in seconds: start-up (imports, network, weights), first call (compiles), then each repetition.
 
-    checkpoint: the path of the inference checkpoint.
+    checkpoint: the path of the inference checkpoint; implementation: which computes the network.
     """
 
-    def __init__(self, repeats, checkpoint):
-        self.repeats, self.checkpoint, self.begin = repeats, checkpoint, time.perf_counter()
+    def __init__(self, repeats, checkpoint, implementation):
+        self.repeats, self.checkpoint, self.implementation = repeats, checkpoint, implementation
+        self.begin = time.perf_counter()
         self.startup, self.first, self.times, self.notes = None, None, [], {}
 
     def run(self, call, units=1):
@@ -70,11 +81,13 @@ def make_network():
     import numpy as np  # here: the start-up is timed
     from mindspore import Tensor
     from seeded_weights import seeded_state
+
     from src.model.SRFlow import build_network
     from src.model_utils.options import load_options
     from src.model_utils.util import set_device
+
     set_device("CPU")
-    opt = load_options(os.path.join(ROOT, "SRFlow_DF2K_4X.yml"))
+    opt = load_options(YML)
     np.random.seed(0)
     net = build_network(opt)
     # Those of the tests: fresh ones decode to infinities, which are no time that anybody sees.
@@ -87,6 +100,7 @@ def make_network():
 def write_inference_checkpoint(path):
     from src.network_names import IMAGE_ONLY  # here, as in the cases
     from src.weights.checkpoint import INFERENCE, Checkpoint, parameter_arrays, write_checkpoint
+
     net, opt = make_network()
     arrays = {name: value for name, value in parameter_arrays(net).items() if not name.startswith(IMAGE_ONLY)}
     write_checkpoint(path, Checkpoint(INFERENCE, opt, arrays, {"step": 0}))
@@ -94,21 +108,26 @@ def write_inference_checkpoint(path):
 
 def make_model(clock):
     from src.model.SRFlow import SRFlow  # here: the start-up is timed
-    return SRFlow.from_checkpoint(clock.checkpoint)
+
+    return SRFlow.from_checkpoint(clock.checkpoint, implementation=clock.implementation)
 
 
 def sample_case(lr_shape):
     """One sample of a new image each time."""
+
     def run(clock):
         import numpy as np  # here: the start-up is timed
+
         model, random = make_model(clock), np.random.RandomState(0)
         clock.run(lambda: model.sample(random.random_sample(lr_shape).astype(np.float32), seed=0))
+
     return run
 
 
 def sample_more_case(clock, n=8):
     """A further sample of the same image."""
     import numpy as np  # here: the start-up is timed
+
     model, lr = make_model(clock), np.random.RandomState(0).random_sample((1, 3, 40, 40)).astype(np.float32)
     model.sample(lr)
     clock.run(lambda: model.sample(lr, n=n), n)
@@ -117,30 +136,41 @@ def sample_more_case(clock, n=8):
 def encode_case(clock):
     """Latents and NLL of a new pair of images each time."""
     import numpy as np  # here: the start-up is timed
+
     model, random = make_model(clock), np.random.RandomState(0)
-    clock.run(lambda: model.encode(
-        *[random.random_sample((1, 3, side, side)).astype(np.float32) for side in (160, 40)]))
+    clock.run(
+        lambda: model.encode(*[random.random_sample((1, 3, side, side)).astype(np.float32) for side in (160, 40)])
+    )
 
 
 def train_case(batch):
     def run(clock):
         import numpy as np  # here: the start-up is timed
+
         from src.model.SRFlowNet import NegativeLogLikelihood
+        from src.model.implementation import choose
+        from src.model_utils.options import load_options
         from src.training.train_step import TrainStep
         from train import make_optimizers
-        net, opt = make_network()
-        step = TrainStep(NegativeLogLikelihood(net), list(make_optimizers(opt, net).values()))
+
+        net, _ = make_network()
+        opt = load_options(YML, [f"implementation={clock.implementation}"])
+        computed = choose(opt.implementation).network(net)
+        step = TrainStep(NegativeLogLikelihood(computed), list(make_optimizers(opt, net, computed).values()))
         rng = np.random.RandomState(0)
         hr, lr = (rng.random_sample((batch, 3, side, side)).astype(np.float32) for side in (160, 40))
         clock.run(lambda: step.run(hr, lr, 1e-5))
+
     return run
 
 
 def determinants_case(clock):
     import numpy as np  # here: the start-up is timed
     from mindspore import Tensor, nn, ops
+
     from src.model.slogdet import SLogDet
     from src.model_utils.util import set_device
+
     set_device("CPU")
 
     class Total(nn.Cell):
@@ -168,22 +198,25 @@ def determinants_case(clock):
 def evaluation_case(clock, patches=100):
     """What eval.py does with MindRecord patches, per patch; notes the share of the time spent in the network."""
     from skimage.data import astronaut  # here: the start-up is timed
+
     from src.dataloader.dataset import EvalData
     from src.dataloader.prepare import prepare_images
     from src.evaluation.figures import evaluate_image
-    from src.model.packed import leaves
+
     model, network = make_model(clock), []
 
     def timed(cell):
         def call(*inputs):
             start = time.perf_counter()
             outputs = cell(*inputs)
-            [output.asnumpy() for output in leaves(outputs) if hasattr(output, "asnumpy")]  # waits until they are there
+            wait_for(outputs)
             network.append(time.perf_counter() - start)
             return outputs
+
         return call
-    for name in ("_conditioner", "_encoder", "_decoder"):
-        setattr(model, name, timed(getattr(model, name)))
+
+    for name in ("condition", "encode", "decode"):
+        setattr(model._sampler, name, timed(getattr(model._sampler, name)))
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "patches.mindrecord")
         prepare_images([("astronaut", astronaut())], path, per_image=patches + 1, progress=False)
@@ -197,21 +230,50 @@ def evaluation_case(clock, patches=100):
     clock.notes["network_share"] = sum(network) / sum(clock.times)
 
 
-CASES = {"sample_first": sample_case((1, 3, 40, 40)), "sample_more": sample_more_case,
-         "sample_batch4": sample_case((4, 3, 40, 40)), "sample_120x80": sample_case((1, 3, 80, 120)),
-         "encode": encode_case, "train_1": train_case(1), "train_2": train_case(2), "train_4": train_case(4),
-         "determinants": determinants_case, "evaluation": evaluation_case}
+def wait_for(outputs):
+    """Until all tensors in nested tuples are computed."""
+    if isinstance(outputs, tuple):
+        for output in outputs:
+            wait_for(output)
+    elif hasattr(outputs, "asnumpy"):
+        outputs.asnumpy()
+
+
+CASES = {
+    "sample_first": sample_case((1, 3, 40, 40)),
+    "sample_more": sample_more_case,
+    "sample_batch4": sample_case((4, 3, 40, 40)),
+    "sample_120x80": sample_case((1, 3, 80, 120)),
+    "encode": encode_case,
+    "train_1": train_case(1),
+    "train_2": train_case(2),
+    "train_4": train_case(4),
+    "determinants": determinants_case,
+    "evaluation": evaluation_case,
+}
 WITHOUT_SAMPLER = {"train_1", "train_2", "train_4", "determinants"}
 
 
-def run_case(name, repeats, checkpoint):
+def run_case(name, repeats, checkpoint, implementation):
     """In the case's own process: prints one line of JSON."""
-    clock = Clock(repeats, checkpoint)
+    clock = Clock(repeats, checkpoint, implementation)
     import mindspore  # here: the start-up is timed
+
     CASES[name](clock)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # of KiB
-    print(json.dumps({"case": name, "seconds": statistics.median(clock.times), "first_call": clock.first,
-                      "startup": clock.startup, "peak_gb": peak, "mindspore": mindspore.__version__, **clock.notes}))
+    print(
+        json.dumps(
+            {
+                "case": name,
+                "seconds": statistics.median(clock.times),
+                "first_call": clock.first,
+                "startup": clock.startup,
+                "peak_gb": peak,
+                "mindspore": mindspore.__version__,
+                **clock.notes,
+            }
+        )
+    )
 
 
 def torch_unit(python):
@@ -233,7 +295,8 @@ def run_again(*arguments):
 def measure(name, options, checkpoint):
     """One case in its own process, T before and after it."""
     units = [torch_unit(options.torch_python)]
-    printed = run_again("--case", name, "--repeats", str(options.repeats), "--checkpoint", checkpoint)
+    settings = "--repeats", str(options.repeats), "--implementation", options.implementation
+    printed = run_again("--case", name, *settings, "--checkpoint", checkpoint)
     units.append(torch_unit(options.torch_python))
     figures = json.loads(printed.strip().splitlines()[-1])
     if None not in units:
@@ -245,11 +308,19 @@ def measure(name, options, checkpoint):
 
 def table_line(figures):
     official_T, official_gb = OFFICIAL.get(figures["case"], (None, None))
-    columns = [f"{figures['case']:14s}", f"{figures['seconds']:9.3f}", _number(figures.get("T"), 8, 1),
-               _number(official_T, 8, 0)]
-    columns += [_number(figures["T"] / official_T if official_T and "T" in figures else None, 6, 2),
-                f"{figures['startup']:8.1f}", f"{figures['first_call']:10.1f}", f"{figures['peak_gb']:8.2f}",
-                _number(official_gb, 8, 1)]
+    columns = [
+        f"{figures['case']:14s}",
+        f"{figures['seconds']:9.3f}",
+        _number(figures.get("T"), 8, 1),
+        _number(official_T, 8, 0),
+    ]
+    columns += [
+        _number(figures["T"] / official_T if official_T and "T" in figures else None, 6, 2),
+        f"{figures['startup']:8.1f}",
+        f"{figures['first_call']:10.1f}",
+        f"{figures['peak_gb']:8.2f}",
+        _number(official_gb, 8, 1),
+    ]
     columns += [f"{100 * figures['network_share']:.1f} % in the network"] if "network_share" in figures else []
     return " ".join(columns)
 
@@ -262,6 +333,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES), metavar="NAME")
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--implementation", choices=("auto", "plain", "cpu"), default="auto")
     parser.add_argument("--json", metavar="FILE", help="write all figures to a file")
     parser.add_argument("--torch_python", default=sys.executable, help="interpreter that has torch (default: this one)")
     parser.add_argument("--case", choices=list(CASES), help=argparse.SUPPRESS)
@@ -269,7 +341,7 @@ def main():
     parser.add_argument("--write_checkpoint", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.case:
-        run_case(options.case, options.repeats, options.checkpoint)
+        run_case(options.case, options.repeats, options.checkpoint, options.implementation)
         return
     if options.write_checkpoint:
         write_inference_checkpoint(options.write_checkpoint)
@@ -281,8 +353,11 @@ def main():
 def measure_all(options, checkpoint):
     if not set(options.only) <= WITHOUT_SAMPLER:
         run_again("--write_checkpoint", checkpoint)
-    print(f"{'case':14s} {'seconds':>9s} {'T':>8s} {'official':>8s} {'ratio':>6s} {'start-up':>8s} {'first call':>10s} "
-          f"{'peak GB':>8s} {'official':>8s}", flush=True)
+    print(
+        f"{'case':14s} {'seconds':>9s} {'T':>8s} {'official':>8s} {'ratio':>6s} {'start-up':>8s} {'first call':>10s} "
+        f"{'peak GB':>8s} {'official':>8s}",
+        flush=True,
+    )
     results = []
     for name in options.only:
         results.append(measure(name, options, checkpoint))

@@ -17,6 +17,7 @@ greatest difference:
 Lines `in tiles` are of the whole image computed in overlapping tiles, as `SRFlow.sample` does. Without --ckpt the
 weights are the seeded ones of full size that the other benchmarks use, with --encoder those of its own among them.
 """
+
 import argparse
 import os
 import sys
@@ -29,10 +30,11 @@ ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 sys.path[:0] = [ROOT, os.path.dirname(os.path.abspath(__file__))]
 
 from run import make_network  # noqa: E402
+
 from src.dataloader.image_file import read_image  # noqa: E402
 from src.dataloader.imresize import imresize  # noqa: E402
 from src.images import from_uint8  # noqa: E402
-from src.model.RRDBNet import SLOPE  # noqa: E402
+from src.model.RRDBNet import leaky_relu  # noqa: E402
 from src.model.SRFlow import TILE_MARGIN, TILE_OVERLAP, SRFlow  # noqa: E402
 from src.model.convolutions import nearest_up2  # noqa: E402
 from src.model_utils.util import pynative_mode  # noqa: E402
@@ -76,7 +78,7 @@ def load_picture(path, side):
     """float32 (1, 3, side, side)."""
     picture = read_image(path) if path else imresize(astronaut(), 1 / 4)
     top, left = ((length - side) // 2 for length in picture.shape[:2])
-    return from_uint8(picture[top:top + side, left:left + side])
+    return from_uint8(picture[top : top + side, left : left + side])
 
 
 def measure_encoder(model, lr, side):
@@ -88,19 +90,15 @@ def measure_encoder(model, lr, side):
 
 
 def esrgan_image(rrdb, lr):
-    """What `RRDBNet.image` makes, but for the sum after the trunk, in which ESRGAN has the first convolution's output.
-    """
+    """What `RRDBNet.image` makes, but that ESRGAN adds the first convolution's output after the trunk."""
     with pynative_mode():
-        (first, _), _, dense_blocks = rrdb.weights()
-        fea = start = rrdb.head(Tensor(np.ascontiguousarray(lr)), first)
-        for i in range(0, len(dense_blocks), 3):
-            fea = rrdb.block(fea, dense_blocks[i:i + 3])
+        start = fea = rrdb.conv_first(Tensor(np.ascontiguousarray(lr)))
+        for block in rrdb.blocks_in_order:
+            fea = block(fea)
         fea = start + rrdb.trunk_conv(fea)
-        for conv in (rrdb.upconv1, rrdb.upconv2):
-            fea = conv(nearest_up2(fea))
-            fea = (fea > 0) * fea * (1 - SLOPE) + SLOPE * fea
-        fea = rrdb.HRconv(fea)
-        return rrdb.conv_last((fea > 0) * fea * (1 - SLOPE) + SLOPE * fea).asnumpy()
+        for conv in rrdb.upconvs:
+            fea = leaky_relu(conv(nearest_up2(fea)))
+        return rrdb.conv_last(leaky_relu(rrdb.HRconv(fea))).asnumpy()
 
 
 def measure(model, lr, side, heat):
@@ -113,7 +111,7 @@ def measure(model, lr, side, heat):
         differences = []
         for kind, (value, tile_value) in enumerate(zip(level, tile_level)):
             size = value.shape[2]
-            inside = value[:, :, :size * side // lr.shape[2], :size * side // lr.shape[3]]
+            inside = value[:, :, : size * side // lr.shape[2], : size * side // lr.shape[3]]
             spread = value.std(axis=(2, 3)).mean() if kind % 3 == HIDDEN else 1
             differences.append(np.abs(tile_value.asnumpy() - inside).max(axis=(0, 1)) / spread)
         report(f"level {number}", np.max(differences, axis=0), side)
@@ -132,9 +130,11 @@ def report(name, difference, side):
 
 
 def report_tiled(difference):
-    print(f"{'  in tiles':12s}greatest {difference.max():.1e}, 99.9th percentile "
-          f"{np.percentile(difference, 99.9):.1e}, more than 1/255 in {100 * np.mean(difference > 1 / 255):.2g} %",
-          flush=True)
+    print(
+        f"{'  in tiles':12s}greatest {difference.max():.1e}, 99.9th percentile "
+        f"{np.percentile(difference, 99.9):.1e}, more than 1/255 in {100 * np.mean(difference > 1 / 255):.2g} %",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ FOLDER/heat.png: samples over temperature; variance.png: where samples of one im
 one image with the low resolution of another; restoration.png: the latents of a noisy image, given the prior's
 statistics (SRFlow, sections 3.5 and 4).
 """
+
 import argparse
 import os
 import sys
@@ -35,14 +36,16 @@ def main():
     parser.add_argument("folder", help="where heat.png, variance.png, transfer.png and restoration.png are written")
     parser.add_argument("--overwrite", action="store_true", help="replace figures that are there already")
     args = parser.parse_args()
-    figures = {os.path.join(args.folder, f"{figure.__name__}.png"): figure
-               for figure in (heat, variance, transfer, restoration)}
+    figures = {
+        os.path.join(args.folder, f"{figure.__name__}.png"): figure
+        for figure in (heat, variance, transfer, restoration)
+    }
     existing = [path for path in figures if os.path.lexists(path)]
     if existing and not args.overwrite:
         raise ValueError(f"{existing[0]}: exists already; give another folder or --overwrite")
 
     model = SRFlow.from_checkpoint(args.checkpoint)
-    photographs = [astronaut()[20:20 + SIDE, 130:130 + SIDE], chelsea()[40:40 + SIDE, 110:110 + SIDE]]
+    photographs = [astronaut()[20 : 20 + SIDE, 130 : 130 + SIDE], chelsea()[40 : 40 + SIDE, 110 : 110 + SIDE]]
     for path, figure in figures.items():
         write_png(path, figure(model, photographs))
         print(path)

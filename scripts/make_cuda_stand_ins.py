@@ -13,6 +13,7 @@ CUDA on LD_LIBRARY_PATH.
 
 It needs a C compiler (``cc``, or the one that CC names) and ``nm``.
 """
+
 import argparse
 import collections
 import glob
@@ -24,15 +25,17 @@ import sys
 import tempfile
 
 # Library -> what its functions' names begin with. The driver's, libcuda.so.1, take the names that no other claims.
-LIBRARIES = collections.OrderedDict([
-    ("libcublas.so.11", r"cublas"),
-    ("libcudnn.so.8", r"cudnn"),
-    ("libcusolver.so.11", r"cusolver"),
-    ("libcufft.so.10", r"cufft"),
-    ("libcurand.so.10", r"curand"),
-    ("libcudart.so.11.0", r"(__)?cuda"),
-    ("libcuda.so.1", r"cu[A-Z]"),
-])
+LIBRARIES = collections.OrderedDict(
+    [
+        ("libcublas.so.11", r"cublas"),
+        ("libcudnn.so.8", r"cudnn"),
+        ("libcusolver.so.11", r"cusolver"),
+        ("libcufft.so.10", r"cufft"),
+        ("libcurand.so.10", r"curand"),
+        ("libcudart.so.11.0", r"(__)?cuda"),
+        ("libcuda.so.1", r"cu[A-Z]"),
+    ]
+)
 NO_DEVICE = 100
 
 
@@ -43,8 +46,9 @@ def shared_libraries(mindspore_dir):
 
 def undefined_symbols(path):
     """Pairs (name, version) of the symbols that a shared library wants from others; version is "" where it has none."""
-    listing = subprocess.run(["nm", "--dynamic", "--undefined-only", path], check=True,
-                             capture_output=True, text=True).stdout
+    listing = subprocess.run(
+        ["nm", "--dynamic", "--undefined-only", path], check=True, capture_output=True, text=True
+    ).stdout
     for line in listing.splitlines():
         name, _, version = line.split()[-1].partition("@")
         yield name, version.lstrip("@")
@@ -74,13 +78,23 @@ def build(library, symbols, folder):
     names = sorted(set().union(*symbols.values())) if symbols else []
     source = os.path.join(folder, library + ".c")
     with open(source, "w") as file:
-        file.write("\n".join("int {}(void) {{ return {}; }}".format(name, NO_DEVICE) for name in names)
-                   or "int empty;")
+        file.write("\n".join(f"int {name}(void) {{ return {NO_DEVICE}; }}" for name in names) or "int empty;")
         file.write("\n")
-    command = [os.environ.get("CC", "cc"), "-w", "-shared", "-fPIC", "-Wl,-soname," + library,
-               "-o", os.path.join(folder, library), source]
-    versions = "".join("{} {{ global: {}; }};\n".format(version, "; ".join(sorted(those)))
-                       for version, those in sorted(symbols.items()) if version)
+    command = [
+        os.environ.get("CC", "cc"),
+        "-w",
+        "-shared",
+        "-fPIC",
+        "-Wl,-soname," + library,
+        "-o",
+        os.path.join(folder, library),
+        source,
+    ]
+    versions = "".join(
+        f"{version} {{ global: {'; '.join(sorted(those))}; }};\n"
+        for version, those in sorted(symbols.items())
+        if version
+    )
     if versions:
         script = os.path.join(folder, library + ".map")
         with open(script, "w") as file:
@@ -98,11 +112,10 @@ def main(argv=None):
     args = parser.parse_args(argv)
     for tool in ("nm", os.environ.get("CC", "cc").split()[0]):
         if shutil.which(tool) is None:
-            print("error: {} is not installed; on Debian or Ubuntu: apt-get install gcc".format(tool), file=sys.stderr)
+            print(f"error: {tool} is not installed; on Debian or Ubuntu: apt-get install gcc", file=sys.stderr)
             return 2
     if not shared_libraries(args.mindspore_dir):
-        print("error: {} is no installed MindSpore: it holds no shared libraries".format(args.mindspore_dir),
-              file=sys.stderr)
+        print(f"error: {args.mindspore_dir} is no installed MindSpore: it holds no shared libraries", file=sys.stderr)
         return 2
     os.makedirs(args.out_dir, exist_ok=True)
     wanted = cuda_symbols(args.mindspore_dir)
@@ -110,7 +123,7 @@ def main(argv=None):
         for library in LIBRARIES:
             count = build(library, wanted[library], folder)
             os.replace(os.path.join(folder, library), os.path.join(args.out_dir, library))
-            print("{}: {} functions".format(library, count))
+            print(f"{library}: {count} functions")
     return 0
 
 

@@ -6,6 +6,7 @@
 
 FOLDER/train.mindrecord and FOLDER/valid.mindrecord: patches of different photographs. Files that are there are kept.
 """
+
 import os
 import sys
 

@@ -7,6 +7,7 @@
 
 Sizes are (height, width) in pixels of the low-resolution image.
 """
+
 import collections
 import functools
 
@@ -30,8 +31,9 @@ def few_sizes(sizes, tile=None, limit=MAX_SIZES):
     groups, unit = _groups(counts, tile, 2), 4
     while len(groups) > max(limit, _MAX_GROUPS):
         groups, unit = _groups(counts, tile, unit), 2 * unit
-    table = np.array([functools.reduce(_merged, [_row(size, counts[size], tile) for size in group])
-                      for group in groups])
+    table = np.array(
+        [functools.reduce(_merged, [_row(size, counts[size], tile) for size in group]) for group in groups]
+    )
     while len(groups) > limit:
         added = _pixels(_merged(table[:, None], table)) - _pixels(table)[:, None] - _pixels(table)
         added[np.tril_indices(len(groups))] = np.iinfo(added.dtype).max  # each pair once, none with itself
@@ -39,8 +41,11 @@ def few_sizes(sizes, tile=None, limit=MAX_SIZES):
         table[i] = _merged(table[i], table[j])
         table = np.delete(table, j, axis=0)
         groups[i] += groups.pop(j)
-    return {size: tuple(side if _reaches(side, tile) else int(target) for side, target in zip(even(size), row))
-            for group, row in zip(groups, table) for size in group}
+    return {
+        size: tuple(side if _reaches(side, tile) else int(target) for side, target in zip(even(size), row))
+        for group, row in zip(groups, table)
+        for size in group
+    }
 
 
 def _groups(counts, tile, unit):

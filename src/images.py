@@ -5,6 +5,7 @@
 Sizes are (height, width) in pixels of the low-resolution image unless said otherwise. Padding is at the bottom and
 right, by reflection, as in the official evaluation.
 """
+
 import numpy as np
 
 _ROWS = 16  # of an image at a time, where all would need temporary memory many times their own
@@ -29,8 +30,8 @@ def to_uint8(images, out=None):
     if out is None:
         out = np.empty(images.shape[:-3] + images.shape[-2:] + (3,), np.uint8)
     for top in range(0, images.shape[-2], _ROWS):
-        rows = np.clip(np.nan_to_num(images[..., top:top + _ROWS, :], nan=0), 0, 1) * 255
-        out[..., top:top + _ROWS, :, :] = np.moveaxis(rows, -3, -1)
+        rows = np.clip(np.nan_to_num(images[..., top : top + _ROWS, :], nan=0), 0, 1) * 255
+        out[..., top : top + _ROWS, :, :] = np.moveaxis(rows, -3, -1)
     return out
 
 
@@ -38,7 +39,7 @@ def fill(array, draw):
     """Fills a float32 array (..., H, W) with float64 numbers, in order; draw: gives the next ones of a shape."""
     for index in np.ndindex(array.shape[:-2]):
         for top in range(0, array.shape[-2], _ROWS):
-            rows = array[index][top:top + _ROWS]
+            rows = array[index][top : top + _ROWS]
             rows[...] = draw(rows.shape)
 
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Folders to which one process at a time writes."""
+
 import contextlib
 import errno
 import os
@@ -39,7 +40,7 @@ def _lock(path):
     if fcntl is None:
         return None
     while True:
-        file = open(path, "a+")
+        file = open(path, "a+")  # noqa: SIM115  # it stays open: closing it ends the lock
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -47,10 +48,16 @@ def _lock(path):
             holder = file.read().strip() or "a process that does not say"
             file.close()
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise ValueError("output_dir: another run ({}) is writing to {}; wait for it, or give another "
-                                 "output_dir".format(holder, os.path.dirname(path))) from None
-            print("warning: {} cannot be locked ({}); see to it yourself that no other run writes there"
-                  .format(os.path.dirname(path), error.strerror), file=sys.stderr, flush=True)
+                raise ValueError(
+                    f"output_dir: another run ({holder}) is writing to {os.path.dirname(path)}; wait for it, or give "
+                    "another output_dir"
+                ) from None
+            print(
+                f"warning: {os.path.dirname(path)} cannot be locked ({error.strerror}); see to it yourself that no "
+                "other run writes there",
+                file=sys.stderr,
+                flush=True,
+            )
             return None
         # The last holder may have removed the file between our opening and our locking it.
         with contextlib.suppress(FileNotFoundError):
@@ -58,6 +65,6 @@ def _lock(path):
                 break
         file.close()
     file.truncate(0)
-    file.write("process {} on {}\n".format(os.getpid(), os.uname().nodename))
+    file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
     file.flush()
     return file

@@ -1,10 +1,13 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The official names and shapes of parameters: those of a network, and which network is told by them."""
+
 import math
 import re
 
 import numpy as np
+
+from src.texts import first_few
 
 # Every encoder has this name.
 ANCHOR = "RRDB_trunk.0.RDB1.conv1.weight"
@@ -14,6 +17,9 @@ UNREAD = "flowUpsamplerNet.f."  # a convolution of the official code that nothin
 UNREAD_CHANNELS = 96  # that it makes, at scale 4 and 8
 
 LAYER = re.compile(r"flowUpsamplerNet\.layers\.(\d{1,5})\.(.+)")
+
+# Condition number of a 1×1 weight above which float32, of 2⁻²⁴ = 6e-8 precision, keeps but one digit of its inverse.
+LARGE_CONDITION = 1e6
 
 PLAIN, COUPLING, SPLIT = "plain", "coupling", "split"
 # The encoder blocks that condition the flow in the published networks, by the number of blocks.
@@ -29,8 +35,10 @@ def split_levels(opt):
 
 
 def shapes_of(opt):
-    """Name -> shape of every parameter of the network that Options describe: what a file must have, and how large the
-    network would be, before it is built."""
+    """Name -> shape of every parameter of the network that Options describe.
+
+    That is what a file must have, and how large the network would be, before it is built.
+    """
     network, shapes = opt.network_G, {}
     for name, inputs, outputs in _encoder_convolutions(opt.scale, network.nf, network.nb, network.gc):
         shapes[f"RRDB.{name}.weight"], shapes[f"RRDB.{name}.bias"] = (outputs, inputs, 3, 3), (outputs,)
@@ -63,8 +71,13 @@ def _flow_shapes(opt):
         channels *= 4
         number += 1  # the squeeze
         for step in range(flow.additionalFlowNoAffine + flow.K):
-            add({"actnorm.bias": (1, channels, 1, 1), "actnorm.logs": (1, channels, 1, 1),
-                 "invconv.weight": (channels, channels)})
+            add(
+                {
+                    "actnorm.bias": (1, channels, 1, 1),
+                    "actnorm.logs": (1, channels, 1, 1),
+                    "invconv.weight": (channels, channels),
+                }
+            )
             if step >= flow.additionalFlowNoAffine:
                 hidden, kept = flow.CondAffineSeparatedAndCond.hidden_channels, channels // 2
                 add(_coupling_net("fAffine", kept + features, hidden, 2 * (channels - kept)))
@@ -124,18 +137,25 @@ def describe_network(arrays):
 
 def _describe(shapes):
     levels = levels_of(shapes)
-    first = next((name[:name.index(".affine.") + len(".affine.")] for name in shapes if ".affine." in name), "")
+    first = next((name[: name.index(".affine.") + len(".affine.")] for name in shapes if ".affine." in name), "")
     nf = _size(shapes, "RRDB.conv_first.weight", 0)
     condition = _size(shapes, first + "fFeatures.0.weight", 1)
     blocks = {name.split(".")[2] for name in shapes if name.startswith("RRDB.RRDB_trunk.")}
-    found = {"scale": _scale(shapes, len(levels)), "nf": nf, "nb": len(blocks) or None,
-             "gc": _size(shapes, "RRDB." + ANCHOR, 0)}
+    found = {
+        "scale": _scale(shapes, len(levels)),
+        "nf": nf,
+        "nb": len(blocks) or None,
+        "gc": _size(shapes, "RRDB." + ANCHOR, 0),
+    }
     if levels:
-        found.update(L=len(levels), K=_common([level.count(COUPLING) for level in levels]),
-                     n_transitions=_common([level.count(PLAIN) for level in levels]),
-                     split_levels=[number for number, level in enumerate(levels, 1) if SPLIT in level],
-                     hidden=_size(shapes, first + "fAffine.0.weight", 0),
-                     blocks=condition // nf - 1 if condition and nf else None)
+        found.update(
+            L=len(levels),
+            K=_common([level.count(COUPLING) for level in levels]),
+            n_transitions=_common([level.count(PLAIN) for level in levels]),
+            split_levels=[number for number, level in enumerate(levels, 1) if SPLIT in level],
+            hidden=_size(shapes, first + "fAffine.0.weight", 0),
+            blocks=condition // nf - 1 if condition and nf else None,
+        )
     return {key: value for key, value in found.items() if value is not None}
 
 
@@ -144,7 +164,7 @@ def _scale(shapes, level_count):
     upconvs = sum(bool(re.match(r"RRDB\.upconv\d+\.weight$", name)) for name in shapes)
     if level_count and not any(name.startswith(IMAGE_ONLY) for name in shapes):
         return 2 ** (level_count - 1)
-    return 2 ** upconvs if upconvs else None
+    return 2**upconvs if upconvs else None
 
 
 def _size(shapes, name, axis):
@@ -163,10 +183,13 @@ def explain_mismatch(arrays, expected_shapes):
     """
     missing = [name for name in expected_shapes if name not in arrays]
     unexpected = [name for name in arrays if name not in expected_shapes]
-    reshaped = [f"{name} {arrays[name].shape} instead of {tuple(shape)}" for name, shape in expected_shapes.items()
-                if name in arrays and arrays[name].shape != tuple(shape)]
+    reshaped = [
+        f"{name} {arrays[name].shape} instead of {tuple(shape)}"
+        for name, shape in expected_shapes.items()
+        if name in arrays and arrays[name].shape != tuple(shape)
+    ]
     problems = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
-    lines = [f"{len(found)} {what}: {first_three(found)}" for what, found in problems.items() if found]
+    lines = [f"{len(found)} {what}: {first_few(found)}" for what, found in problems.items() if found]
     return lines + [_guess(describe_network(arrays), _describe(expected_shapes), missing)] if lines else []
 
 
@@ -178,8 +201,10 @@ def _guess(file, network, missing):
         return "the file has a flow too, the network is the RRDB encoder alone"
     changed = [key for key in {**file, **network} if file.get(key) != network.get(key)]
     if changed:
-        return "; ".join(f"{whose}: " + ", ".join(f"{key} {description.get(key, 'unknown')}" for key in changed)
-                         for whose, description in (("file", file), ("network", network)))
+        return "; ".join(
+            f"{whose}: " + ", ".join(f"{key} {description.get(key, 'unknown')}" for key in changed)
+            for whose, description in (("file", file), ("network", network))
+        )
     if missing and all(name.startswith(IMAGE_ONLY) for name in missing):
         return "the file is without the layers that only make the encoder's own image; the flow does not need them"
     return "the networks are of the same kind and size; the file is incomplete or has been changed"
@@ -189,9 +214,28 @@ def _guess(file, network, missing):
 # Back to official files
 
 # Parts of names in the order of the official state dict.
-ORDER = ("RRDB", "flowUpsamplerNet", "conv_first", "RRDB_trunk", "trunk_conv", "upconv1", "upconv2", "upconv3",
-         "upconv4", "HRconv", "conv_last", "layers", "f",
-         "weight", "bias", "logs", "actnorm", "invconv", "affine", "conv")
+ORDER = (
+    "RRDB",
+    "flowUpsamplerNet",
+    "conv_first",
+    "RRDB_trunk",
+    "trunk_conv",
+    "upconv1",
+    "upconv2",
+    "upconv3",
+    "upconv4",
+    "HRconv",
+    "conv_last",
+    "layers",
+    "f",
+    "weight",
+    "bias",
+    "logs",
+    "actnorm",
+    "invconv",
+    "affine",
+    "conv",
+)
 
 
 def to_official(arrays):
@@ -207,17 +251,13 @@ def to_official(arrays):
         ordered[UNREAD + "0.weight"] = np.zeros((UNREAD_CHANNELS, channels, 3, 3), np.float32)
         ordered[UNREAD + "0.bias"] = np.zeros(UNREAD_CHANNELS, np.float32)
     if all(name.startswith("RRDB.") for name in ordered):
-        return {name[len("RRDB."):]: value for name, value in ordered.items()}
+        return {name[len("RRDB.") :]: value for name, value in ordered.items()}
     return ordered
 
 
 def _place(name):
     """A key that sorts names as the official code does."""
-    return [(ORDER.index(part) if part in ORDER else len(ORDER), int(part) if part.isdecimal() else -1, part)
-            for part in name.split(".")]
-
-
-def first_three(texts):
-    """The first three of a file's texts in one line of bounded length."""
-    shown = [" ".join(text.split())[:120] for text in list(texts)[:3]]
-    return ", ".join(shown + (["…"] if len(texts) > 3 else []))
+    return [
+        (ORDER.index(part) if part in ORDER else len(ORDER), int(part) if part.isdecimal() else -1, part)
+        for part in name.split(".")
+    ]

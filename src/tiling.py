@@ -12,6 +12,7 @@ Lengths are in pixels of the low-resolution image unless said otherwise, and eve
 works at half of that resolution. What a network makes of a pixel near a tile's edge differs from what it makes of it
 in the whole image, as convolutions see zeros beyond the edge; hence overlaps, and margins that are thrown away.
 """
+
 import numbers
 from typing import NamedTuple
 
@@ -32,8 +33,10 @@ class Tile(NamedTuple):
 
     def slices(self, numerator=1, denominator=1):
         """(rows, columns) in an image numerator/denominator times as large as the LR image."""
-        return tuple(slice(start * numerator // denominator, (start + length) * numerator // denominator)
-                     for start, length in ((self.top, self.height), (self.left, self.width)))
+        return tuple(
+            slice(start * numerator // denominator, (start + length) * numerator // denominator)
+            for start, length in ((self.top, self.height), (self.left, self.width))
+        )
 
 
 def tiles(height, width, tile, overlap):
@@ -49,8 +52,11 @@ def tiles(height, width, tile, overlap):
     _require_even("overlap", overlap, at_least=0)
     if overlap >= tile:
         raise ValueError(f"overlap: expected less than the tile's {tile} pixels, got {overlap}")
-    return [Tile(top, left, min(tile, height), min(tile, width))
-            for top in _starts(height, tile, overlap) for left in _starts(width, tile, overlap)]
+    return [
+        Tile(top, left, min(tile, height), min(tile, width))
+        for top in _starts(height, tile, overlap)
+        for left in _starts(width, tile, overlap)
+    ]
 
 
 def crop_latents(latents, tile, scale):
@@ -65,11 +71,13 @@ def crop_latents(latents, tile, scale):
     if not isinstance(scale, numbers.Integral) or scale < 1 or scale & (scale - 1):
         raise ValueError(f"scale: expected a power of two, got {scale!r}")
     if len(latents) == 0 or np.ndim(latents[-1]) < 3:
-        raise ValueError("latents: expected arrays (..., C, H, W), got shapes "
-                         f"{[np.shape(value) for value in latents]}")
+        raise ValueError(
+            f"latents: expected arrays (..., C, H, W), got shapes {[np.shape(value) for value in latents]}"
+        )
     height, width = (2 * side for side in np.shape(latents[-1])[-2:])
-    if any(value % 2 for value in tile) or not (0 <= tile.top < tile.top + tile.height <= height
-                                                and 0 <= tile.left < tile.left + tile.width <= width):
+    if any(value % 2 for value in tile) or not (
+        0 <= tile.top < tile.top + tile.height <= height and 0 <= tile.left < tile.left + tile.width <= width
+    ):
         raise ValueError(f"tile: expected even numbers within the LR image of {height} x {width}, got {tile}")
     return [latent[(Ellipsis,) + tile.slices(_halves(np.shape(latent), height, width, scale), 2)] for latent in latents]
 
@@ -101,8 +109,11 @@ def assemble(parts, image_of, scale, margin=0):
         image = _checked_image(image_of(tile), tile, scale)
         if mean is None:
             mean = np.zeros(image.shape[:-2] + total.shape, np.float32)
-        _add(image, np.outer(rows[tile.top, tile.height], columns[tile.left, tile.width]),
-             *[Tile(0, tile.left, tile.height, tile.width).cut(strip, scale) for strip in (mean, total)])
+        _add(
+            image,
+            np.outer(rows[tile.top, tile.height], columns[tile.left, tile.width]),
+            *[Tile(0, tile.left, tile.height, tile.width).cut(strip, scale) for strip in (mean, total)],
+        )
         if following is None or following.top > tile.top:
             final = scale * (following.top - tile.top) if following else mean.shape[-2]
             yield scale * tile.top, mean[..., :final, :]
@@ -144,8 +155,10 @@ def _weights(intervals, scale, margin):
     for before, after in zip(ordered, ordered[1:]):
         overlap = sum(before) - after[0]
         if overlap < 2 * margin:
-            raise ValueError(f"margin: expected at most half of the overlap, which is {overlap} pixels between tiles "
-                             f"at {before[0]} and {after[0]}, got {margin}")
+            raise ValueError(
+                f"margin: expected at most half of the overlap, which is {overlap} pixels between tiles "
+                f"at {before[0]} and {after[0]}, got {margin}"
+            )
         for weight in (weights[before][::-1], weights[after]):
             np.minimum(weight, _ramp(weight.size, scale * margin, scale * overlap), out=weight)
     return weights
@@ -163,8 +176,10 @@ def _halves(shape, height, width, scale):
         halves = scale >> k
         if tuple(shape[-2:]) == (height * halves // 2, width * halves // 2):
             return halves
-    raise ValueError(f"latents: expected sides of {scale} x {height} x {width} over a power of two from 2 to "
-                     f"{2 * scale}, got shape {shape}")
+    raise ValueError(
+        f"latents: expected sides of {scale} x {height} x {width} over a power of two from 2 to "
+        f"{2 * scale}, got shape {shape}"
+    )
 
 
 def _require_even(name, value, at_least):

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Set-up of the whole suite: quiet MindSpore, CPU, graph mode, nothing left in the working folder."""
+
 import os
 import shutil
 import sys

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """What several tests share: recorded outputs, small networks with interesting weights, gradients as NumPy arrays."""
+
 import collections
 import os
 import pickle
@@ -15,8 +16,10 @@ from src.model.SRFlowNet import SRFlowNet
 
 TESTS = os.path.dirname(os.path.abspath(__file__))
 # Recorded outputs too big for the repository stand beside it, in ../shared/golden.
-GOLDEN_FOLDERS = (os.path.join(TESTS, "golden"),
-                  os.path.join(os.path.dirname(os.path.dirname(TESTS)), "shared", "golden"))
+GOLDEN_FOLDERS = (
+    os.path.join(TESTS, "golden"),
+    os.path.join(os.path.dirname(os.path.dirname(TESTS)), "shared", "golden"),
+)
 MODES = {"graph": context.GRAPH_MODE, "pynative": context.PYNATIVE_MODE}
 
 
@@ -32,8 +35,10 @@ class Recording(dict):
         self.name = name
 
     def __missing__(self, key):
-        pytest.skip("{} is not here (looked in {}), and what stands in for it has no {!r}".format(
-            self.name, " and ".join(GOLDEN_FOLDERS), key))
+        pytest.skip(
+            f"{self.name} is not here (looked in {' and '.join(GOLDEN_FOLDERS)}), and what stands in for it "
+            f"has no {key!r}"
+        )
 
 
 def golden_path(name):
@@ -43,7 +48,7 @@ def golden_path(name):
         return path
     if name in official_files.SCALES:
         return official_files.stand_in_pth(GOLDEN_FOLDERS[0], name)
-    return pytest.skip("recorded outputs {} are not here (looked in {})".format(name, " and ".join(GOLDEN_FOLDERS)))
+    return pytest.skip(f"recorded outputs {name} are not here (looked in {' and '.join(GOLDEN_FOLDERS)})")
 
 
 def golden(name):
@@ -76,7 +81,7 @@ def golden_images(data, noisy=True):
 def read_pth(path):
     """A state dict of float32 tensors saved by `torch.save` (zip form), name -> array, without torch."""
     with zipfile.ZipFile(path) as archive:
-        pickled, = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        (pickled,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         with archive.open(pickled) as file:
             return dict(_TensorUnpickler(file, archive, os.path.dirname(pickled)).load())
 
@@ -89,16 +94,18 @@ class _TensorUnpickler(pickle.Unpickler):
         self.archive, self.folder = archive, folder
 
     def find_class(self, module, name):
-        allowed = {("collections", "OrderedDict"): collections.OrderedDict,
-                   ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-                   ("torch", "FloatStorage"): np.dtype("<f4")}
+        allowed = {
+            ("collections", "OrderedDict"): collections.OrderedDict,
+            ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+            ("torch", "FloatStorage"): np.dtype("<f4"),
+        }
         if (module, name) not in allowed:
-            raise pickle.UnpicklingError("refused: {}.{}".format(module, name))
+            raise pickle.UnpicklingError(f"refused: {module}.{name}")
         return allowed[module, name]
 
     def persistent_load(self, pid):
         _, dtype, key, _, count = pid
-        return np.frombuffer(self.archive.read("{}/data/{}".format(self.folder, key)), dtype, count)
+        return np.frombuffer(self.archive.read(f"{self.folder}/data/{key}"), dtype, count)
 
 
 def _rebuild_tensor(storage, offset, size, stride, *_):
@@ -113,8 +120,18 @@ def _rebuild_tensor(storage, offset, size, stride, *_):
 def tiny_network(scale=4):
     """The network of the recorded outputs: `tiny` at scale 4, `tiny_8x` at scale 8."""
     levels = {4: 3, 8: 4}[scale]
-    return SRFlowNet(scale, nf=64, nb=4, gc=32, blocks=[0, 1, 2, 3], K={4: 2, 8: 1}[scale], n_transitions=2,
-                     split_levels=levels - 2, hidden=64, eps=1e-4)
+    return SRFlowNet(
+        scale,
+        nf=64,
+        nb=4,
+        gc=32,
+        blocks=[0, 1, 2, 3],
+        K={4: 2, 8: 1}[scale],
+        n_transitions=2,
+        split_levels=levels - 2,
+        hidden=64,
+        eps=1e-4,
+    )
 
 
 def normal(seed, *shape):
@@ -167,8 +184,11 @@ def conv_reference(x, weight):
     x, weight = x.astype(np.float64), weight.astype(np.float64)
     k, (_, _, height, width) = weight.shape[2], x.shape
     padded = np.pad(x, ((0, 0), (0, 0), (k // 2, k // 2), (k // 2, k // 2)))
-    return sum(np.einsum("oc,nchw->nohw", weight[:, :, i, j], padded[:, :, i:i + height, j:j + width])
-               for i in range(k) for j in range(k))
+    return sum(
+        np.einsum("oc,nchw->nohw", weight[:, :, i, j], padded[:, :, i : i + height, j : j + width])
+        for i in range(k)
+        for j in range(k)
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------

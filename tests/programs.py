@@ -6,6 +6,7 @@ Compiling is what costs time here, so a run that several tests look at is made o
 imported by the test modules that need them; as each import is a fixture of its own to pytest, the runs themselves are
 remembered by the functions behind them.
 """
+
 import csv
 import functools
 import os
@@ -60,17 +61,38 @@ def tiny_options(base, model="SRFlow"):
     """Nested dict of options: the smallest network of the kind, on the data of `make_data`."""
     network = {"nf": 8, "nb": 1, "gc": 4}
     if model == "SRFlow":
-        network["flow"] = {"K": 1, "additionalFlowNoAffine": 0, "stackRRDB": {"blocks": [0]},
-                           "CondAffineSeparatedAndCond": {"hidden_channels": 8}}
+        network["flow"] = {
+            "K": 1,
+            "additionalFlowNoAffine": 0,
+            "stackRRDB": {"blocks": [0]},
+            "CondAffineSeparatedAndCond": {"hidden_channels": 8},
+        }
     return {
-        "model": model, "scale": SCALE, "device_target": "CPU", "output_dir": os.path.join(base, "unused"),
-        "datasets": {"train": {"dataroot": os.path.join(base, "train.mindrecord"), "batch_size": 2, "HR_size": HR_SIZE,
-                               "num_workers": 1},
-                     "val": {"dataroot": os.path.join(base, "valid.mindrecord")}},
+        "model": model,
+        "scale": SCALE,
+        "device_target": "CPU",
+        "output_dir": os.path.join(base, "unused"),
+        "datasets": {
+            "train": {
+                "dataroot": os.path.join(base, "train.mindrecord"),
+                "batch_size": 2,
+                "HR_size": HR_SIZE,
+                "num_workers": 1,
+            },
+            "val": {"dataroot": os.path.join(base, "valid.mindrecord")},
+        },
         "network_G": network,
         "path": {"resume_state": "auto"},
-        "train": {"lr_G": RATE, "lr_steps_rel": [], "niter": 4, "val_freq": 2, "val_heats": [0.0, 0.9],
-                  "val_images": 1, "save_checkpoint_freq": 2, "print_freq": 1},
+        "train": {
+            "lr_G": RATE,
+            "lr_steps_rel": [],
+            "niter": 4,
+            "val_freq": 2,
+            "val_heats": [0.0, 0.9],
+            "val_images": 1,
+            "save_checkpoint_freq": 2,
+            "print_freq": 1,
+        },
     }
 
 
@@ -83,11 +105,14 @@ def write_config(path, options):
 @functools.lru_cache(maxsize=None)
 def make_data(base):
     """train.mindrecord, valid.mindrecord, SRFlow.yml and RRDB.yml in the folder `base`."""
-    sources = {"train": ([("coffee", coffee()), ("chelsea", chelsea())], TRAINING_RECORDS // 2),
-               "valid": ([("astronaut", astronaut()[:256])], VALIDATION_RECORDS)}
+    sources = {
+        "train": ([("coffee", coffee()), ("chelsea", chelsea())], TRAINING_RECORDS // 2),
+        "valid": ([("astronaut", astronaut()[:256])], VALIDATION_RECORDS),
+    }
     for name, (photographs, per_image) in sources.items():
-        result = prepare_images(photographs, os.path.join(base, name + ".mindrecord"), SCALE, HR_SIZE, per_image,
-                                progress=False)
+        result = prepare_images(
+            photographs, os.path.join(base, name + ".mindrecord"), SCALE, HR_SIZE, per_image, progress=False
+        )
         assert result.skipped == 0
     for model in ("SRFlow", "RRDB"):
         write_config(os.path.join(base, model + ".yml"), tiny_options(base, model))
@@ -109,8 +134,7 @@ def run(program, *arguments):
 def command(program, *arguments, **environment):
     """Run a program in a process of its own; returns the finished process."""
     line = [sys.executable, os.path.join(REPO, program + ".py")] + [str(argument) for argument in arguments]
-    return subprocess.run(line, cwd=REPO, env=dict(os.environ, **environment), capture_output=True,
-                          text=True)
+    return subprocess.run(line, cwd=REPO, env=dict(os.environ, **environment), capture_output=True, text=True)
 
 
 def last_line(text):
@@ -127,14 +151,16 @@ class Recorder:
 
     def __init__(self, folder):
         self.folder, self.paths, self.initialisations, self.net = str(folder), {}, 0, None
-        self._patches = [mock.patch.object(train_program, name, getattr(self, "_" + name))
-                         for name in ("save", "initialise_actnorms", "build")]
+        self._patches = [
+            mock.patch.object(train_program, name, getattr(self, "_" + name))
+            for name in ("save", "initialise_actnorms", "build")
+        ]
         self._save_itself, self._initialise_itself = train_program.save, train_program.initialise_actnorms
         self._build_itself = train_program.build
 
     def _save(self, opt, folder, net, optimizers, progress):
         self._save_itself(opt, folder, net, optimizers, progress)
-        self.paths[progress.step] = os.path.join(self.folder, "step_{}.ckpt".format(progress.step))
+        self.paths[progress.step] = os.path.join(self.folder, f"step_{progress.step}.ckpt")
         shutil.copy(folder.latest, self.paths[progress.step])
 
     def _initialise_actnorms(self, *arguments):
@@ -142,8 +168,8 @@ class Recorder:
         self._initialise_itself(*arguments)
 
     def _build(self, opt):
-        self.net, loss = self._build_itself(opt)
-        return self.net, loss
+        self.net, computed, loss = self._build_itself(opt)
+        return self.net, computed, loss
 
     def __enter__(self):
         os.makedirs(self.folder, exist_ok=True)
@@ -189,8 +215,18 @@ def make_pretrained(base):
 def make_converted(base):
     """The inference checkpoint of the trained network."""
     path = os.path.join(base, "SRFlow.ckpt")
-    assert run("train2test", "--opt", os.path.join(base, "SRFlow.yml"), "--train_path", make_trained(base).paths[4],
-               "--test_path", path) == 0
+    assert (
+        run(
+            "train2test",
+            "--opt",
+            os.path.join(base, "SRFlow.yml"),
+            "--train_path",
+            make_trained(base).paths[4],
+            "--test_path",
+            path,
+        )
+        == 0
+    )
     return path
 
 
@@ -205,8 +241,18 @@ def make_evaluated(base):
         return models[0]
 
     with mock.patch.object(eval_program.SRFlow, "from_checkpoint", remember):
-        assert run("eval", "--opt", os.path.join(base, "SRFlow.yml"), "--ckpt", make_converted(base),
-                   "--output_dir", folder) == 0
+        assert (
+            run(
+                "eval",
+                "--opt",
+                os.path.join(base, "SRFlow.yml"),
+                "--ckpt",
+                make_converted(base),
+                "--output_dir",
+                folder,
+            )
+            == 0
+        )
     return folder, models[0]
 
 

@@ -4,6 +4,7 @@
 
 The outputs in those files are those of exactly these weights: order, rules and generator must stay as they are.
 """
+
 import numpy as np
 
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The ModelArts convention, against a stand-in moxing that copies folders."""
+
 import os
 import subprocess
 import sys
@@ -35,12 +36,19 @@ def remote(tmp_path):
     for name in ("data", "checkpoints"):
         (tmp_path / "remote" / name / "below").mkdir(parents=True)
         (tmp_path / "remote" / name / "below" / "file").write_text(name)
-    return options_from_dict({
-        "scale": 4, "enable_modelarts": True, "output_dir": "run1",
-        "data_url": str(tmp_path / "remote" / "data"), "data_path": str(tmp_path / "cache" / "data"),
-        "checkpoint_url": str(tmp_path / "remote" / "checkpoints"), "load_path": str(tmp_path / "cache" / "load"),
-        "train_url": str(tmp_path / "remote" / "results"), "output_path": str(tmp_path / "cache" / "train"),
-    })
+    return options_from_dict(
+        {
+            "scale": 4,
+            "enable_modelarts": True,
+            "output_dir": "run1",
+            "data_url": str(tmp_path / "remote" / "data"),
+            "data_path": str(tmp_path / "cache" / "data"),
+            "checkpoint_url": str(tmp_path / "remote" / "checkpoints"),
+            "load_path": str(tmp_path / "cache" / "load"),
+            "train_url": str(tmp_path / "remote" / "results"),
+            "output_path": str(tmp_path / "cache" / "train"),
+        }
+    )
 
 
 def copies(tmp_path):
@@ -55,20 +63,30 @@ def test_adapter_is_chosen_by_the_option(remote):
 
 @pytest.mark.parametrize("adapter", [local_adapter, moxing_adapter])
 def test_environment(adapter, monkeypatch):
-    assert (adapter.get_device_id(), adapter.get_device_num(), adapter.get_rank_id(), adapter.get_job_id()) == \
-        (0, 1, 0, "Local")
+    assert (adapter.get_device_id(), adapter.get_device_num(), adapter.get_rank_id(), adapter.get_job_id()) == (
+        0,
+        1,
+        0,
+        "Local",
+    )
     assert adapter.get_device_id(5) == 5
     for name, value in zip(VARIABLES, ("2", "8", "3", "job7")):
         monkeypatch.setenv(name, value)
-    assert (adapter.get_device_id(5), adapter.get_device_num(), adapter.get_rank_id(), adapter.get_job_id()) == \
-        (2, 8, 3, "job7")
+    assert (adapter.get_device_id(5), adapter.get_device_num(), adapter.get_rank_id(), adapter.get_job_id()) == (
+        2,
+        8,
+        3,
+        "job7",
+    )
 
 
-@pytest.mark.parametrize("name, value, function", [
-    ("DEVICE_ID", "-1", "get_device_id"), ("RANK_SIZE", "0", "get_device_num"), ("RANK_ID", "one", "get_rank_id")])
+@pytest.mark.parametrize(
+    "name, value, function",
+    [("DEVICE_ID", "-1", "get_device_id"), ("RANK_SIZE", "0", "get_device_num"), ("RANK_ID", "one", "get_rank_id")],
+)
 def test_impossible_environment(monkeypatch, name, value, function):
     monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match="environment variable {}: expected an integer".format(name)):
+    with pytest.raises(ValueError, match=f"environment variable {name}: expected an integer"):
         getattr(local_adapter, function)()
 
 
@@ -192,12 +210,24 @@ def start_processes(repo, count, tmp_path):
     """One process per device, the copying one last; returns [(exit status, stderr)]."""
     started = []
     for device in reversed(range(count)):
-        environment = dict(os.environ, DEVICE_ID=str(device), RANK_SIZE=str(count), JOB_ID="test", MOXING_DELAY="0.3",
-                           PYTHONPATH=os.pathsep.join([repo, STAND_INS]))
-        started.append(subprocess.Popen(
-            [sys.executable, "-c", PROCESS, str(tmp_path / "source"), str(tmp_path / "target")],
-            env=environment, cwd=str(tmp_path), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
-            universal_newlines=True))
+        environment = dict(
+            os.environ,
+            DEVICE_ID=str(device),
+            RANK_SIZE=str(count),
+            JOB_ID="test",
+            MOXING_DELAY="0.3",
+            PYTHONPATH=os.pathsep.join([repo, STAND_INS]),
+        )
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", PROCESS, str(tmp_path / "source"), str(tmp_path / "target")],
+                env=environment,
+                cwd=str(tmp_path),
+                stderr=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                universal_newlines=True,
+            )
+        )
     results = []
     for process in started:
         errors = process.communicate(timeout=60)[1]

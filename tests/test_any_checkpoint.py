@@ -1,17 +1,18 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Whatever checkpoint people have, `SRFlow.from_checkpoint` and train2test.py take it."""
+
 import os
 
 import numpy as np
 import pytest
 from helpers import arrays, golden, golden_images, golden_path, golden_state
 from mindspore import context
+from programs import REPO, run
 from seeded_weights import seeded_state
 from test_torch_file import save_legacy
 from test_weight_files import port_names, save_mindspore
 
-from programs import REPO, run
 from src.model.SRFlow import SRFlow, build_network
 from src.model_utils.options import load_options
 from src.weights.checkpoint import CheckpointError, parameter_arrays, read_checkpoint
@@ -67,8 +68,9 @@ def test_the_earlier_ports_checkpoints(is_test, full, tmp_path):
     assert read_any(path).options.network_G == load_options(FULL).network_G  # what names and shapes tell
     for name, value in checkpoint.arrays.items():
         np.testing.assert_allclose(value, full[name], rtol=1e-4, atol=1e-5 * np.abs(full[name]).max(), err_msg=name)
-    assert set(full) - set(checkpoint.arrays) == {f"RRDB.{layer}.{kind}" for layer in ("HRconv", "conv_last")
-                                                  for kind in ("weight", "bias")}
+    assert set(full) - set(checkpoint.arrays) == {
+        f"RRDB.{layer}.{kind}" for layer in ("HRconv", "conv_last") for kind in ("weight", "bias")
+    }
 
 
 def test_a_whole_network_of_the_earlier_port(full, tmp_path):
@@ -96,8 +98,9 @@ def test_conversion_both_ways(tiny_yml, tmp_path, capfd):
     assert read_checkpoint(tmp_path / "test.ckpt").kind == "inference"
     official = read_pth(golden_path("tiny_trained.pth"))
     again = read_pth(tmp_path / "again.pth")
-    assert list(again) == list(official) and {name: value.shape for name, value in again.items()} == \
-        {name: value.shape for name, value in official.items()}  # what strict loading compares
+    assert list(again) == list(official) and {name: value.shape for name, value in again.items()} == {
+        name: value.shape for name, value in official.items()
+    }  # what strict loading compares
     for name in ("again.pth", "again.safetensors"):
         for key, value in read_any(tmp_path / name).arrays.items():
             assert value.tobytes() == expected[key].tobytes(), key
@@ -122,8 +125,10 @@ def test_an_encoder_alone_is_no_network(tmp_path):
 
 def test_blocks_that_only_a_configuration_can_tell(tiny_yml, tmp_path):
     """Three of five blocks condition this flow; the file does not say which."""
-    options = load_options(str(tiny_yml), ["network_G.nb=5", "network_G.nf=4", "network_G.gc=2",
-                                           "network_G.flow.stackRRDB.blocks=[0, 2, 4]"])
+    options = load_options(
+        str(tiny_yml),
+        ["network_G.nb=5", "network_G.nf=4", "network_G.gc=2", "network_G.flow.stackRRDB.blocks=[0, 2, 4]"],
+    )
     write_any(tmp_path / "a.pth", parameter_arrays(build_network(options)))
     with pytest.raises(CheckpointError, match="3 of 5 RRDB blocks condition the flow, but the file does not tell"):
         read_any(tmp_path / "a.pth")

@@ -5,6 +5,7 @@
 Some cases run in processes of their own, where nothing but that line may reach stderr, not even from the libraries'
 native code; the others call the programs' mains and look at the same file descriptor.
 """
+
 import glob
 import os
 import shutil
@@ -13,9 +14,18 @@ import sys
 
 import numpy as np
 import pytest
+from programs import (  # noqa: F401
+    HR_SIZE,
+    REPO,
+    command,
+    fixture_base,
+    fixture_converted,
+    fixture_pretrained,
+    fixture_trained,
+    run,
+    write_image,
+)
 
-from programs import HR_SIZE, REPO, command, run, write_image
-from programs import fixture_base, fixture_converted, fixture_pretrained, fixture_trained  # noqa: F401
 from src.model.SRFlow import SRFlow
 from src.model_utils.options import load_options
 from src.model_utils.util import _count_gpus
@@ -33,7 +43,7 @@ def cut_off(source, target, share):
     with open(str(source), "rb") as file:
         content = file.read()
     with open(str(target), "wb") as file:
-        file.write(content[:int(share * len(content))])
+        file.write(content[: int(share * len(content))])
 
 
 def contents(folder):
@@ -80,6 +90,7 @@ def fixture_refused(out, capfd):
         assert captured.out == ""
         assert captured.err.startswith("error: ") and captured.err.count("\n") == 1, captured.err
         return captured.err
+
     return refused
 
 
@@ -99,8 +110,9 @@ def refused_by_command(out, program, *arguments):
 
 
 def test_command_missing_mindrecord(base, out):
-    line = refused_by_command(out, "train", "--opt", config_of(base),
-                              "--set", "datasets.train.dataroot=none.mindrecord")
+    line = refused_by_command(
+        out, "train", "--opt", config_of(base), "--set", "datasets.train.dataroot=none.mindrecord"
+    )
     assert "none.mindrecord: no such file" in line and "python -m src.dataloader.prepare" in line
 
 
@@ -108,21 +120,21 @@ def test_command_truncated_mindrecord(base, out, tmp_path):
     path = tmp_path / "train.mindrecord"
     cut_off(os.path.join(base, "train.mindrecord"), path, 0.5)
     shutil.copy(os.path.join(base, "train.mindrecord.db"), str(path) + ".db")
-    line = refused_by_command(out, "train", "--opt", config_of(base),
-                              "--set", "datasets.train.dataroot={}".format(path))
-    assert "{}: truncated".format(path) in line
+    line = refused_by_command(out, "train", "--opt", config_of(base), "--set", f"datasets.train.dataroot={path}")
+    assert f"{path}: truncated" in line
 
 
 def test_command_text_file_as_checkpoint(base, out, tmp_path):
     (tmp_path / "a.ckpt").write_text("weights, honestly\n" * 100)
     line = refused_by_command(out, "eval", "--opt", config_of(base), "--ckpt", tmp_path / "a.ckpt")
-    assert "{}: no weight file: neither of PyTorch".format(tmp_path / "a.ckpt") in line
+    assert f"{tmp_path / 'a.ckpt'}: no weight file: neither of PyTorch" in line
 
 
 def test_command_checkpoint_of_another_network(base, out, converted):
-    line = refused_by_command(out, "eval", "--opt", config_of(base), "--ckpt", converted,
-                              "--set", "scale=8", "network_G.flow.L=4")
-    assert "scale: the configuration says 8, {} is one of 4".format(converted) in line
+    line = refused_by_command(
+        out, "eval", "--opt", config_of(base), "--ckpt", converted, "--set", "scale=8", "network_G.flow.L=4"
+    )
+    assert f"scale: the configuration says 8, {converted} is one of 4" in line
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -135,16 +147,15 @@ def test_mindrecord_of_the_validation(refused, base, converted, out, tmp_path, p
     os.remove(os.path.join(str(out), "latest.ckpt"))  # a new run, which would be refused beside another's checkpoint
     path = tmp_path / "valid.mindrecord"
     arguments = ["--ckpt", converted] if program == "eval" else []
-    arguments += ["--opt", config_of(base), "--set", "path.resume_state=null",
-                  "datasets.val.dataroot={}".format(path)]
-    assert "{}: no such file".format(path) in refused(program, *arguments)
+    arguments += ["--opt", config_of(base), "--set", "path.resume_state=null", f"datasets.val.dataroot={path}"]
+    assert f"{path}: no such file" in refused(program, *arguments)
     shutil.copy(os.path.join(base, "valid.mindrecord"), str(path))
-    assert "{}.db: no such file".format(path) in refused(program, *arguments)
+    assert f"{path}.db: no such file" in refused(program, *arguments)
     shutil.copy(os.path.join(base, "valid.mindrecord.db"), str(path) + ".db")
     cut_off(os.path.join(base, "valid.mindrecord"), path, 0.7)
-    assert "{}: truncated".format(path) in refused(program, *arguments)
+    assert f"{path}: truncated" in refused(program, *arguments)
     path.write_text("not a MindRecord")
-    assert "{}: not a MindRecord file".format(path) in refused(program, *arguments)
+    assert f"{path}: not a MindRecord file" in refused(program, *arguments)
 
 
 def test_too_few_records(refused, base):
@@ -154,21 +165,21 @@ def test_too_few_records(refused, base):
 
 def test_patches_larger_than_the_records(refused, base):
     line = refused("train", "--opt", config_of(base), "--set", "datasets.train.HR_size=40")
-    assert "HR of record 0 is {0}x{0}, smaller than the HR patches of 40".format(HR_SIZE) in line
+    assert f"HR of record 0 is {HR_SIZE}x{HR_SIZE}, smaller than the HR patches of 40" in line
 
 
 @pytest.mark.parametrize("program", ["train", "eval", "train2test"])
 def test_configuration(refused, base, tmp_path, program):
     arguments = ["--train_path", "in.ckpt", "--test_path", "out.ckpt"] if program == "train2test" else []
     path = tmp_path / "c.yml"
-    assert "configuration file {} does not exist".format(path) in refused(program, "--opt", path, *arguments)
+    assert f"configuration file {path} does not exist" in refused(program, "--opt", path, *arguments)
     with open(config_of(base)) as file:
         good = file.read()
     path.write_text(good + "heats: 0.9\n")
     line = refused(program, "--opt", path, *arguments)
-    assert "{}: heats: unknown key; did you mean heat?".format(path) in line
+    assert f"{path}: heats: unknown key; did you mean heat?" in line
     path.write_text(good.replace("scale: 4", "scale: 3"))
-    assert "{}: scale: expected one of 4, 8, got 3".format(path) in refused(program, "--opt", path, *arguments)
+    assert f"{path}: scale: expected one of 4, 8, got 3" in refused(program, "--opt", path, *arguments)
     path.write_text(good)
     line = refused(program, "--opt", path, *arguments, "--set", "network_G.flow.k=2")
     assert "network_G.flow.k: unknown key; did you mean network_G.flow.K?" in line
@@ -195,8 +206,9 @@ def test_checkpoints_for_evaluation(refused, base, converted, trained, pretraine
     for share in (0, 0.1, 0.5, 0.99):
         cut_off(converted, cut, share)
         line = refused(*arguments, cut)
-        assert "{}: ".format(cut) in line and any(words in line for words in (
-            "an empty file", "not a MindSpore checkpoint, or a truncated one", "damaged"))
+        assert f"{cut}: " in line and any(
+            words in line for words in ("an empty file", "not a MindSpore checkpoint, or a truncated one", "damaged")
+        )
     with pytest.raises(CheckpointError, match="weights of another network than the configuration's; .* network_G.nf"):
         SRFlow.from_checkpoint(trained.paths[4], load_options(config_of(base), ["network_G.nf=12"]))
 
@@ -216,7 +228,7 @@ def test_an_inference_checkpoint_with_a_value_that_is_not_finite(refused, base, 
     damaged.flat[0] = np.nan
     write_checkpoint(tmp_path / "nan", checkpoint._replace(arrays={**checkpoint.arrays, name: damaged}))
     line = refused("eval", "--opt", config_of(base), "--ckpt", tmp_path / "nan")
-    assert "{}: {}: has values that are not finite".format(tmp_path / "nan", name) in line
+    assert f"{tmp_path / 'nan'}: {name}: has values that are not finite" in line
 
 
 @pytest.mark.parametrize("program", ["eval", "train2test", "train"])
@@ -224,8 +236,11 @@ def test_a_checkpoint_that_is_a_pipe(refused, base, out, tmp_path, program):
     os.remove(os.path.join(str(out), "latest.ckpt"))
     pipe = str(tmp_path / "pipe.pth")
     os.mkfifo(pipe)
-    arguments = {"eval": ["--ckpt", pipe], "train2test": ["--train_path", pipe, "--test_path", tmp_path / "a.ckpt"],
-                 "train": ["--set", "path.resume_state=null", "path.train_pretrain_model_G=" + pipe]}[program]
+    arguments = {
+        "eval": ["--ckpt", pipe],
+        "train2test": ["--train_path", pipe, "--test_path", tmp_path / "a.ckpt"],
+        "train": ["--set", "path.resume_state=null", "path.train_pretrain_model_G=" + pipe],
+    }[program]
     assert "pipe.pth: no regular file" in refused(program, "--opt", config_of(base), *arguments)
 
 
@@ -237,8 +252,8 @@ def test_checkpoints_for_training(refused, base, trained, out, tmp_path):
     assert "weights of another network: 30 missing: RRDB.RRDB_trunk.1" in line
     assert "none.ckpt: no such file" in refused(*arguments, "path.train_pretrain_model_G=none.ckpt")
     cut_off(trained.paths[4], tmp_path / "cut.ckpt", 0.5)
-    line = refused("train", "--opt", config_of(base), "--set", "path.resume_state={}".format(tmp_path / "cut.ckpt"))
-    assert "error: {}: ".format(tmp_path / "cut.ckpt") in line
+    line = refused("train", "--opt", config_of(base), "--set", f"path.resume_state={tmp_path / 'cut.ckpt'}")
+    assert f"error: {tmp_path / 'cut.ckpt'}: " in line
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -249,25 +264,28 @@ def test_image_folders(refused, base, converted, images):
     lr_dir, hr_dir = images / "lr", images / "hr"
     (images / "empty").mkdir()
     arguments = ["eval", "--opt", config_of(base), "--ckpt", converted, "--lr_dir"]
-    assert "{}: has no image files".format(images / "empty") in refused(*arguments, images / "empty")
-    assert "{}: no such folder of images".format(images / "none") in refused(*arguments, images / "none")
+    assert f"{images / 'empty'}: has no image files" in refused(*arguments, images / "empty")
+    assert f"{images / 'none'}: no such folder of images" in refused(*arguments, images / "none")
     line = refused(*arguments, lr_dir, "--hr_dir", images / "empty")
-    assert "{}: has no image files".format(images / "empty") in line
+    assert f"{images / 'empty'}: has no image files" in line
 
     write_image(hr_dir / "good.png", np.zeros((28, 32, 3), np.uint8))
     line = refused(*arguments, lr_dir, "--hr_dir", hr_dir)
-    assert "{}: is 28x32, expected 4 times its LR image: 32x32".format(hr_dir / "good.png") in line
+    assert f"{hr_dir / 'good.png'}: is 28x32, expected 4 times its LR image: 32x32" in line
 
     (lr_dir / "good.png").write_text("no picture")  # the only one: with others beside it, it would be skipped
-    assert "{}: cannot be read as an image".format(lr_dir / "good.png") in refused(*arguments, lr_dir)
+    assert f"{lr_dir / 'good.png'}: cannot be read as an image" in refused(*arguments, lr_dir)
 
 
 def test_command_line(base, capfd):
     """argparse's own answers: usage and a line."""
     for program, arguments, words in (
-            ("eval", ["--hr_dir", "x"], "--hr_dir needs --lr_dir"), ("eval", ["--n_samples", "0"], "--n_samples"),
-            ("eval", ["--seed", "-1"], "--seed"), ("train", ["--what"], "--what"),
-            ("train2test", [], "--train_path")):
+        ("eval", ["--hr_dir", "x"], "--hr_dir needs --lr_dir"),
+        ("eval", ["--n_samples", "0"], "--n_samples"),
+        ("eval", ["--seed", "-1"], "--seed"),
+        ("train", ["--what"], "--what"),
+        ("train2test", [], "--train_path"),
+    ):
         assert run(program, "--opt", config_of(base), *arguments) == 2
         lines = capfd.readouterr().err.splitlines()
         assert lines[0].startswith("usage: ") and "error: " in lines[-1] and words in lines[-1]
@@ -279,10 +297,14 @@ def test_command_line(base, capfd):
 
 def script(program, config, *arguments, **environment):
     """scripts/run_standalone_PROGRAM_gpu.sh with this Python, on device 0; returns the finished process."""
-    line = ["bash", os.path.join("scripts", "run_standalone_{}_gpu.sh".format(program)), config, "0"]
-    return subprocess.run(line + [str(argument) for argument in arguments], cwd=REPO,
-                          env=dict(os.environ, PYTHON=sys.executable, **environment), capture_output=True,
-                          text=True)
+    line = ["bash", os.path.join("scripts", f"run_standalone_{program}_gpu.sh"), config, "0"]
+    return subprocess.run(
+        line + [str(argument) for argument in arguments],
+        cwd=REPO,
+        env=dict(os.environ, PYTHON=sys.executable, **environment),
+        capture_output=True,
+        text=True,
+    )
 
 
 def log_of(folder):
@@ -292,12 +314,19 @@ def log_of(folder):
 
 
 def test_training_script_on_the_cpu(base, tmp_path):
-    result = script("train", config_of(base, "RRDB"), "--device_target", "CPU", "--output_dir", tmp_path / "out",
-                    LOG_DIR=str(tmp_path / "logs"))
+    result = script(
+        "train",
+        config_of(base, "RRDB"),
+        "--device_target",
+        "CPU",
+        "--output_dir",
+        tmp_path / "out",
+        LOG_DIR=str(tmp_path / "logs"),
+    )
     assert (result.returncode, result.stderr) == (0, "")
     path, log = log_of(tmp_path / "logs")
     assert os.path.basename(path).startswith("train_") and path.endswith("_device0.log")
-    assert result.stdout == "log file: {}\n{}".format(path, log)
+    assert result.stdout == f"log file: {path}\n{log}"
     assert "validation at step 4: l1 " in log and "4/4" in log
     assert read_checkpoint(tmp_path / "out" / "latest.ckpt").state["step"] == 4
 
@@ -307,7 +336,7 @@ def test_evaluation_script_on_the_cpu(base, converted, images):
     result = script("eval", config_of(base), *arguments, "--output_dir", images / "out", LOG_DIR=str(images / "logs"))
     assert (result.returncode, result.stderr) == (0, "")
     path, log = log_of(images / "logs")
-    assert result.stdout == "log file: {}\n{}".format(path, log) and "1 images, heat 0.9: lr_psnr " in log
+    assert result.stdout == f"log file: {path}\n{log}" and "1 images, heat 0.9: lr_psnr " in log
     assert sorted(os.listdir(str(images / "out"))) == ["good.png", "metrics.csv", "metrics.json"]
 
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoint files: what is written is what is read, and every way of being no such file has its one line."""
+
 import os
 import re
 import stat
@@ -16,14 +17,33 @@ from mindspore.train.checkpoint_pb2 import Checkpoint as MindSporeCheckpoint
 from src.model.SRFlow import SRFlow, build_network, load_network, require_usable
 from src.model.cpu.network import Network
 from src.model.cpu.packed import leaves, make_weights
-from src.weights.checkpoint import (INFERENCE, TRAINING, Checkpoint, CheckpointError, load_parameters,
-                                        parameter_arrays, read_checkpoint, write_checkpoint)
-from src.network_names import IMAGE_ONLY, shapes_of
 from src.model_utils.options import OptionsError, options_from_dict
+from src.network_names import IMAGE_ONLY, shapes_of
+from src.weights.checkpoint import (
+    INFERENCE,
+    TRAINING,
+    Checkpoint,
+    CheckpointError,
+    load_parameters,
+    parameter_arrays,
+    read_checkpoint,
+    write_checkpoint,
+)
 
-SMALL = {"scale": 4, "network_G": {"nf": 4, "nb": 1, "gc": 2, "flow": {
-    "K": 1, "additionalFlowNoAffine": 1, "stackRRDB": {"blocks": [0]},
-    "CondAffineSeparatedAndCond": {"hidden_channels": 4}}}}
+SMALL = {
+    "scale": 4,
+    "network_G": {
+        "nf": 4,
+        "nb": 1,
+        "gc": 2,
+        "flow": {
+            "K": 1,
+            "additionalFlowNoAffine": 1,
+            "stackRRDB": {"blocks": [0]},
+            "CondAffineSeparatedAndCond": {"hidden_channels": 4},
+        },
+    },
+}
 
 
 def small_options(**network):
@@ -40,13 +60,16 @@ def fixture_net():
 def fixture_checkpoint():
     """A training checkpoint with some parameters and optimizer state, down to a scalar and awkward numbers."""
     random = np.random.RandomState(0)
-    values = {"RRDB.conv_first.weight": random.standard_normal((4, 3, 3, 3)),
-              "flowUpsamplerNet.layers.1.actnorm.logs": np.array([np.pi, -0.0, 1e-42, 3e38]).reshape(1, 4, 1, 1),
-              "optimizer.flow.m.flowUpsamplerNet.layers.1.actnorm.logs": random.standard_normal((1, 4, 1, 1)),
-              "optimizer.flow.steps": np.array(7.0)}
+    values = {
+        "RRDB.conv_first.weight": random.standard_normal((4, 3, 3, 3)),
+        "flowUpsamplerNet.layers.1.actnorm.logs": np.array([np.pi, -0.0, 1e-42, 3e38]).reshape(1, 4, 1, 1),
+        "optimizer.flow.m.flowUpsamplerNet.layers.1.actnorm.logs": random.standard_normal((1, 4, 1, 1)),
+        "optimizer.flow.steps": np.array(7.0),
+    }
     state = {"step": 7, "actnorm_initialised": True, "bad_steps": 0, "best": None}
-    return Checkpoint(TRAINING, small_options(), {name: value.astype(np.float32) for name, value in values.items()},
-                      state)
+    return Checkpoint(
+        TRAINING, small_options(), {name: value.astype(np.float32) for name, value in values.items()}, state
+    )
 
 
 @pytest.fixture(name="path")
@@ -145,8 +168,13 @@ def write_nothing(*_, **__):
     pass
 
 
-FAILURES = [(fail_before_writing, OSError), (fail_half_way, OSError), (fail_in_a_file_of_its_own, OSError),
-            (write_nothing, OSError), (interrupt, KeyboardInterrupt)]
+FAILURES = [
+    (fail_before_writing, OSError),
+    (fail_half_way, OSError),
+    (fail_in_a_file_of_its_own, OSError),
+    (write_nothing, OSError),
+    (interrupt, KeyboardInterrupt),
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -179,8 +207,7 @@ def test_nothing_of_ours_is_pickled(repo):
             if name.endswith(".py") and name != "torch_file.py":
                 with open(os.path.join(folder, name), encoding="utf-8") as file:
                     code = [line for line in file if not line.lstrip().startswith(("#", '"', "'"))]
-                found = [line for line in code for word in unsafe
-                         if re.search(r"(?<![\w.])" + re.escape(word), line)]
+                found = [line for line in code for word in unsafe if re.search(r"(?<![\w.])" + re.escape(word), line)]
                 assert not found, name
 
 
@@ -217,7 +244,7 @@ def test_a_truncated_file(left, path):
     with open(path, "rb") as file:
         content = file.read()
     with open(path, "wb") as file:
-        file.write(content[:left if left < 0 else int(left * len(content))])
+        file.write(content[: left if left < 0 else int(left * len(content))])
     assert_refused(path)
 
 
@@ -232,9 +259,15 @@ def test_a_flipped_bit(place, path, checkpoint):
     assert_refused(path)
 
 
-@pytest.mark.parametrize("change", [
-    lambda tensor: setattr(tensor, "tensor_type", "Float16"), lambda tensor: setattr(tensor, "tensor_type", "Unknown"),
-    lambda tensor: tensor.dims.append(5), lambda tensor: setattr(tensor, "tensor_content", b"\0\0\0")])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensor: setattr(tensor, "tensor_type", "Float16"),
+        lambda tensor: setattr(tensor, "tensor_type", "Unknown"),
+        lambda tensor: tensor.dims.append(5),
+        lambda tensor: setattr(tensor, "tensor_content", b"\0\0\0"),
+    ],
+)
 def test_an_array_that_contradicts_itself(change, path):
     proto = MindSporeCheckpoint()
     with open(path, "rb") as file:
@@ -251,17 +284,27 @@ def test_another_programs_checkpoint(tmp_path):
     assert_refused(path, "not one that train.py or train2test.py wrote")
 
 
-@pytest.mark.parametrize("description", [
-    b"no JSON", b"[1, 2]", b"{}", b"\xff\xfe", b"[" * 100000,
-    b'{"format_version": 6, "sha256": "", "kind": [], "state": {}, "options": {}}',
-    b'{"format_version": 6, "sha256": "", "kind": "4raining", "state": {}, "options": {}}',
-    b'{"format_version": [6], "sha256": "", "kind": "training", "state": {}, "options": {}}',
-    b'{"format_version": 6, "sha256": ' + b"9" * 10 ** 6 + b', "kind": "training", "state": {}, "options": {}}',
-    b'{"format_version": 6, "sha256": "", "kind": "training", "state": {"window": [' + b"[]," * 10 ** 6 + b"0]}}",
-    b'{"format_version": 6, "sha256": "' + b"x" * 2 ** 24 + b'", "kind": "training", "state": {}, "options": {}}',
-    b'{"format_version": 6, "sha256": "", "kind": "training", "options": {}, "state": ' + b"[" * 900 + b"]" * 900
-    + b"}"],
-                         ids=range(12))
+@pytest.mark.parametrize(
+    "description",
+    [
+        b"no JSON",
+        b"[1, 2]",
+        b"{}",
+        b"\xff\xfe",
+        b"[" * 100000,
+        b'{"format_version": 6, "sha256": "", "kind": [], "state": {}, "options": {}}',
+        b'{"format_version": 6, "sha256": "", "kind": "4raining", "state": {}, "options": {}}',
+        b'{"format_version": [6], "sha256": "", "kind": "training", "state": {}, "options": {}}',
+        b'{"format_version": 6, "sha256": ' + b"9" * 10**6 + b', "kind": "training", "state": {}, "options": {}}',
+        b'{"format_version": 6, "sha256": "", "kind": "training", "state": {"window": [' + b"[]," * 10**6 + b"0]}}",
+        b'{"format_version": 6, "sha256": "' + b"x" * 2**24 + b'", "kind": "training", "state": {}, "options": {}}',
+        b'{"format_version": 6, "sha256": "", "kind": "training", "options": {}, "state": '
+        + b"[" * 900
+        + b"]" * 900
+        + b"}",
+    ],
+    ids=range(12),
+)
 def test_a_description_that_cannot_be_read(description, tmp_path):
     path = str(tmp_path / "a.ckpt")
     text = Tensor(np.frombuffer(description, np.uint8))
@@ -270,16 +313,38 @@ def test_a_description_that_cannot_be_read(description, tmp_path):
     assert_refused(path, "damaged")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 10 ** 8
+    assert peak < 10**8
 
 
-@pytest.mark.parametrize("change", [
-    {"step": "7"}, {"step": -1}, {"step": 1.5}, {"step": True}, {"step": None}, {"step": 2 ** 63}, {"skipped": "0"},
-    {"actnorm_initialised": 1}, {"window": {}}, {"window": ["a"]}, {"window": [[1.0]]}, {"window": 3},
-    {"seconds": float("nan")}, {"seconds": "0"}, {"loss_alarm": []}, {"loss_alarm": {"multiple": 3}},
-    {"loss_alarm": {"seen": -1}}, {"loss_alarm": {"mean": float("inf")}}, {"loss_alarm": {"best": "0"}},
-    {"loss_scale": {"value": 0}}, {"loss_scale": {"value": "1"}}, {"loss_scale": {"dynamic": True}}, {"source": 1},
-    {"notes": ["anything"]}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": "7"},
+        {"step": -1},
+        {"step": 1.5},
+        {"step": True},
+        {"step": None},
+        {"step": 2**63},
+        {"skipped": "0"},
+        {"actnorm_initialised": 1},
+        {"window": {}},
+        {"window": ["a"]},
+        {"window": [[1.0]]},
+        {"window": 3},
+        {"seconds": float("nan")},
+        {"seconds": "0"},
+        {"loss_alarm": []},
+        {"loss_alarm": {"multiple": 3}},
+        {"loss_alarm": {"seen": -1}},
+        {"loss_alarm": {"mean": float("inf")}},
+        {"loss_alarm": {"best": "0"}},
+        {"loss_scale": {"value": 0}},
+        {"loss_scale": {"value": "1"}},
+        {"loss_scale": {"dynamic": True}},
+        {"source": 1},
+        {"notes": ["anything"]},
+    ],
+)
 def test_a_state_that_no_run_has(change, path, checkpoint):
     """It would fail somewhere later, or print what it likes."""
     write_checkpoint(path, checkpoint._replace(state={**checkpoint.state, **change}))
@@ -287,9 +352,15 @@ def test_a_state_that_no_run_has(change, path, checkpoint):
 
 
 def test_a_state_that_a_run_has(path, checkpoint):
-    state = {"step": 7, "actnorm_initialised": True, "skipped": 1, "window": [1.5, -3, 2], "seconds": 3,
-             "loss_alarm": {"seen": 3, "mean": 1.0, "best": None, "high": 0},
-             "loss_scale": {"value": 32768.0, "finite_steps": 3}}
+    state = {
+        "step": 7,
+        "actnorm_initialised": True,
+        "skipped": 1,
+        "window": [1.5, -3, 2],
+        "seconds": 3,
+        "loss_alarm": {"seen": 3, "mean": 1.0, "best": None, "high": 0},
+        "loss_scale": {"value": 32768.0, "finite_steps": 3},
+    }
     write_checkpoint(path, checkpoint._replace(state=state))
     assert read_checkpoint(path).state == state
     write_checkpoint(path, checkpoint._replace(state={**state, "window": [float("nan")]}))  # of a step that was skipped
@@ -327,6 +398,7 @@ def test_an_inference_checkpoint_of_an_earlier_format(path, checkpoint, monkeypa
 
 def test_options_of_a_later_version(path, checkpoint, monkeypatch):
     """An option that this code does not know is named."""
+
     class Later:
         @staticmethod
         def to_dict():
@@ -349,9 +421,14 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("wrong, words", [
-    ("missing", "1 missing: RRDB.conv_last.bias"), ("unexpected", "1 unexpected: RRDB.extra.weight"),
-    ("shape", "1 of another shape: RRDB.conv_last.bias (5,) instead of (3,)")])
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ("missing", "1 missing: RRDB.conv_last.bias"),
+        ("unexpected", "1 unexpected: RRDB.extra.weight"),
+        ("shape", "1 of another shape: RRDB.conv_last.bias (5,) instead of (3,)"),
+    ],
+)
 def test_wrong_weights_are_named_and_nothing_is_loaded(wrong, words, net):
     values = {name: value + 1 for name, value in parameter_arrays(net).items()}
     WRONG[wrong](values)
@@ -388,8 +465,11 @@ def test_not_strict_loads_what_fits_and_says_what_does_not():
     values["RRDB.HRconv.bias"] = np.zeros((2, 2), np.float32)
     del values["RRDB.conv_last.bias"]
     problems = load_parameters(net, values, "some/file.ckpt", strict=False)
-    assert problems[:3] == ["1 missing: RRDB.conv_last.bias", "1 unexpected: RRDB.extra.weight",
-                            "1 of another shape: RRDB.HRconv.bias (2, 2) instead of (4,)"]
+    assert problems[:3] == [
+        "1 missing: RRDB.conv_last.bias",
+        "1 unexpected: RRDB.extra.weight",
+        "1 of another shape: RRDB.HRconv.bias (2, 2) instead of (4,)",
+    ]
     after = arrays(net)
     for name, value in before.items():
         expected = value if name in ("RRDB.HRconv.bias", "RRDB.conv_last.bias") else values[name]
@@ -409,7 +489,7 @@ def test_loading_copies(net):
 
 def test_a_singular_mixing_weight_is_named():
     net = build_network(small_options())
-    weight, = [p for p in net.get_parameters() if p.name == "flowUpsamplerNet.layers.1.invconv.weight"]
+    (weight,) = [p for p in net.get_parameters() if p.name == "flowUpsamplerNet.layers.1.invconv.weight"]
     require_usable(net, "some/file.ckpt")
     weight.set_data(Tensor(np.ones(weight.shape, np.float32)))
     with pytest.raises(CheckpointError, match="file.ckpt: flowUpsamplerNet.layers.1.invconv.weight: a singular matrix"):
@@ -441,11 +521,17 @@ def write_with_options(path, arrays, kind=INFERENCE, **changes):
 
 
 @pytest.mark.parametrize("kind", [TRAINING, INFERENCE])
-@pytest.mark.parametrize("changes, words", [
-    ({"nf": 20000}, "expected a network of at most 1e+09 parameters"), ({"nb": 10 ** 7}, "network_G.nb: expected an"),
-    ({"flow": {"K": 10 ** 6}}, "network_G.flow.K: expected an integer >= 1 and <= 128"),
-    ({"flow": {"K": 128}}, "weights of another network"), ({"nf": 500, "nb": 20}, "weights of another network"),
-    ({"gc": 3}, "weights of another network")])
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"nf": 20000}, "expected a network of at most 1e+09 parameters"),
+        ({"nb": 10**7}, "network_G.nb: expected an"),
+        ({"flow": {"K": 10**6}}, "network_G.flow.K: expected an integer >= 1 and <= 128"),
+        ({"flow": {"K": 128}}, "weights of another network"),
+        ({"nf": 500, "nb": 20}, "weights of another network"),
+        ({"gc": 3}, "weights of another network"),
+    ],
+)
 def test_stored_options_of_a_network_that_the_file_is_not_of(changes, words, kind, net, tmp_path, monkeypatch):
     """Nothing is built, which could take any memory and time."""
     path = str(tmp_path / "a.ckpt")
@@ -470,8 +556,10 @@ def damaged_arrays(net, change):
 
 def put(name, value):
     """Sets the first number of an array, or all."""
+
     def change(arrays):
         arrays[name].flat[0 if np.isnan(value) else slice(None)] = value
+
     return change
 
 
@@ -484,7 +572,8 @@ INFERENCE_DAMAGE = [
     (lambda arrays: arrays.pop(MIXING), f"1 missing: {MIXING}"),
     (lambda arrays: [arrays.pop(name) for name in list(arrays) if name.startswith("RRDB.")], "missing: RRDB."),
     (lambda arrays: arrays.update({"flow.0.0.99999999999": np.zeros(1, np.float32)}), "1 unexpected: flow.0.0.999"),
-    (lambda arrays: arrays.update({"RRDB": np.zeros(1, np.float32)}), "1 unexpected: RRDB")]
+    (lambda arrays: arrays.update({"RRDB": np.zeros(1, np.float32)}), "1 unexpected: RRDB"),
+]
 
 
 @pytest.mark.parametrize("change, words", INFERENCE_DAMAGE, ids=range(len(INFERENCE_DAMAGE)))

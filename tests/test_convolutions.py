@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The fast forms of convolution: values and both gradients against the plain definition, in float64 NumPy."""
+
 import numpy as np
 import pytest
 from helpers import MODES, InputGradients, ParameterGradients, Weighted, conv_reference, normal
@@ -43,9 +44,9 @@ def weight_gradient(sens, x, weights):
     height, width = x.shape[2:]
     padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (kernel // 2, kernel // 2), (kernel // 2, kernel // 2)))
     for k, part in enumerate(np.split(sens.astype(np.float64), count, 1)):
-        seen = padded[:, k * c_in:(k + 1) * c_in]
+        seen = padded[:, k * c_in : (k + 1) * c_in]
         for i, j in np.ndindex(kernel, kernel):
-            gradient[k, :, :, i, j] = np.einsum("nohw,nchw->oc", part, seen[:, :, i:i + height, j:j + width])
+            gradient[k, :, :, i, j] = np.einsum("nohw,nchw->oc", part, seen[:, :, i : i + height, j : j + width])
     return gradient
 
 
@@ -114,22 +115,31 @@ class Enlarged(Plain):
 
 def outputs_and_gradients(cell, x, sens):
     """(cell(x), gradient of Σ sens·cell(x) with respect to x, the same with respect to the weights)."""
-    (_, of_weights), = ParameterGradients(Weighted(cell, sens)).values(x)
+    ((_, of_weights),) = ParameterGradients(Weighted(cell, sens)).values(x)
     return cell(Tensor(x)).asnumpy(), InputGradients(cell)(Tensor(sens), Tensor(x)).asnumpy(), of_weights
 
 
 # O < I, where the transposed form is used, O > I and O = I = 1.
-@pytest.mark.parametrize("form, shape", [
-    (Plain, (1, 4, 3, 1, 1)), (Plain, (3, 2, 5, 3, 3)), (Transposed, (1, 4, 3, 3, 3)), (Transposed, (3, 2, 5, 3, 3)),
-    (Transposed, (2, 1, 1, 3, 3)), (TransposedOneByOne, (2, 3, 4, 3, 3))])
+@pytest.mark.parametrize(
+    "form, shape",
+    [
+        (Plain, (1, 4, 3, 1, 1)),
+        (Plain, (3, 2, 5, 3, 3)),
+        (Transposed, (1, 4, 3, 3, 3)),
+        (Transposed, (3, 2, 5, 3, 3)),
+        (Transposed, (2, 1, 1, 3, 3)),
+        (TransposedOneByOne, (2, 3, 4, 3, 3)),
+    ],
+)
 def test_forms_of_a_convolution(form, shape):
     check_form(form, shape, (5, 4))
 
 
 # Tiles are of 4×4 outputs: sides that they fill, and sides that they do not.
 @pytest.mark.parametrize("form", [Winograd, WinogradInTwoParts])
-@pytest.mark.parametrize("size, c_out, c_in", [((4, 8), 4, 3), ((4, 6), 4, 3), ((5, 4), 2, 5), ((3, 7), 2, 2),
-                                               ((1, 1), 1, 1)])
+@pytest.mark.parametrize(
+    "size, c_out, c_in", [((4, 8), 4, 3), ((4, 6), 4, 3), ((5, 4), 2, 5), ((3, 7), 2, 2), ((1, 1), 1, 1)]
+)
 def test_winograds_form(form, size, c_out, c_in):
     check_form(form, (1, c_out, c_in, 3, 3), size)
 

@@ -4,25 +4,36 @@
 
 The recorded outputs of the official code are compared with both in test_golden.py, in graph mode too.
 """
+
 import numpy as np
 import pytest
 from helpers import ParameterGradients, arrays, conv_reference, normal, randomise
 from mindspore import Tensor, context, nn, ops
 
+from src.model.FlowAffineCouplingsAblation import CouplingNet, NormalisedConv2d
+from src.model.RRDBNet import RRDBNet
+from src.model.SRFlow import SRFlow
+from src.model.SRFlowNet import NegativeLogLikelihood, SRFlowNet
 from src.model.cpu.mixing import mixing_weights
 from src.model.cpu.network import Network
 from src.model.cpu.packed import make_weights
 from src.model.cpu.stacks import unstack
-from src.model.FlowAffineCouplingsAblation import CouplingNet, NormalisedConv2d
 from src.model.implementation import AUTO, CPU, PLAIN, choose
-from src.model.RRDBNet import RRDBNet
 from src.model.slogdet import SLogDet
-from src.model.SRFlow import SRFlow
-from src.model.SRFlowNet import NegativeLogLikelihood, SRFlowNet
 
 # name -> arguments of SRFlowNet that differ from `BASE`, and the low resolution's size
-BASE = {"scale": 4, "nf": 4, "nb": 2, "gc": 2, "blocks": [0, 1], "K": 2, "n_transitions": 1, "split_levels": 1,
-        "hidden": 7, "eps": 1e-4}
+BASE = {
+    "scale": 4,
+    "nf": 4,
+    "nb": 2,
+    "gc": 2,
+    "blocks": [0, 1],
+    "K": 2,
+    "n_transitions": 1,
+    "split_levels": 1,
+    "hidden": 7,
+    "eps": 1e-4,
+}
 CASES = {
     "usual": ({}, (4, 2)),
     "8x": ({"scale": 8, "split_levels": 2, "K": 1}, (2, 4)),
@@ -112,8 +123,9 @@ def test_image_of_the_encoder(scale):
     encoder = choose(CPU).encoder(net)
     assert_near(encoder.image(Tensor(lr)).asnumpy(), net.image(Tensor(lr)).asnumpy())
     shape = (2, 3, 4 * scale, 6 * scale)
-    gradients = assert_same_gradients(EncoderLoss(net, shape), EncoderLoss(encoder, shape), list(net.get_parameters()),
-                                      lr)
+    gradients = assert_same_gradients(
+        EncoderLoss(net, shape), EncoderLoss(encoder, shape), list(net.get_parameters()), lr
+    )
     assert all(gradient.any() for gradient in gradients.values())
 
 
@@ -173,8 +185,10 @@ def test_mixing_weights_of_several_steps():
 
 @pytest.mark.parametrize("doublings", [-1, 0, 1, 2])
 def test_conditions_of_a_level(doublings):
-    """Shift and scale are the definition's, and what the features give to fAffine has the ActNorm's bias in it, after a
-    constant one."""
+    """Shift and scale are the definition's.
+
+    What the features give to fAffine has the ActNorm's bias in it, after a constant one.
+    """
     scale = 8 if doublings == 2 else 4
     net, cpu = network(scale=scale, hidden=9), None
     cpu, number = Network(net), {4: 1, 8: 2}[scale] - doublings
@@ -189,7 +203,7 @@ def test_conditions_of_a_level(doublings):
         for came, expected in zip(condition[:2], coupling.condition(ft)):
             assert_near(came.asnumpy(), expected.asnumpy())
         p, hidden = arrays(coupling.fAffine), condition[2].asnumpy()
-        first = next(iter(coupling.fAffine)).weight.asnumpy()[:, coupling.kept:]
+        first = next(iter(coupling.fAffine)).weight.asnumpy()[:, coupling.kept :]
         bias = next(value for name, value in p.items() if name.endswith("0.actnorm.bias"))
         assert_near(hidden[:, 1:], (conv_reference(ft.asnumpy(), first) + bias).astype(np.float32))
         np.testing.assert_allclose(hidden[:, 0], 1, atol=1e-6)
@@ -216,8 +230,7 @@ def deeper(in_channels, hidden, out_channels):
     """A coupling's network with one more hidden layer."""
     net = CouplingNet(in_channels, hidden, out_channels)
     first, relu, second, _, last = net.cell_list
-    deep = nn.SequentialCell(first, relu, second, nn.ReLU(), NormalisedConv2d(hidden, hidden, 1), nn.ReLU(), last)
-    return deep
+    return nn.SequentialCell(first, relu, second, nn.ReLU(), NormalisedConv2d(hidden, hidden, 1), nn.ReLU(), last)
 
 
 def test_networks_that_the_arrangement_does_not_know_are_refused():
@@ -239,6 +252,7 @@ def test_a_coupling_that_the_arrangement_does_not_know_is_refused():
 
     class Another(type(step.affine)):
         """A coupling that computes something else."""
+
     step.affine.__class__ = Another
     with pytest.raises(ValueError, match="implementation cpu: knows CondAffineSeparatedAndCond, got .*Another"):
         choose(CPU).network(net)

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The data pipeline: order, determinism, continuation, ranks, both forms of file, and unusable files."""
+
 import contextlib
 import os
 import shutil
@@ -26,7 +27,7 @@ RECORDS = 12
 def patches(count=RECORDS, side=32):
     """HR patches whose first pixel is their number."""
     image = astronaut()
-    crops = [np.array(image[20 * i:20 * i + side, 200:200 + side]) for i in range(count)]
+    crops = [np.array(image[20 * i : 20 * i + side, 200 : 200 + side]) for i in range(count)]
     for number, crop in enumerate(crops):
         crop[0, 0] = number
     return crops
@@ -118,8 +119,9 @@ def test_epochs_and_seeds_differ_and_repeat(path):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_same_seed_gives_the_same_batches(path, workers):
-    assert_same_batches(train_data(path, noise=True, workers=workers).batches(5),
-                        train_data(path, noise=True).batches(5))
+    assert_same_batches(
+        train_data(path, noise=True, workers=workers).batches(5), train_data(path, noise=True).batches(5)
+    )
 
 
 @pytest.mark.parametrize("start", [1, 3])
@@ -132,24 +134,30 @@ def test_continuing_gives_the_tail_of_the_epoch(path, start):
 
 def test_ranks_share_out_every_batch(path):
     alone = list(train_data(path, batch_size=4, hr_size=16, noise=True).batches(1))
-    ranks = [list(train_data(path, batch_size=2, hr_size=16, noise=True, rank_id=rank, rank_size=2).batches(1))
-             for rank in range(2)]
+    ranks = [
+        list(train_data(path, batch_size=2, hr_size=16, noise=True, rank_id=rank, rank_size=2).batches(1))
+        for rank in range(2)
+    ]
     assert len(ranks[0]) == len(ranks[1]) == len(alone) == 3
     together = [[np.concatenate(parts) for parts in zip(*batches)] for batches in zip(*ranks)]
     assert_same_batches(together, alone)
 
 
 def test_ranks_are_disjoint_and_drop_the_remainder(path):
-    ranks = [numbers(train_data(path, batch_size=2, use_flip=False, rank_id=rank, rank_size=5).batches(0))
-             for rank in range(5)]
+    ranks = [
+        numbers(train_data(path, batch_size=2, use_flip=False, rank_id=rank, rank_size=5).batches(0))
+        for rank in range(5)
+    ]
     assert [len(rank) for rank in ranks] == [2] * 5
     assert len({record for rank in ranks for record in rank}) == 10
 
 
 def test_both_forms_give_identical_batches(folder):
     options = {"hr_size": 24, "noise": True}
-    assert_same_batches(train_data(str(folder / "array.mindrecord"), **options).batches(3),
-                        train_data(str(folder / "bytes.mindrecord"), **options).batches(3))
+    assert_same_batches(
+        train_data(str(folder / "array.mindrecord"), **options).batches(3),
+        train_data(str(folder / "bytes.mindrecord"), **options).batches(3),
+    )
 
 
 @pytest.mark.parametrize("dtype", ["int64", "float32", "float64"])
@@ -188,7 +196,7 @@ def test_crops_are_aligned_in_hr_and_lr(tmp_path):
     data = train_data(write(tmp_path / "o.mindrecord", pairs), batch_size=4, hr_size=24)
     seen = set()
     for epoch in range(5):
-        (hr, lr, _), = data.batches(epoch)
+        ((hr, lr, _),) = data.batches(epoch)
         assert hr.shape == (4, 3, 24, 24) and lr.shape == (4, 3, 6, 6)
         np.testing.assert_array_equal(hr, lr.repeat(SCALE, 2).repeat(SCALE, 3))
         seen.update(image.tobytes() for image in lr)
@@ -378,8 +386,9 @@ def place_of(path, record, offset):
     """Where a byte of a record's chunk is in a file of one shard."""
     header = mindrecord_file._read_header(str(path))
     with contextlib.closing(sqlite3.connect(str(path) + ".db")) as database:
-        page, begin = database.execute("SELECT PAGE_ID_BLOB, PAGE_OFFSET_BLOB FROM INDEXES WHERE ROW_ID = ?",
-                                       (record,)).fetchone()
+        page, begin = database.execute(
+            "SELECT PAGE_ID_BLOB, PAGE_OFFSET_BLOB FROM INDEXES WHERE ROW_ID = ?", (record,)
+        ).fetchone()
     return header["header_size"] + page * header["page_size"] + begin + offset
 
 
@@ -417,15 +426,21 @@ def test_damaged_records_are_skipped_if_wanted(tmp_path):
     change_byte(path, place_of(path, 0, 1))
     data = train_data(path, skip_damaged=True, use_flip=False)
     assert sorted(data.damaged) == [0, 2, 5, 11] and (data.records, data.len_batches) == (8, 2)
-    for record, words in ((0, "damaged at byte"), (2, "HR of record 2 cannot be read"), (5, "not 4 times"),
-                          (11, "smaller than the HR patches")):
+    for record, words in (
+        (0, "damaged at byte"),
+        (2, "HR of record 2 cannot be read"),
+        (5, "not 4 times"),
+        (11, "smaller than the HR patches"),
+    ):
         assert words in data.damaged[record]
     good = [1, 3, 4, 6, 7, 8, 9, 10]
     order = numbers(list(data.batches(0)))
     assert len(order) == 6 and set(order) < set(good)
     assert_same_batches(train_data(path, skip_damaged=True).batches(3), train_data(path, skip_damaged=True).batches(3))
-    assert_same_batches(train_data(path, skip_damaged=True).batches(3, start=1),
-                        list(train_data(path, skip_damaged=True).batches(3))[1:])
+    assert_same_batches(
+        train_data(path, skip_damaged=True).batches(3, start=1),
+        list(train_data(path, skip_damaged=True).batches(3))[1:],
+    )
 
 
 def test_skipping_changes_nothing_where_nothing_is_damaged(folder):
@@ -474,10 +489,17 @@ def test_fewer_records_than_a_batch(path):
     assert_one_line(lambda p: train_data(p, batch_size=7, rank_size=2), path, path, "12 records", "ranks 2")
 
 
-@pytest.mark.parametrize("options, named", [
-    ({"batch_size": 0}, "batch_size"), ({"hr_size": 30}, "hr_size"), ({"seed": -1}, "seed"),
-    ({"workers": 0}, "workers"), ({"rank_id": 1}, "rank_id"), ({"rank_size": 0}, "rank_size"),
-])
+@pytest.mark.parametrize(
+    "options, named",
+    [
+        ({"batch_size": 0}, "batch_size"),
+        ({"hr_size": 30}, "hr_size"),
+        ({"seed": -1}, "seed"),
+        ({"workers": 0}, "workers"),
+        ({"rank_id": 1}, "rank_id"),
+        ({"rank_size": 0}, "rank_size"),
+    ],
+)
 def test_bad_arguments_are_named(path, options, named):
     with pytest.raises(ValueError, match=f"^{named}: expected"):
         train_data(path, **options)
@@ -494,9 +516,11 @@ def test_bad_places_are_named(path):
 
 
 def test_a_process_that_stops_in_mid_epoch_ends(repo, path):
-    code = ("import sys; from src.dataloader.dataset import TrainData\n"
-            f"batches = TrainData({path!r}, 4, 1, 32, 0, noise=True).batches(0)\n"
-            "next(batches)\n"
-            "sys.exit(3)")
+    code = (
+        "import sys; from src.dataloader.dataset import TrainData\n"
+        f"batches = TrainData({path!r}, 4, 1, 32, 0, noise=True).batches(0)\n"
+        "next(batches)\n"
+        "sys.exit(3)"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=repo, timeout=60, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 3, done.stderr

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Evaluation through eval.py's own main, by a tiny network that is hardly trained: its pictures show nothing."""
+
 import json
 import os
 import re
@@ -9,12 +10,25 @@ import tempfile
 
 import numpy as np
 import pytest
+from programs import (  # noqa: F401
+    HR_SIZE,
+    SCALE,
+    VALIDATION_RECORDS,
+    fixture_base,
+    fixture_compiled,
+    fixture_converted,
+    fixture_evaluated,
+    read_csv,
+    read_image,
+    run,
+    tiny_options,
+    write_config,
+    write_image,
+)
 from skimage.data import astronaut
 
 import eval as eval_program
-from programs import HR_SIZE, SCALE, VALIDATION_RECORDS, read_csv, read_image, run, tiny_options, write_config, \
-    write_image
-from programs import fixture_base, fixture_compiled, fixture_converted, fixture_evaluated  # noqa: F401
+from src.dataloader import image_folder
 from src.dataloader.dataset import EvalData
 from src.dataloader.imresize import imresize
 from src.dataloader.prepare import prepare_images
@@ -24,13 +38,29 @@ from src.evaluation.picture import CAPTION, MARGIN
 from src.image_sizes import MAX_SIZES
 from src.locked_folder import locked_folder
 from src.model.SRFlow import SRFlow
+from src.model_utils.config import get_config
 from src.training.run_folder import RunFolder
 
 STAND_INS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stand_ins")
 LR_SIZE = HR_SIZE // SCALE
 FIGURES = ["lr_psnr", "psnr", "ssim", "ssim_gaussian", "nll", "psnr_bicubic", "ssim_bicubic"]
-SUMMARY = {"n", "averaged", "skipped", "not_finite", "not_finite_images", "heat", "heat_from", "n_samples", "seed",
-           "tile", "checkpoint", "data", "precision", "device"}
+SUMMARY = {
+    "n",
+    "averaged",
+    "skipped",
+    "not_finite",
+    "not_finite_images",
+    "heat",
+    "heat_from",
+    "n_samples",
+    "seed",
+    "tile",
+    "checkpoint",
+    "data",
+    "precision",
+    "allow_tf32",
+    "device",
+}
 PAIR_LINE = re.compile(r"Get the number (\d+) data psnrloss: (\[[-+.\de]+\]), ssim_loss: (\[[-+.\de]+\])")
 
 
@@ -43,8 +73,10 @@ def metrics_of(folder):
     """(metrics.json, rows of metrics.csv with their numbers as such)."""
     with open(os.path.join(str(folder), "metrics.json")) as file:
         summary = json.load(file)
-    rows = [{key: value if key == "name" else float(value) for key, value in row.items()}
-            for row in read_csv(os.path.join(str(folder), "metrics.csv"))]
+    rows = [
+        {key: value if key == "name" else float(value) for key, value in row.items()}
+        for row in read_csv(os.path.join(str(folder), "metrics.csv"))
+    ]
     return summary, rows
 
 
@@ -58,7 +90,7 @@ def fixture_folders(base, tmp_path):
     """Folders lr and hr: two validation images, `even` as it is and `odd` with one LR row less."""
     for name, (_, hr, lr) in zip(("even", "odd"), EvalData(os.path.join(base, "valid.mindrecord"))):
         rows = LR_SIZE - (name == "odd")
-        for folder, image in (("lr", lr[:rows]), ("hr", hr[:rows * SCALE])):
+        for folder, image in (("lr", lr[:rows]), ("hr", hr[: rows * SCALE])):
             (tmp_path / folder).mkdir(exist_ok=True)
             write_image(tmp_path / folder / (name + ".png"), image)
     return str(tmp_path / "lr"), str(tmp_path / "hr")
@@ -78,18 +110,23 @@ def test_metrics_of_the_mindrecord(evaluated, converted, base):
     for name in FIGURES:
         assert summary[name] == pytest.approx(np.mean([row[name] for row in rows]), rel=1e-12)
         assert np.isfinite(summary[name])
-    assert {key: summary[key] for key in ("heat", "n_samples", "seed", "checkpoint")} == \
-        {"heat": 0.9, "n_samples": 1, "seed": 10, "checkpoint": converted}
+    assert {key: summary[key] for key in ("heat", "n_samples", "seed", "checkpoint")} == {
+        "heat": 0.9,
+        "n_samples": 1,
+        "seed": 10,
+        "checkpoint": converted,
+    }
     assert summary["data"] == {"mindrecord": os.path.join(base, "valid.mindrecord")}
     assert (summary["precision"], summary["device"], summary["heat_from"]) == ("float32", "CPU", "configuration")
+    assert summary["allow_tf32"] is False
 
 
 def test_figures_belong_to_the_pictures(evaluated, base):
     _, rows = metrics_of(evaluated)
     for (index, hr, lr), row in zip(EvalData(os.path.join(base, "valid.mindrecord")), rows):
         pictures = os.path.join(evaluated, "pictures")
-        sr, bicubic = read_image(os.path.join(pictures, "{}_sr.png".format(index))), imresize(lr, SCALE)
-        np.testing.assert_array_equal(read_image(os.path.join(pictures, "{}_lr.png".format(index))), lr)
+        sr, bicubic = read_image(os.path.join(pictures, f"{index}_sr.png")), imresize(lr, SCALE)
+        np.testing.assert_array_equal(read_image(os.path.join(pictures, f"{index}_lr.png")), lr)
         assert sr.shape == hr.shape
         assert row["psnr"] == pytest.approx(psnr(sr, hr)) and row["ssim"] == pytest.approx(ssim(sr, hr))
         assert row["ssim_gaussian"] == pytest.approx(ssim_gaussian(sr / 255, hr / 255))
@@ -111,23 +148,25 @@ def test_lines_of_the_earlier_port(compiled, base, tmp_path, capfd):
     assert lines[2] == "The mean of psnr is: " + old_form(summary["psnr"])
     assert lines[3] == "The mean of ssim is: " + old_form(summary["ssim_gaussian"])
     assert lines[4].startswith("2 images, heat 0.9: lr_psnr ")
-    assert lines[5] == "picture sheet: {}".format(tmp_path / "sheet.png")
+    assert lines[5] == f"picture sheet: {tmp_path / 'sheet.png'}"
     assert len(lines) == 6
 
 
 def test_the_seed_decides(evaluated, compiled, base, tmp_path):
     for name, seed in (("same", 10), ("other", 11)):
         assert evaluate(base, tmp_path / name, "--seed", seed) == 0
-    (first, first_rows), (same, same_rows), (other, _) = (metrics_of(folder) for folder in (
-        evaluated, tmp_path / "same", tmp_path / "other"))
+    (first, first_rows), (same, same_rows), (other, _) = (
+        metrics_of(folder) for folder in (evaluated, tmp_path / "same", tmp_path / "other")
+    )
     assert same_rows == first_rows
     assert {**same, "checkpoint": ""} == {**first, "checkpoint": ""}
     assert other["seed"] == 11
     for name in ("psnr", "ssim", "ssim_gaussian", "lr_psnr", "nll"):
         assert other[name] != first[name]
     assert other["psnr_bicubic"] == first["psnr_bicubic"]
-    np.testing.assert_array_equal(read_image(os.path.join(evaluated, "sheet.png")),
-                                  read_image(tmp_path / "same" / "sheet.png"))
+    np.testing.assert_array_equal(
+        read_image(os.path.join(evaluated, "sheet.png")), read_image(tmp_path / "same" / "sheet.png")
+    )
 
 
 def test_limit_heat_and_samples(compiled, base, tmp_path):
@@ -137,11 +176,28 @@ def test_limit_heat_and_samples(compiled, base, tmp_path):
         summary, rows = metrics_of(tmp_path / name)
         assert (summary["n"], summary["heat"], summary["n_samples"], len(rows)) == (1, heat, 2, 1)
         assert summary["heat_from"] == "command line"
-        samples = [read_image(tmp_path / name / "pictures" / "0_sr_{}.png".format(k)) for k in range(2)]
+        samples = [read_image(tmp_path / name / "pictures" / f"0_sr_{k}.png") for k in range(2)]
         assert np.array_equal(*samples) == (heat == 0)
-        (_, hr, lr), = EvalData(os.path.join(base, "valid.mindrecord"), limit=1)
+        ((_, hr, lr),) = EvalData(os.path.join(base, "valid.mindrecord"), limit=1)
         assert rows[0]["psnr"] == pytest.approx(np.mean([psnr(sample, hr) for sample in samples]))
         assert rows[0]["lr_psnr"] == pytest.approx(np.mean([lr_psnr(sample, lr, SCALE) for sample in samples]))
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_tf32_is_among_the_settings(base, allowed):
+    """An evaluation that was interrupted goes on with the same alone."""
+    args, opt = get_config(
+        "eval",
+        [
+            "--opt",
+            os.path.join(base, "SRFlow.yml"),
+            "--ckpt",
+            "none.ckpt",
+            "--set",
+            f"allow_tf32={str(allowed).lower()}",
+        ],
+    )
+    assert eval_program.settings_of(args, opt)["allow_tf32"] is allowed
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -157,8 +213,9 @@ def test_folder_with_hr(compiled, folders, base, tmp_path, capfd):
     assert len([line for line in capfd.readouterr().out.splitlines() if PAIR_LINE.fullmatch(line)]) == 2
     assert sorted(os.listdir(str(tmp_path / "out"))) == ["even.png", "metrics.csv", "metrics.json", "odd.png"]
     for row in rows:
-        sr, hr = (read_image(os.path.join(str(folder), row["name"] + ".png")) for folder in (tmp_path / "out",
-                                                                                           folders[1]))
+        sr, hr = (
+            read_image(os.path.join(str(folder), row["name"] + ".png")) for folder in (tmp_path / "out", folders[1])
+        )
         assert sr.shape == hr.shape and row["psnr"] == pytest.approx(psnr(sr, hr))
 
 
@@ -170,11 +227,26 @@ def test_folder_without_hr(compiled, folders, base, tmp_path, capfd):
     summary, rows = metrics_of(tmp_path / "out")
     assert list(rows[0]) == ["name", "lr_psnr", "pixel_std", "not_finite"]
     assert set(summary) == SUMMARY | {"lr_psnr", "pixel_std"}
-    assert sorted(os.listdir(str(tmp_path / "out"))) == ["even_0.png", "even_1.png", "metrics.csv", "metrics.json",
-                                                         "odd_0.png", "odd_1.png"]
+    assert sorted(os.listdir(str(tmp_path / "out"))) == [
+        "even_0.png",
+        "even_1.png",
+        "metrics.csv",
+        "metrics.json",
+        "odd_0.png",
+        "odd_1.png",
+    ]
     for k in range(2):
-        assert read_image(tmp_path / "out" / "even_{}.png".format(k)).shape == (HR_SIZE, HR_SIZE, 3)
-        assert read_image(tmp_path / "out" / "odd_{}.png".format(k)).shape == (HR_SIZE - SCALE, HR_SIZE, 3)
+        assert read_image(tmp_path / "out" / f"even_{k}.png").shape == (HR_SIZE, HR_SIZE, 3)
+        assert read_image(tmp_path / "out" / f"odd_{k}.png").shape == (HR_SIZE - SCALE, HR_SIZE, 3)
+
+
+def test_a_folders_images_are_read_twice(compiled, folders, base, tmp_path, monkeypatch):
+    """To check them all before the work begins, and for the work."""
+    paths, itself = [], image_folder.read_image
+    monkeypatch.setattr(image_folder, "read_image", lambda path: paths.append(path) or itself(path))
+    assert evaluate(base, tmp_path / "out", "--lr_dir", folders[0], "--hr_dir", folders[1]) == 0
+    files = [os.path.join(folder, name) for folder in folders for name in ("even.png", "odd.png")]
+    assert sorted(paths) == sorted(2 * files)
 
 
 def test_folder_needs_no_mindrecord(compiled, folders, base, tmp_path):
@@ -188,7 +260,7 @@ def test_images_are_not_overwritten(compiled, folders, base, capfd, index):
     before = {name: read_image(os.path.join(folders[index], name)) for name in os.listdir(folders[index])}
     assert evaluate(base, os.path.join(folders[index], "..", os.path.basename(folders[index])), *arguments) == 2
     err = capfd.readouterr().err
-    assert err.count("\n") == 1 and "--{}_dir, whose images would be overwritten".format(("lr", "hr")[index]) in err
+    assert err.count("\n") == 1 and f"--{('lr', 'hr')[index]}_dir, whose images would be overwritten" in err
     assert sorted(os.listdir(folders[index])) == sorted(before)
     for name, image in before.items():
         np.testing.assert_array_equal(read_image(os.path.join(folders[index], name)), image)
@@ -205,9 +277,15 @@ def test_modelarts_copies_in_and_out(compiled, base, tmp_path, monkeypatch):
     for name in ("valid.mindrecord", "valid.mindrecord.db"):
         shutil.copy(os.path.join(base, name), str(tmp_path / "remote"))
     settings = tiny_options(base)
-    settings.update(enable_modelarts=True, output_dir=".", data_url=str(tmp_path / "remote"),
-                    data_path=str(tmp_path / "cache" / "data"), train_url=str(tmp_path / "results"),
-                    output_path=str(tmp_path / "cache" / "out"), test_pretrained_model_path="SRFlow.ckpt")
+    settings.update(
+        enable_modelarts=True,
+        output_dir=".",
+        data_url=str(tmp_path / "remote"),
+        data_path=str(tmp_path / "cache" / "data"),
+        train_url=str(tmp_path / "results"),
+        output_path=str(tmp_path / "cache" / "out"),
+        test_pretrained_model_path="SRFlow.ckpt",
+    )
     settings["datasets"]["val"]["dataroot"] = "valid.mindrecord"
     assert run("eval", "--opt", write_config(tmp_path / "c.yml", settings)) == 0
     assert metrics_of(tmp_path / "results")[0]["n"] == VALIDATION_RECORDS
@@ -233,8 +311,8 @@ class RecordingModel(SRFlow):
         bicubic = imresize(np.rint(255 * lr[0].transpose(1, 2, 0)).astype(np.uint8), SCALE)
         samples = np.stack([np.clip(bicubic.astype(int) + 5 * k, 0, 255) for k in range(n)])
         images = ((samples + 0.5) / 255).astype(np.float32).transpose(0, 3, 1, 2)[:, None]
-        images[-1, 0, 1].reshape(-1)[:self.broken] = np.inf
-        images[-1, 0, 2].reshape(-1)[:self.broken] = np.nan
+        images[-1, 0, 1].reshape(-1)[: self.broken] = np.inf
+        images[-1, 0, 2].reshape(-1)[: self.broken] = np.nan
         return images
 
     def encode(self, hr, lr, noise=None):
@@ -244,7 +322,7 @@ class RecordingModel(SRFlow):
 
 
 def test_figures_are_means_over_samples(base):
-    (_, hr, lr), = EvalData(os.path.join(base, "valid.mindrecord"), limit=1)
+    ((_, hr, lr),) = EvalData(os.path.join(base, "valid.mindrecord"), limit=1)
     model = RecordingModel()
     samples, figures = evaluate_image(model, lr, hr, heat=0.7, n_samples=3, seed=4)
     assert model.arguments == [(0.7, 3, 4)] and samples.shape == (3,) + hr.shape
@@ -254,14 +332,15 @@ def test_figures_are_means_over_samples(base):
     assert figures["psnr_best"] == max(psnr(sample, hr) for sample in samples) > figures["psnr"]
     assert figures["psnr"] == pytest.approx(np.mean([psnr(sample, hr) for sample in samples]))
     assert figures["ssim_gaussian"] == pytest.approx(
-        np.mean([ssim_gaussian(sample / 255, hr / 255) for sample in samples]))
+        np.mean([ssim_gaussian(sample / 255, hr / 255) for sample in samples])
+    )
     assert figures["psnr_bicubic"] == psnr(samples[0], hr) and figures["psnr_bicubic"] != figures["psnr"]
     assert set(evaluate_image(model, lr, None, 0.7, 3, 4)[1]) == {"lr_psnr", "pixel_std", "not_finite"}
 
 
 def test_pixels_that_are_not_finite_are_counted(base):
     """What is measured on samples is no number then; the rest is what it is."""
-    (_, hr, lr), = EvalData(os.path.join(base, "valid.mindrecord"), limit=1)
+    ((_, hr, lr),) = EvalData(os.path.join(base, "valid.mindrecord"), limit=1)
     whole, broken = (evaluate_image(RecordingModel(count), lr, hr, 0.7, 2, 4, lpips=Distance())[1] for count in (0, 70))
     assert broken["not_finite"] == 70 and list(broken) == list(whole)
     for name in ("nll", "psnr_bicubic", "ssim_bicubic"):
@@ -278,7 +357,7 @@ class Distance:
 
 
 def test_lpips_is_a_mean_over_samples(base):
-    (_, hr, lr), = EvalData(os.path.join(base, "valid.mindrecord"), limit=1)
+    ((_, hr, lr),) = EvalData(os.path.join(base, "valid.mindrecord"), limit=1)
     samples, figures = evaluate_image(RecordingModel(), lr, hr, 0.7, 2, 4, lpips=Distance())
     expected = [Distance().distance(sample, hr) for sample in samples]
     assert expected[0] != expected[1] and figures["lpips"] == np.mean(expected)
@@ -308,12 +387,15 @@ def test_likelihood_pads_odd_sizes_by_reflection(height, width):
     assert padded_lr.shape == (1, 3) + even and padded_lr.dtype == np.float32
     assert padded_hr.shape == noise.shape == (1, 3, even[0] * SCALE, even[1] * SCALE)
     assert noise.min() >= 0 and noise.max() < 1 and noise.std() > 0.25
-    np.testing.assert_array_equal(padded_hr[0, :, :height * SCALE, :width * SCALE],
-                                  hr.transpose(2, 0, 1).astype(np.float32) / np.float32(255))
+    np.testing.assert_array_equal(
+        padded_hr[0, :, : height * SCALE, : width * SCALE], hr.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+    )
     if height % 2:  # without repeating the last row of lr, nor the rows of hr that belong to it
         np.testing.assert_array_equal(padded_lr[:, :, height], padded_lr[:, :, height - 2])
         last = height * SCALE - 1
-        np.testing.assert_array_equal(padded_hr[:, :, last + 1:], padded_hr[:, :, last - SCALE:last - 2 * SCALE:-1])
+        np.testing.assert_array_equal(
+            padded_hr[:, :, last + 1 :], padded_hr[:, :, last - SCALE : last - 2 * SCALE : -1]
+        )
     assert likelihood(model, lr, hr, seed=1) == first != likelihood(model, lr, hr, seed=2)
 
 
@@ -354,6 +436,7 @@ def interrupt_after(monkeypatch, count):
         if len(calls) > count:
             raise KeyboardInterrupt
         return itself(*arguments)
+
     monkeypatch.setattr(eval_program, "evaluate_image", interrupted)
     return calls
 
@@ -402,7 +485,7 @@ def rename(folder, old, new):
 def later(path):
     """As if the file had been written a minute later."""
     status = os.stat(path)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 60 * 10 ** 9))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 60 * 10**9))
 
 
 CHANGES = {  # what happens while a, b and not yet c are finished: (how, what is computed then)
@@ -410,8 +493,12 @@ CHANGES = {  # what happens while a, b and not yet c are finished: (how, what is
     "renamed": (lambda lr, hr, out: [rename(folder, "b.png", "bb.png") for folder in (lr, hr)], ["bb", "c"]),
     "moved": (lambda lr, hr, out: [rename(folder, "a.png", "d.png") for folder in (lr, hr)], ["b", "c", "d"]),
     "removed": (lambda lr, hr, out: os.remove(os.path.join(lr, "a.png")), ["b", "c"]),
-    "added": (lambda lr, hr, out: [shutil.copy(os.path.join(folder, "a.png"), os.path.join(folder, "aa.png"))
-                                   for folder in (lr, hr)], ["aa", "b", "c"]),
+    "added": (
+        lambda lr, hr, out: [
+            shutil.copy(os.path.join(folder, "a.png"), os.path.join(folder, "aa.png")) for folder in (lr, hr)
+        ],
+        ["aa", "b", "c"],
+    ),
     "lr replaced": (lambda lr, hr, out: shutil.copy(os.path.join(lr, "c.png"), os.path.join(lr, "b.png")), ["b", "c"]),
     "hr replaced": (lambda lr, hr, out: later(os.path.join(hr, "a.png")), ["a", "c"]),
     "picture removed": (lambda lr, hr, out: os.remove(os.path.join(out, "a.png")), ["a", "c"]),
@@ -448,14 +535,14 @@ def test_progress_belongs_to_the_images(compiled, base, tmp_path, monkeypatch, c
     for name, content in files_of(tmp_path / "whole").items():
         if name.endswith(".png"):
             assert pictures[name] == content
-    assert ("goes on after {} finished images".format(len(rows) - len(names)) in told) == (len(rows) > len(names))
+    assert (f"goes on after {len(rows) - len(names)} finished images" in told) == (len(rows) > len(names))
     assert ("done again" in told) == (change != "nothing")
 
 
 def test_progress_belongs_to_the_mindrecord(evaluated, compiled, base, tmp_path, monkeypatch, capfd):
     for name in ("valid.mindrecord", "valid.mindrecord.db"):
         shutil.copy(os.path.join(base, name), str(tmp_path))
-    arguments = ["--set", "datasets.val.dataroot={}".format(tmp_path / "valid.mindrecord")]
+    arguments = ["--set", f"datasets.val.dataroot={tmp_path / 'valid.mindrecord'}"]
     with monkeypatch.context() as patch:
         interrupt_after(patch, 1)
         assert evaluate(base, tmp_path / "out", *arguments) == 130
@@ -469,8 +556,12 @@ def test_progress_belongs_to_the_mindrecord(evaluated, compiled, base, tmp_path,
 def test_shards_belong_to_a_mindrecord(tmp_path):
     for name in ("a.mindrecord0", "a.mindrecord0.db", "a.mindrecord1", "a.mindrecord1.db", "b.mindrecord0", "a.png"):
         (tmp_path / name).write_text("")
-    assert [os.path.basename(path) for path in eval_program.mindrecord_files(str(tmp_path / "a.mindrecord1"))] == \
-        ["a.mindrecord0", "a.mindrecord0.db", "a.mindrecord1", "a.mindrecord1.db"]
+    assert [os.path.basename(path) for path in eval_program.mindrecord_files(str(tmp_path / "a.mindrecord1"))] == [
+        "a.mindrecord0",
+        "a.mindrecord0.db",
+        "a.mindrecord1",
+        "a.mindrecord1.db",
+    ]
 
 
 def test_a_damaged_progress_begins_anew(evaluated, compiled, base, tmp_path, capfd):
@@ -483,8 +574,10 @@ def test_a_damaged_progress_begins_anew(evaluated, compiled, base, tmp_path, cap
 
 def test_the_sheet_belongs_to_the_evaluation(compiled, base, tmp_path, monkeypatch):
     """Nothing is computed twice because the last picture could not be written."""
+
     def full_disk(*_):
         raise OSError(28, "No space left on device")
+
     with monkeypatch.context() as patch:
         patch.setattr(eval_program, "write_sheet", full_disk)
         assert evaluate(base, tmp_path) == 2
@@ -498,7 +591,7 @@ def test_one_evaluation_at_a_time(compiled, base, tmp_path, monkeypatch, capfd):
     with locked_folder(str(tmp_path), eval_program.LOCK):
         assert evaluate(base, tmp_path) == 2
     line = capfd.readouterr().err
-    assert line.startswith("error: output_dir: another run (process {} on ".format(os.getpid()))
+    assert line.startswith(f"error: output_dir: another run (process {os.getpid()} on ")
     assert line.count("\n") == 1
     assert os.listdir(str(tmp_path)) == []
 
@@ -518,7 +611,7 @@ def test_pictures_that_are_not_finite(compiled, base, tmp_path, capfd):
     summary, rows = metrics_of(tmp_path)
     lines = [line for line in capfd.readouterr().err.split("\n") if "warning: " in line]
     for row in rows:
-        words = "warning: {}: {:.0f} pixels of its samples are not finite".format(row["name"], row["not_finite"])
+        words = f"warning: {row['name']}: {row['not_finite']:.0f} pixels of its samples are not finite"
         assert row["not_finite"] > 0 and len([line for line in lines if words in line]) == 1
         assert np.isnan(row["psnr"]) and np.isnan(row["lr_psnr"]) and np.isfinite(row["nll"])
     assert lines[-1] == "warning: 2 of 2 images have pixels or an nll that are not finite: 0, 1"
@@ -551,9 +644,9 @@ def test_images_that_cannot_be_used_are_skipped(compiled, folders, base, tmp_pat
     assert (summary["n"], summary["skipped"], [row["name"] for row in rows]) == (2, 2, ["even", "odd"])
     lines = capfd.readouterr().err.split("\n")
     bad, tiny = (os.path.join(folders[0], name) for name in ("bad.png", "tiny.png"))
-    assert lines[0].startswith("warning: skipped {}: cannot be read as an image: ".format(bad))
-    assert lines[1] == "warning: skipped {}: is 1x9, expected at least 2x2".format(tiny)
-    assert lines[-2].startswith("warning: 2 of 4 images were skipped: {}: ".format(bad))
+    assert lines[0].startswith(f"warning: skipped {bad}: cannot be read as an image: ")
+    assert lines[1] == f"warning: skipped {tiny}: is 1x9, expected at least 2x2"
+    assert lines[-2].startswith(f"warning: 2 of 4 images were skipped: {bad}: ")
     for name in ("even.png", "odd.png"):
         os.remove(os.path.join(folders[0], name))
     assert evaluate(base, tmp_path / "none", "--lr_dir", folders[0]) == 2
@@ -596,8 +689,10 @@ def test_names_that_are_not_utf8(compiled, folders, base, tmp_path, capfd):
     summary, rows = metrics_of(os.fsdecode(out))
     assert [row["name"] for row in rows] == ["caf\\xe9", "\u00e9\u756b"]
     assert summary["data"]["lr_dir"] == str(tmp_path / "d\\xe9")
-    assert sorted(name for name in os.listdir(out) if name.endswith(b".png")) == \
-        [b"caf\xe9.png", "\u00e9\u756b.png".encode()]
+    assert sorted(name for name in os.listdir(out) if name.endswith(b".png")) == [
+        b"caf\xe9.png",
+        "\u00e9\u756b.png".encode(),
+    ]
     assert "warning: caf\\xe9: " in capfd.readouterr().err
 
 
@@ -627,13 +722,14 @@ def test_an_image_larger_than_a_tile(compiled, base, tmp_path, monkeypatch):
     def record(lr):
         shapes.append(lr.shape)
         return condition(lr)
+
     monkeypatch.setattr(compiled, "_condition", record)
     assert evaluate(base, tmp_path / "out", "--tile", 32, "--set", "datasets.val.dataroot=" + path) == 0
-    (_, hr, lr), = EvalData(path)
+    ((_, hr, lr),) = EvalData(path)
     assert lr.shape == (40, 36, 3) and max(max(shape[2:]) for shape in shapes) == 32
     picture = read_image(tmp_path / "out" / "sheet.png")
-    np.testing.assert_array_equal(picture[CAPTION:CAPTION + 128:4, :128:4], lr[4:36, 2:34])
-    np.testing.assert_array_equal(picture[CAPTION:CAPTION + 128, -128 - MARGIN:-MARGIN], hr[16:144, 8:136])
+    np.testing.assert_array_equal(picture[CAPTION : CAPTION + 128 : 4, :128:4], lr[4:36, 2:34])
+    np.testing.assert_array_equal(picture[CAPTION : CAPTION + 128, -128 - MARGIN : -MARGIN], hr[16:144, 8:136])
     assert picture.shape == (CAPTION + 128 + MARGIN, 6 * (128 + MARGIN), 3)
     assert read_image(tmp_path / "out" / "pictures" / "0_sr.png").shape == (160, 144, 3)
 
@@ -643,17 +739,18 @@ def test_a_folder_of_many_sizes_compiles_a_handful(compiled, base, tmp_path, mon
     lr_dir, out = tmp_path / "lr", tmp_path / "out"
     lr_dir.mkdir()
     for number in range(MAX_SIZES + 2):
-        write_image(lr_dir / "{}.png".format(number), astronaut()[:6 + 2 * number, :8])
+        write_image(lr_dir / f"{number}.png", astronaut()[: 6 + 2 * number, :8])
     shapes, condition = set(), compiled._condition
 
     def record(lr):
         shapes.add(lr.shape)
         return condition(lr)
+
     monkeypatch.setattr(compiled, "_condition", record)
     assert evaluate(base, out, "--lr_dir", lr_dir) == 0
     assert len(shapes) == MAX_SIZES
     assert "2 of 8 images are padded by reflection" in capfd.readouterr().out
-    sizes = [read_image(out / "{}.png".format(number)).shape[:2] for number in range(MAX_SIZES + 2)]
+    sizes = [read_image(out / f"{number}.png").shape[:2] for number in range(MAX_SIZES + 2)]
     assert sizes == [((6 + 2 * number) * SCALE, 8 * SCALE) for number in range(MAX_SIZES + 2)]
 
     interrupt_after(monkeypatch, MAX_SIZES + 1)

@@ -4,20 +4,21 @@
 
 The layers have strong random weights (`helpers.randomise`): at their own initialisation much of them is zero.
 """
+
 import numpy as np
 import pytest
 from helpers import MODES, InputGradients, ParameterGradients, arrays, conv_reference, jacobian, normal, randomise
 from mindspore import Tensor, context, nn, ops
 
-from src.model.convolutions import conv2d
 from src.model.Flow import Conv2dZeros, Squeeze, even_odd, gaussian_logp
 from src.model.FlowActNorms import ActNorm
 from src.model.FlowAffineCouplingsAblation import CondAffineSeparatedAndCond
 from src.model.FlowStep import FlowStep
 from src.model.FlowUpsamplerNet import FlowLevel, FlowUpsamplerNet
 from src.model.InvertibleConv1x1 import InvertibleConv1x1
-from src.model.Split import Split2d
 from src.model.SRFlowNet import NegativeLogLikelihood, SRFlowNet, initialise_actnorms
+from src.model.Split import Split2d
+from src.model.convolutions import conv2d
 
 FEATURES, HIDDEN, EPS = 5, 7, 1e-4
 
@@ -109,8 +110,9 @@ class Objective(nn.Cell):
 
 
 def small_net(scale, split_levels):
-    return SRFlowNet(scale, nf=4, nb=2, gc=2, blocks=[0, 1], K=1, n_transitions=1, split_levels=split_levels,
-                     hidden=HIDDEN, eps=EPS)
+    return SRFlowNet(
+        scale, nf=4, nb=2, gc=2, blocks=[0, 1], K=1, n_transitions=1, split_levels=split_levels, hidden=HIDDEN, eps=EPS
+    )
 
 
 def coupling(channels, hidden=HIDDEN):
@@ -216,9 +218,9 @@ def test_the_jacobian_is_that_of_finite_differences(case):
 
 def test_images_of_a_batch_are_independent(case):
     for i in range(3):
-        z, logdet = case.forward(Tensor(case.x[i:i + 1]))
-        np.testing.assert_allclose(z.asnumpy(), case.z[i:i + 1], rtol=1e-4, atol=1e-4)
-        np.testing.assert_allclose(logdet.asnumpy(), case.logdet[i:i + 1], rtol=1e-4, atol=1e-4)
+        z, logdet = case.forward(Tensor(case.x[i : i + 1]))
+        np.testing.assert_allclose(z.asnumpy(), case.z[i : i + 1], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(logdet.asnumpy(), case.logdet[i : i + 1], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", sorted(name for name in CASES if name != "squeeze" and "network" not in name))
@@ -291,7 +293,7 @@ def test_one_condition_serves_a_batch_and_several_serve_one_each():
     z, logdet = step(Tensor(x), step.condition(Tensor(ft)))
     assert logdet.shape == (3,)
     for i in range(3):
-        shared, shared_logdet = step(Tensor(x), step.condition(Tensor(ft[i:i + 1])))
+        shared, shared_logdet = step(Tensor(x), step.condition(Tensor(ft[i : i + 1])))
         np.testing.assert_allclose(shared.asnumpy()[i], z.asnumpy()[i], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(shared_logdet.asnumpy()[i], logdet.asnumpy()[i], rtol=1e-5)
         assert shared_logdet.shape == (3,)
@@ -305,10 +307,10 @@ def test_one_condition_serves_a_batch_and_several_serve_one_each():
 def coupling_net_reference(p, prefix, x):
     """conv, ActNorm, ReLU, 1×1 conv, ActNorm, ReLU, zero-initialised conv -> (shift, scale)."""
     for layer in ("0", "2"):
-        x = conv_reference(x, p["{}.{}.weight".format(prefix, layer)])
-        x = (x + p["{}.{}.actnorm.bias".format(prefix, layer)]) * np.exp(p["{}.{}.actnorm.logs".format(prefix, layer)])
+        x = conv_reference(x, p[f"{prefix}.{layer}.weight"])
+        x = (x + p[f"{prefix}.{layer}.actnorm.bias"]) * np.exp(p[f"{prefix}.{layer}.actnorm.logs"])
         x = np.maximum(x, 0)
-    h = conv_zeros_reference({name: p["{}.4.{}".format(prefix, name)] for name in ("weight", "bias", "logs")}, x)
+    h = conv_zeros_reference({name: p[f"{prefix}.4.{name}"] for name in ("weight", "bias", "logs")}, x)
     return h[:, 0::2], 1 / (1 + np.exp(-(h[:, 1::2] + 2))) + EPS
 
 
@@ -395,8 +397,9 @@ def test_coupling_formula():
     z, logdet = function(Tensor(x))
     np.testing.assert_allclose(z.asnumpy(), expected, atol=2e-5)
     # MindSpore 1.7's logarithm is exact to 2e-6 only (docs/mindspore-1.7.md, 13).
-    np.testing.assert_allclose(logdet.asnumpy(), np.log(scale_ft).sum((1, 2, 3)) + np.log(scale).sum((1, 2, 3)),
-                               rtol=5e-5)
+    np.testing.assert_allclose(
+        logdet.asnumpy(), np.log(scale_ft).sum((1, 2, 3)) + np.log(scale).sum((1, 2, 3)), rtol=5e-5
+    )
 
 
 def test_a_new_coupling_only_scales():
@@ -406,7 +409,7 @@ def test_a_new_coupling_only_scales():
     scale = 1 / (1 + np.exp(-2)) + EPS
     z, logdet = Conditioned(coupling(6), features(42, 3, 4))(Tensor(x))
     np.testing.assert_allclose(z.asnumpy()[:, :3], x[:, :3] * scale, rtol=1e-5)
-    np.testing.assert_allclose(z.asnumpy()[:, 3:], x[:, 3:] * scale ** 2, rtol=1e-5)
+    np.testing.assert_allclose(z.asnumpy()[:, 3:], x[:, 3:] * scale**2, rtol=1e-5)
     np.testing.assert_allclose(logdet.asnumpy(), [(6 + 3) * 12 * np.log(scale)], rtol=1e-5)
     weights = arrays(CondAffineSeparatedAndCond(12, 320, 64, EPS))
     for name in ("fFeatures.0.weight", "fFeatures.2.weight", "fAffine.0.weight", "fAffine.2.weight"):
@@ -415,8 +418,7 @@ def test_a_new_coupling_only_scales():
 
 def test_split_is_a_conditional_gaussian():
     function, x = randomise(Conditioned(Split2d(6)), seed=6), normal(43, 2, 6, 3, 4)
-    h = conv_zeros_reference({name.split(".")[-1]: value for name, value in float64_arrays(function).items()},
-                             x[:, :3])
+    h = conv_zeros_reference({name.split(".")[-1]: value for name, value in float64_arrays(function).items()}, x[:, :3])
     mean, logs = h[:, 0::2], h[:, 1::2]
     z, logdet = (output.asnumpy() for output in function(Tensor(x)))
     np.testing.assert_array_equal(z[:, :3], x[:, :3])
@@ -430,8 +432,10 @@ def test_nll_is_bits_per_pixel():
     net, lr = randomise(small_net(4, 1), seed=8), 0.3 * normal(44, 2, 3, 4, 2)
     hr = 0.3 * normal(45, 2, 3, 16, 8)
     latents, logdet = net(Tensor(hr), Tensor(lr))
-    log_density = sum((-0.5 * np.square(latent.asnumpy().astype(np.float64)) - 0.5 * np.log(2 * np.pi)).sum((1, 2, 3))
-                      for latent in latents)
+    log_density = sum(
+        (-0.5 * np.square(latent.asnumpy().astype(np.float64)) - 0.5 * np.log(2 * np.pi)).sum((1, 2, 3))
+        for latent in latents
+    )
     expected = -(logdet.asnumpy() + log_density) / (np.log(2) * 16 * 8)
     plain = NegativeLogLikelihood(net)(Tensor(hr), Tensor(lr)).asnumpy()
     np.testing.assert_allclose(plain, expected, rtol=1e-5)
@@ -443,12 +447,15 @@ def test_nll_is_bits_per_pixel():
 # The network's layout
 
 
-@pytest.mark.parametrize("levels, split_levels, expected", [
-    (3, 1, [(6, 80, 80), (96, 20, 20)]),
-    (3, 2, [(6, 80, 80), (12, 40, 40), (48, 20, 20)]),
-    (3, 0, [(192, 20, 20)]),
-    (4, 2, [(6, 80, 80), (12, 40, 40), (192, 10, 10)]),
-])
+@pytest.mark.parametrize(
+    "levels, split_levels, expected",
+    [
+        (3, 1, [(6, 80, 80), (96, 20, 20)]),
+        (3, 2, [(6, 80, 80), (12, 40, 40), (48, 20, 20)]),
+        (3, 0, [(192, 20, 20)]),
+        (4, 2, [(6, 80, 80), (12, 40, 40), (192, 10, 10)]),
+    ],
+)
 def test_latent_shapes(levels, split_levels, expected):
     flow = FlowUpsamplerNet(levels, 1, 0, split_levels, feature_channels=2, hidden=2, eps=EPS)
     assert list(flow.latent_shapes(160, 160)) == expected
@@ -463,8 +470,13 @@ def test_layers_are_numbered_as_in_the_official_network():
     without_coupling = [i for i, layer in enumerate(flow.layers) if isinstance(layer, FlowStep) and not layer.affine]
     assert without_coupling == [1, 2, 21, 22, 40, 41]
     names = {parameter.name for parameter in flow.get_parameters()}
-    assert {"layers.1.actnorm.bias", "layers.3.affine.fAffine.0.actnorm.logs", "layers.19.conv.logs",
-            "layers.57.affine.fFeatures.4.weight", "layers.21.invconv.weight"} <= names
+    assert {
+        "layers.1.actnorm.bias",
+        "layers.3.affine.fAffine.0.actnorm.logs",
+        "layers.19.conv.logs",
+        "layers.57.affine.fFeatures.4.weight",
+        "layers.21.invconv.weight",
+    } <= names
 
 
 def test_actnorms_are_initialised_layer_after_layer():
@@ -488,13 +500,13 @@ def test_actnorms_are_initialised_layer_after_layer():
             condition = step.condition(ft)
             if condition:
                 shift, scale, _ = condition
-                z1 = ((step.invconv.mix(normalised) + shift) * scale)[:, :step.affine.kept]
+                z1 = ((step.invconv.mix(normalised) + shift) * scale)[:, : step.affine.kept]
                 assert_normalises(step.affine.fFeatures, ft)
                 assert_normalises(step.affine.fAffine, ops.Concat(1)((z1, ft)))
                 checked += 4
             x, _ = step(x, condition)
         if level_number < flow.split_levels:
-            x = layers.pop(0)(x)[0][:, :flow.kept[level_number]]
+            x = layers.pop(0)(x)[0][:, : flow.kept[level_number]]
     assert not layers and checked == 3 * (2 + 4)
 
 

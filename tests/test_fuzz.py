@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The fuzzing script runs on every format, and notices what it is there to notice."""
+
 import os
 import re
 import subprocess
@@ -10,12 +11,24 @@ import pytest
 
 TESTS = os.path.dirname(os.path.abspath(__file__))
 FUZZ = os.path.join(TESTS, "fuzz")
-FORMATS = ("pth", "pth_legacy", "safetensors", "training_ckpt", "inference_ckpt", "port_ckpt", "lpips", "yaml", "set",
-           "image", "progress", "csv")
+FORMATS = (
+    "pth",
+    "pth_legacy",
+    "safetensors",
+    "training_ckpt",
+    "inference_ckpt",
+    "port_ckpt",
+    "lpips",
+    "yaml",
+    "set",
+    "image",
+    "progress",
+    "csv",
+)
 FORMATS += ("mindrecord",) if os.path.exists(os.path.join(FUZZ, "mindrecord.py")) else ()
 
 # Reads a file of a planted format, whose contents say what goes wrong.
-PLANTED = '''
+PLANTED = """
 import ctypes, os, sys, time
 sys.path.insert(0, {fuzz!r})
 import fuzz, formats
@@ -31,12 +44,17 @@ def same(random, content, others):
 fuzz.mutations.mutate_bytes = same
 planted = formats.Format("planted", read, lambda folder: [b"a", b"b"], same, ".txt", memory=64 * 2 ** 20)
 sys.exit(fuzz.fuzz([planted], {folder!r}, seed=1, limits=fuzz.Limits(seconds=1, waiting=3), cases=8))
-'''
+"""
 
 
 def run(*command):
-    return subprocess.run([sys.executable] + list(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, env=dict(os.environ, GLOG_v="3"))
+    return subprocess.run(
+        [sys.executable] + list(command),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=dict(os.environ, GLOG_v="3"),
+    )
 
 
 def planted(bad, folder):
@@ -52,20 +70,24 @@ def planted(bad, folder):
 IF_B = "if file.read() == b'b': "
 
 
-@pytest.mark.parametrize("bad, kind, words", [
-    ("ctypes.string_at(0)", "death", "in read"),  # a segmentation fault
-    ("os._exit(3)", "death", "with status 3"),
-    ("exec('while True: pass')", "time", "in read"),
-    ("time.sleep(1000)", "time", "in read"),
-    ("b'x' * 2 ** 40", "memory", "in read"),  # more than there is to have
-    ("b'x' * 2 ** 28", "memory", "(268|269) MB"),  # more than is needed
-    ("raise ValueError(path + ': one\\ntwo')", "a message of 2 lines", "in read"),
-    ("raise ValueError(path + ': x' * 1000)", "a long message", "in read"),
-    ("raise ValueError('no name')", "a message that does not name the file", "in read"),
-    ("raise OSError(path)", None, None),
-    ("raise KeyError(path)", "KeyError", "in read"),
-    ("assert not path", "AssertionError", "in read"),
-    ("print('a line\\n' * 1000)", "output", "a line")])
+@pytest.mark.parametrize(
+    "bad, kind, words",
+    [
+        ("ctypes.string_at(0)", "death", "in read"),  # a segmentation fault
+        ("os._exit(3)", "death", "with status 3"),
+        ("exec('while True: pass')", "time", "in read"),
+        ("time.sleep(1000)", "time", "in read"),
+        ("b'x' * 2 ** 40", "memory", "in read"),  # more than there is to have
+        ("b'x' * 2 ** 28", "memory", "(268|269) MB"),  # more than is needed
+        ("raise ValueError(path + ': one\\ntwo')", "a message of 2 lines", "in read"),
+        ("raise ValueError(path + ': x' * 1000)", "a long message", "in read"),
+        ("raise ValueError('no name')", "a message that does not name the file", "in read"),
+        ("raise OSError(path)", None, None),
+        ("raise KeyError(path)", "KeyError", "in read"),
+        ("assert not path", "AssertionError", "in read"),
+        ("print('a line\\n' * 1000)", "output", "a line"),
+    ],
+)
 def test_what_is_a_finding(bad, kind, words, tmp_path):
     output, reports = planted(IF_B + bad, tmp_path)
     if kind is None:
@@ -75,7 +97,7 @@ def test_what_is_a_finding(bad, kind, words, tmp_path):
     for report in reports:
         assert report.startswith(kind), report
         assert re.search(words, report) or re.search(words, output), report
-        assert "python tests/fuzz/fuzz.py --read planted {}".format(tmp_path) in report
+        assert f"python tests/fuzz/fuzz.py --read planted {tmp_path}" in report
 
 
 def test_memory_that_an_error_hides(tmp_path):
@@ -101,7 +123,7 @@ def fixture_few_files(tmp_path_factory):
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_few_files_of_every_format(name, few_files):
     output, folder = few_files
-    reports = [path.read_text() for path in sorted(folder.glob("findings/{}-[0-9]*/report.txt".format(name)))]
+    reports = [path.read_text() for path in sorted(folder.glob(f"findings/{name}-[0-9]*/report.txt"))]
     assert not reports, "\n".join(reports)
     lines = [line for line in output.splitlines() if line.startswith(name + " ")]
     assert len(lines) == 1 and "     25 cases: " in lines[0] and " 0 findings in 0 kinds" in lines[0], output
@@ -117,8 +139,10 @@ def test_the_same_seed_makes_the_same_files(tmp_path):
     finally:
         sys.path.remove(FUZZ)
     contents = [b"step,loss\n1,2\n", bytes(range(256))]
-    made = [[mutations.mutate_bytes(random.Random(case), contents[case % 2], contents) for case in range(200)]
-            for _ in range(2)]
+    made = [
+        [mutations.mutate_bytes(random.Random(case), contents[case % 2], contents) for case in range(200)]
+        for _ in range(2)
+    ]
     assert made[0] == made[1] and len(set(made[0])) > 150
 
 
@@ -132,4 +156,4 @@ def test_a_file_is_read_again(tmp_path):
 def test_an_unknown_format():
     result = run(os.path.join(FUZZ, "fuzz.py"), "--format", "gif", "yaml")
     assert result.returncode == 2
-    assert "error: --format: expected some of {}, got gif\n".format(", ".join(FORMATS)) in result.stdout
+    assert f"error: --format: expected some of {', '.join(FORMATS)}, got gif\n" in result.stdout

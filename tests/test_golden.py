@@ -4,24 +4,35 @@
 
 golden/seeded_*.npz are in the repository; the bigger recordings stand beside it in ../shared/golden. Where they are
 not, the seeded ones stand in for them (see official_files), and what these do not have is skipped, with a line that
-says so. Both implementations are compared with them: the definition, `plain`, and the arrangement, `cpu`. Some tests run in graph mode, as the programs do, and some in PyNative mode, which has nothing to compile.
+says so. Both implementations are compared with them: the definition, `plain`, and the arrangement, `cpu`. Some tests
+run in graph mode, as the programs do, and some in PyNative mode, which has nothing to compile.
 """
+
 import functools
 import zlib
 
 import numpy as np
 import pytest
-from helpers import (MODES, ParameterGradients, arrays, golden, golden_images, golden_state, set_parameters, shapes,
-                     tiny_network)
+from helpers import (
+    MODES,
+    ParameterGradients,
+    arrays,
+    golden,
+    golden_images,
+    golden_state,
+    set_parameters,
+    shapes,
+    tiny_network,
+)
 from mindspore import Tensor, context, nn, ops
 from seeded_weights import seeded_state
 
+from src.model.SRFlow import SRFlow
+from src.model.SRFlowNet import NegativeLogLikelihood, initialise_actnorms
 from src.model.cpu.network import Network
 from src.model.cpu.packed import make_weights
 from src.model.cpu.stacks import unstack
 from src.model.implementation import CPU, PLAIN, choose
-from src.model.SRFlow import SRFlow
-from src.model.SRFlowNet import NegativeLogLikelihood, initialise_actnorms
 from src.training.train_step import Adam, TrainStep
 
 SEEDS = {"seeded_4x": 11, "seeded_8x": 12, "seeded_train_4x": 13}
@@ -71,8 +82,11 @@ def recording_of(name, implementation):
     return Recording(name, implementation)
 
 
-@pytest.fixture(name="recording", params=[(name, implementation) for name in sorted(SCALES)
-                                          for implementation in (PLAIN, CPU)], ids="-".join)
+@pytest.fixture(
+    name="recording",
+    params=[(name, implementation) for name in sorted(SCALES) for implementation in (PLAIN, CPU)],
+    ids="-".join,
+)
 def fixture_recording(request):
     recording = recording_of(*request.param)
     context.set_context(mode=recording.mode)
@@ -129,7 +143,7 @@ def logdet_of_decoding(recording, latents):
     """As the official code counts it: with the split's log-likelihood in it."""
     _, logdet = recording.computed.inverse(tuple(Tensor(latent) for latent in latents), Tensor(recording.lr))
     split = latents[0].astype(np.float64)
-    return logdet.asnumpy() - (-0.5 * (split ** 2 + np.log(2 * np.pi))).sum((1, 2, 3))
+    return logdet.asnumpy() - (-0.5 * (split**2 + np.log(2 * np.pi))).sum((1, 2, 3))
 
 
 def test_logdet_of_decoding(tiny):
@@ -173,7 +187,7 @@ def test_gradient_norms(name, mode, implementation):
     set_parameters(net, seeded_state(shapes(net), SEEDS[name]))
     loss = MeanNLL(choose(implementation).network(net))
     gradients = ParameterGradients(loss, list(net.get_parameters())).by_name(*golden_images(data))
-    recorded = {key[len("gradnorm/"):]: value for key, value in data.items() if key.startswith("gradnorm/")}
+    recorded = {key[len("gradnorm/") :]: value for key, value in data.items() if key.startswith("gradnorm/")}
     assert set(gradients) - set(recorded) == {parameter.name for parameter in net.RRDB.image_only_parameters()}
     for key, expected in recorded.items():
         came = np.linalg.norm(gradients[key].astype(np.float64))
@@ -239,37 +253,35 @@ class RecordedTraining:
 
 
 def _under(data, prefix):
-    return {key[len(prefix):]: value for key, value in data.items() if key.startswith(prefix)}
+    return {key[len(prefix) :]: value for key, value in data.items() if key.startswith(prefix)}
 
 
-# The recorded training, whose tolerances are wide, is the arrangement's alone.
-@pytest.fixture(name="training", scope="module", params=[(SeededTraining, PLAIN), (SeededTraining, CPU),
-                                                         (RecordedTraining, CPU)],
-                ids=["seeded-plain", "seeded-cpu", "recorded-cpu"])
+@pytest.fixture(name="training", scope="module", params=[SeededTraining, RecordedTraining])
 def fixture_training(request):
-    kind, implementation = request.param
-    training = kind()
-    training.implementation = implementation
-    return training
+    return request.param()
 
 
 class Trained:
-    """A network after so many steps of training, on stacked parameters where the implementation has them: losses;
-    arrays, the parameters; gradients, those of the first step: what Adam's first moments are after it, but for the
-    factor 1 − β1."""
+    """A network after so many steps of training by the arrangement, on stacked parameters.
 
-    def __init__(self, training, steps, implementation):
-        net, implementation = tiny_network(), choose(implementation)
+    losses; arrays: the parameters; gradients: those of the first step, which are what Adam's first moments are after
+    it, but for the factor 1 − β1.
+    """
+
+    def __init__(self, training, steps):
+        net = tiny_network()
         set_parameters(net, training.start)
-        computed = implementation.network(net)
-        flow_stacks, encoder_stacks = implementation.flow_stacks(computed), implementation.encoder_stacks(computed)
+        computed = Network(net)
+        flow_stacks, encoder_stacks = computed.flow_stacks(), computed.encoder_stacks()
         for stacks in flow_stacks + encoder_stacks:
             stacks.join()
         flow = list(net.flowUpsamplerNet.get_parameters())
         unused = {parameter.name for parameter in net.RRDB.image_only_parameters()}
         encoder = [parameter for parameter in net.RRDB.get_parameters() if parameter.name not in unused]
-        self.optimizers = [Adam(flow, "flow", 0.9, 0.99, stacks=flow_stacks),
-                           Adam(encoder, "encoder", 0.9, 0.99, stacks=encoder_stacks)]
+        self.optimizers = [
+            Adam(flow, "flow", 0.9, 0.99, stacks=flow_stacks),
+            Adam(encoder, "encoder", 0.9, 0.99, stacks=encoder_stacks),
+        ]
         step, self.losses = TrainStep(NegativeLogLikelihood(computed, quant=32), self.optimizers), []
         for number in range(steps):
             hr, lr = training.batch(number)
@@ -289,10 +301,16 @@ class Trained:
         return {name: value.astype(np.float64) / (1 - 0.9) for name, value in moments.items()}
 
 
-@pytest.fixture(name="trained", scope="module")
+@functools.lru_cache(maxsize=None)
+def trained_by(kind):
+    return Trained(kind(), 20)
+
+
+@pytest.fixture(name="trained")
 def fixture_trained(training):
     """Twenty steps in graph mode."""
-    return Trained(training, 20, training.implementation)
+    context.set_context(mode=context.GRAPH_MODE)
+    return trained_by(type(training))
 
 
 def test_actnorm_initialisation(training):
@@ -303,8 +321,9 @@ def test_actnorm_initialisation(training):
     assert set(training.actnorms) == {name for name in ours if "actnorm" in name}
     for name, value in ours.items():
         if name in training.actnorms:
-            np.testing.assert_allclose(value, training.actnorms[name], rtol=1e-5, atol=training.actnorm_atol,
-                                       err_msg=name)
+            np.testing.assert_allclose(
+                value, training.actnorms[name], rtol=1e-5, atol=training.actnorm_atol, err_msg=name
+            )
         else:
             assert value.tobytes() == training.uninitialised[name].tobytes(), name
 
@@ -316,28 +335,28 @@ def test_twenty_steps_of_training(training, trained):
     assert set(norms) - {"flowUpsamplerNet.f.0.weight", "flowUpsamplerNet.f.0.bias"} == set(trained.arrays)
     for name, value in trained.arrays.items():
         if norms[name] > training.norms_from:
-            np.testing.assert_allclose(np.linalg.norm(value.astype(np.float64)), norms[name], rtol=training.norm_rtol,
-                                       err_msg=name)
+            np.testing.assert_allclose(
+                np.linalg.norm(value.astype(np.float64)), norms[name], rtol=training.norm_rtol, err_msg=name
+            )
             compared += 1
     assert compared > 100
 
 
-@pytest.mark.parametrize("training", [(SeededTraining, PLAIN), (SeededTraining, CPU)], indirect=True,
-                         ids=["seeded-plain", "seeded-cpu"])
+@pytest.mark.parametrize("training", [SeededTraining], indirect=True)
 def test_every_gradient_of_the_first_step(training, trained):
     """That which Adam is given in training, in graph mode."""
     assert abs(trained.losses[0] - training.data["nll0"]) < training.nll_atol
     assert_recorded_gradients(training, trained.gradients)
 
 
-@pytest.mark.parametrize("training", [(SeededTraining, PLAIN), (SeededTraining, CPU)], indirect=True,
-                         ids=["seeded-plain", "seeded-cpu"])
-def test_every_gradient_in_pynative_mode(training):
+@pytest.mark.parametrize("implementation", [PLAIN, CPU])
+@pytest.mark.parametrize("training", [SeededTraining], indirect=True)
+def test_every_gradient_in_pynative_mode(training, implementation):
     """With respect to the parameters themselves, not their stacks, which are for graph mode."""
     context.set_context(mode=context.PYNATIVE_MODE)
     net = tiny_network()
     set_parameters(net, training.start)
-    loss = MeanNLL(choose(training.implementation).network(net))
+    loss = MeanNLL(choose(implementation).network(net))
     gradients = ParameterGradients(loss, list(net.get_parameters())).by_name(*training.batch(0))
     for parameter in net.RRDB.image_only_parameters():
         assert not gradients.pop(parameter.name).any()

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Image files: upright, right to the bit, or refused with a reason."""
+
 import io
 import os
 import struct
@@ -33,8 +34,16 @@ FINE_ALPHA = ALPHA.astype(np.uint16) * 257
 
 def upright(image, orientation):
     """EXIF's definition: where the 0th row and the 0th column of the stored image belong."""
-    row, column = {1: ("top", "left"), 2: ("top", "right"), 3: ("bottom", "right"), 4: ("bottom", "left"),
-                   5: ("left", "top"), 6: ("right", "top"), 7: ("right", "bottom"), 8: ("left", "bottom")}[orientation]
+    row, column = {
+        1: ("top", "left"),
+        2: ("top", "right"),
+        3: ("bottom", "right"),
+        4: ("bottom", "left"),
+        5: ("left", "top"),
+        6: ("right", "top"),
+        7: ("right", "bottom"),
+        8: ("left", "bottom"),
+    }[orientation]
     if row in ("left", "right"):
         image = np.transpose(image, (1, 0, 2))
     if "right" in (row, column):
@@ -51,7 +60,7 @@ def save(path, image, **options):
 
 def save_by_opencv(path, image):
     """The same by OpenCV, which writes 16 bits; the array is RGB or RGBA."""
-    assert cv2.imwrite(str(path), image if image.ndim == 2 else image[:, :, [2, 1, 0, 3][:image.shape[2]]])
+    assert cv2.imwrite(str(path), image if image.ndim == 2 else image[:, :, [2, 1, 0, 3][: image.shape[2]]])
     return str(path)
 
 
@@ -78,10 +87,13 @@ def set_tag(path, tag, value):
     """Change a 16-bit tag of a little-endian TIFF file."""
     with open(path, "r+b") as file:
         content = bytearray(file.read())
-        directory, = struct.unpack_from("<I", content, 4)
-        count, = struct.unpack_from("<H", content, directory)
-        place, = [place for place in range(directory + 2, directory + 2 + 12 * count, 12)
-                  if struct.unpack_from("<H", content, place) == (tag,)]
+        (directory,) = struct.unpack_from("<I", content, 4)
+        (count,) = struct.unpack_from("<H", content, directory)
+        (place,) = [
+            place
+            for place in range(directory + 2, directory + 2 + 12 * count, 12)
+            if struct.unpack_from("<H", content, place) == (tag,)
+        ]
         struct.pack_into("<H", content, place + 8, value)
         file.seek(0)
         file.write(content)
@@ -117,8 +129,12 @@ def test_orientation(tmp_path, kind, orientation):
         save(path, FINE[:, :, 0], tiffinfo={274: orientation})
         expected = RGB_OF_GREY
     else:
-        save(path, RGBA if kind == "alpha.tif" else RGB, tiffinfo={274: orientation},
-             compression="tiff_lzw" if kind == "lzw.tif" else None)
+        save(
+            path,
+            RGBA if kind == "alpha.tif" else RGB,
+            tiffinfo={274: orientation},
+            compression="tiff_lzw" if kind == "lzw.tif" else None,
+        )
     image = read_image(str(path))
     np.testing.assert_array_equal(image, upright(expected, orientation))
     assert image.flags.c_contiguous
@@ -170,16 +186,19 @@ def test_associated_alpha_leaves_colours_as_stored(tmp_path):
 def test_sixteen_bits(tmp_path, suffix):
     with_alpha = np.concatenate([FINE, FINE_ALPHA], axis=2)
     for name, image, expected in (("rgb", FINE, RGB), ("rgba", with_alpha, RGB), ("grey", FINE[:, :, 0], RGB_OF_GREY)):
-        path = save_by_opencv(tmp_path / "{}.{}".format(name, suffix), image)
+        path = save_by_opencv(tmp_path / f"{name}.{suffix}", image)
         np.testing.assert_array_equal(read_image(path), expected)
 
 
 def test_sixteen_bit_grey_with_alpha(tmp_path):
     pixels = np.concatenate([FINE[:, :, :1], FINE_ALPHA], axis=2).astype(">u2")
     rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n"
-                                     + chunk(b"IHDR", struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, 4, 0, 0, 0))
-                                     + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+    (tmp_path / "a.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, 4, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
     np.testing.assert_array_equal(read_image(str(tmp_path / "a.png")), RGB_OF_GREY)
 
 
@@ -204,12 +223,21 @@ def test_white_is_zero(tmp_path):
     np.testing.assert_array_equal(read_image(path), RGB_OF_GREY)
 
 
-@pytest.mark.parametrize("header, pixels, expected", [
-    (b"P6\n# a comment\n40 24\n255\n", RGB, RGB), (b"P5 40 24 255\n", GREY, RGB_OF_GREY),
-    (b"P6 40 24 65535\n", FINE.astype(">u2"), RGB), (b"P5 40 24 65535\n", FINE[:, :, 0].astype(">u2"), RGB_OF_GREY),
-    (b"P6 40 24 51\n", RGB // 5, RGB // 5 * 5), (b"P5 40 24 4095\n", (GREY.astype(np.uint16) * 16).astype(">u2"),
-                                                 np.round(RGB_OF_GREY * (16 * 255 / 4095)).astype(np.uint8)),
-])
+@pytest.mark.parametrize(
+    "header, pixels, expected",
+    [
+        (b"P6\n# a comment\n40 24\n255\n", RGB, RGB),
+        (b"P5 40 24 255\n", GREY, RGB_OF_GREY),
+        (b"P6 40 24 65535\n", FINE.astype(">u2"), RGB),
+        (b"P5 40 24 65535\n", FINE[:, :, 0].astype(">u2"), RGB_OF_GREY),
+        (b"P6 40 24 51\n", RGB // 5, RGB // 5 * 5),
+        (
+            b"P5 40 24 4095\n",
+            (GREY.astype(np.uint16) * 16).astype(">u2"),
+            np.round(RGB_OF_GREY * (16 * 255 / 4095)).astype(np.uint8),
+        ),
+    ],
+)
 def test_ppm(tmp_path, header, pixels, expected):
     (tmp_path / "a.ppm").write_bytes(header + pixels.tobytes())
     np.testing.assert_array_equal(read_image(str(tmp_path / "a.ppm")), expected)
@@ -232,8 +260,11 @@ def test_jpeg_with_further_pictures(tmp_path):
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_profiles_and_gamma_change_nothing_and_nothing_is_said_of_them(tmp_path, capfd, bits):
-    for kind, content in ((b"iCCP", b"broken\0\0" + zlib.compress(b"no profile")), (b"gAMA", struct.pack(">I", 0)),
-                          (b"gAMA", struct.pack(">I", 100000))):
+    for kind, content in (
+        (b"iCCP", b"broken\0\0" + zlib.compress(b"no profile")),
+        (b"gAMA", struct.pack(">I", 0)),
+        (b"gAMA", struct.pack(">I", 100000)),
+    ):
         path = save_by_opencv(tmp_path / "a.png", FINE if bits == 16 else RGB)
         insert_chunk(path, kind, content)
         np.testing.assert_array_equal(read_image(path), RGB)
@@ -310,7 +341,7 @@ def test_too_many_pixels_are_refused_at_once(tmp_path, suffix):
         content[18:26] = struct.pack("<ii", 30000, 30000)
     elif suffix == "jpg":
         start = content.index(b"\xff\xc0") + 5
-        content[start:start + 4] = struct.pack(">HH", 30000, 30000)
+        content[start : start + 4] = struct.pack(">HH", 30000, 30000)
     with open(path, "wb") as file:
         file.write(content)
     if suffix == "tif":

@@ -1,12 +1,13 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Folders of images as eval.py reads them."""
+
 import os
 
 import numpy as np
 import pytest
-
 from programs import write_image
+
 from src.dataloader.dataset import DataError
 from src.dataloader.image_folder import ImageFolder
 
@@ -50,8 +51,9 @@ def test_pairs(folders):
     os.rename(os.path.join(folders[1], "A.png"), os.path.join(folders[1], "A.BMP"))
     write_image(os.path.join(folders[1], "A.bmp"), picture(20, 28, 4))
     os.remove(os.path.join(folders[1], "A.BMP"))
-    for (name, hr, lr), (expected, height, width) in zip(ImageFolder(folders[0], folders[1], 4),
-                                                         (("A", 5, 7), ("b", 8, 6))):
+    for (name, hr, lr), (expected, height, width) in zip(
+        ImageFolder(folders[0], folders[1], 4), (("A", 5, 7), ("b", 8, 6))
+    ):
         assert name == expected
         np.testing.assert_array_equal(hr, picture(4 * height, 4 * width, 4))
         np.testing.assert_array_equal(lr, picture(height, width, 1))
@@ -61,24 +63,26 @@ def test_grey_images_and_other_files(folders):
     write_image(os.path.join(folders[0], "grey.PNG"), np.repeat(picture(6, 6)[:, :, :1], 3, axis=2))
     with open(os.path.join(folders[0], "notes.txt"), "w") as file:
         file.write("not an image")
-    assert [(name, lr.shape) for name, _, lr in ImageFolder(folders[0], None, 4)] == \
-        [("A", (5, 7, 3)), ("b", (8, 6, 3)), ("grey", (6, 6, 3))]
+    assert [(name, lr.shape) for name, _, lr in ImageFolder(folders[0], None, 4)] == [
+        ("A", (5, 7, 3)),
+        ("b", (8, 6, 3)),
+        ("grey", (6, 6, 3)),
+    ]
 
 
 def test_unusable_folders(folders, tmp_path):
     lr_dir, hr_dir = folders
-    assert refused(str(tmp_path / "none")) == "{}: no such folder of images".format(tmp_path / "none")
+    assert refused(str(tmp_path / "none")) == f"{tmp_path / 'none'}: no such folder of images"
     (tmp_path / "empty").mkdir()
-    assert refused(str(tmp_path / "empty")).startswith("{}: has no image files (.png, ".format(tmp_path / "empty"))
-    assert refused(lr_dir, str(tmp_path / "empty")).startswith("{}: has no image files".format(tmp_path / "empty"))
+    assert refused(str(tmp_path / "empty")).startswith(f"{tmp_path / 'empty'}: has no image files (.png, ")
+    assert refused(lr_dir, str(tmp_path / "empty")).startswith(f"{tmp_path / 'empty'}: has no image files")
     os.remove(os.path.join(hr_dir, "b.png"))
-    assert refused(lr_dir, hr_dir) == "{}: has no image b for {}".format(hr_dir, os.path.join(lr_dir, "b.png"))
+    assert refused(lr_dir, hr_dir) == f"{hr_dir}: has no image b for {os.path.join(lr_dir, 'b.png')}"
 
 
 def test_two_images_of_one_name(folders):
     write_image(os.path.join(folders[0], "b.bmp"), picture(4, 4))
-    assert refused(folders[0]) == \
-        "{}: has two images of one name, b.bmp and b.png; rename one of them".format(folders[0])
+    assert refused(folders[0]) == f"{folders[0]}: has two images of one name, b.bmp and b.png; rename one of them"
 
 
 def skipped(lr_dir, hr_dir=None, left=("A",)):
@@ -100,9 +104,9 @@ def test_unreadable_image(folders, content, index):
     with open(path, "wb") as file:
         file.write(content)
     line = skipped(*folders)
-    assert line.startswith("{}: cannot be read as an image: ".format(path))
+    assert line.startswith(f"{path}: cannot be read as an image: ")
     os.remove(os.path.join(folders[0], "A.png"))
-    assert refused(*folders) == "{}: none of its 1 images can be used; {}".format(folders[0], line)
+    assert refused(*folders) == f"{folders[0]}: none of its 1 images can be used; {line}"
 
 
 def test_an_image_that_is_spoilt_later_is_named(folders):
@@ -112,6 +116,20 @@ def test_an_image_that_is_spoilt_later_is_named(folders):
         file.write(b"hello")
     with pytest.raises(DataError, match="b.png: cannot be read as an image: .*; it has changed since the evaluation"):
         list(images)
+
+
+def test_an_image_of_another_size_than_at_the_check_is_named(folders):
+    images = ImageFolder(folders[0], None, 4)
+    write_image(os.path.join(folders[0], "b.png"), picture(6, 8))
+    with pytest.raises(DataError, match="b.png: is 6x8, was 8x6; it has changed since the evaluation began$"):
+        list(images)
+
+
+def test_sizes_are_known_without_reading_again(folders, monkeypatch):
+    pairs, alone = ImageFolder(folders[0], folders[1], 4), ImageFolder(folders[0], None, 4)
+    monkeypatch.setattr("src.dataloader.image_folder.read_image", None)
+    assert list(pairs.sizes()) == [("A", (20, 28), (5, 7)), ("b", (32, 24), (8, 6))]
+    assert list(alone.sizes()) == [("A", None, (5, 7)), ("b", None, (8, 6))]
 
 
 def test_hidden_files_are_no_images(folders):
@@ -134,7 +152,7 @@ def test_names_as_div2k_has_them(folders):
     np.testing.assert_array_equal(list(ImageFolder(lr_dir, hr_dir, 4))[1][1], picture(32, 24, 7))
     for name in ("b.png", "bx4.png"):
         os.remove(os.path.join(hr_dir, name))
-    assert refused(lr_dir, hr_dir) == "{}: has no image bx4 or b for {}".format(hr_dir, os.path.join(lr_dir, "bx4.png"))
+    assert refused(lr_dir, hr_dir) == f"{hr_dir}: has no image bx4 or b for {os.path.join(lr_dir, 'bx4.png')}"
     os.rename(os.path.join(lr_dir, "bx4.png"), os.path.join(lr_dir, "bx2.png"))  # of another scale
     assert "has no image bx2 for" in refused(lr_dir, hr_dir)
 
@@ -143,7 +161,7 @@ def test_a_name_that_is_not_utf8(tmp_path):
     path = os.path.join(os.fsencode(str(tmp_path)), b"caf\xe9.png")
     write_image(tmp_path / "a.png", picture(4, 6))
     os.rename(os.path.join(os.fsencode(str(tmp_path)), b"a.png"), path)
-    (name, _, lr), = ImageFolder(str(tmp_path), None, 4)
+    ((name, _, lr),) = ImageFolder(str(tmp_path), None, 4)
     assert os.fsencode(name) == b"caf\xe9"
     np.testing.assert_array_equal(lr, picture(4, 6))
 
@@ -151,14 +169,14 @@ def test_a_name_that_is_not_utf8(tmp_path):
 def test_partner_of_another_size(folders):
     path = os.path.join(folders[1], "b.png")
     write_image(path, picture(32, 28))
-    assert refused(*folders) == "{}: is 32x28, expected 4 times its LR image: 32x24".format(path)
+    assert refused(*folders) == f"{path}: is 32x28, expected 4 times its LR image: 32x24"
 
 
 def test_too_small(folders):
     path = os.path.join(folders[0], "b.png")
     write_image(path, picture(1, 9))
-    assert skipped(folders[0]) == "{}: is 1x9, expected at least 2x2".format(path)
+    assert skipped(folders[0]) == f"{path}: is 1x9, expected at least 2x2"
     write_image(path, picture(2, 9))
     assert len(ImageFolder(folders[0], None, 4)) == 2
     write_image(os.path.join(folders[1], "b.png"), picture(8, 36))
-    assert skipped(*folders) == "{}: is 8x36, expected at least 11x11".format(os.path.join(folders[1], "b.png"))
+    assert skipped(*folders) == f"{os.path.join(folders[1], 'b.png')}: is 8x36, expected at least 11x11"

@@ -4,6 +4,7 @@
 
 The networks here are stand-ins that compute next to nothing, with the sampler around them as it is.
 """
+
 import time
 import tracemalloc
 
@@ -20,9 +21,22 @@ from src.model_utils.options import options_from_dict
 from src.tiling import assemble, crop_latents, tiles
 
 SCALE = 4
-OPTIONS = options_from_dict({"scale": SCALE, "network_G": {"nf": 2, "nb": 1, "gc": 2, "flow": {
-    "K": 1, "additionalFlowNoAffine": 0, "stackRRDB": {"blocks": [0]},
-    "CondAffineSeparatedAndCond": {"hidden_channels": 2}}}})
+OPTIONS = options_from_dict(
+    {
+        "scale": SCALE,
+        "network_G": {
+            "nf": 2,
+            "nb": 1,
+            "gc": 2,
+            "flow": {
+                "K": 1,
+                "additionalFlowNoAffine": 0,
+                "stackRRDB": {"blocks": [0]},
+                "CondAffineSeparatedAndCond": {"hidden_channels": 2},
+            },
+        },
+    }
+)
 
 
 def random_sizes(count, largest, seed=0):
@@ -108,7 +122,7 @@ def test_padded_pairs_belong_together(size, scale):
     lr = imresize(hr, 1 / scale)
     assert lr.shape == (22, 22, 3)
     padded = pad_hr_to(hr.transpose(2, 0, 1), lr.shape[:2], size, scale)
-    np.testing.assert_array_equal(padded[:, :22 * scale, :22 * scale], hr.transpose(2, 0, 1))
+    np.testing.assert_array_equal(padded[:, : 22 * scale, : 22 * scale], hr.transpose(2, 0, 1))
     scaled = imresize(padded.transpose(1, 2, 0), 1 / scale).astype(int)
     expected = pad_to(lr.transpose(2, 0, 1), size).transpose(1, 2, 0)
     near = [np.abs(np.arange(side)[:, None] - [[21.5, side - 0.5]]).min(1) < 2 for side in size]
@@ -175,13 +189,17 @@ def plain_samples(model, lr, heats, n, seed, tile, overlap, margin):
     shapes = [(1,) + shape for shape in model.net.flowUpsamplerNet.latent_shapes(SCALE * height, SCALE * width)]
     samples = []
     for heat in heats:
-        for sample_seed in np.random.RandomState(seed).randint(0, 2 ** 31 - 1, n):
+        for sample_seed in np.random.RandomState(seed).randint(0, 2**31 - 1, n):
             generator = np.random.RandomState(sample_seed)
             latents = [np.float32(heat) * generator.standard_normal(shape).astype(np.float32) for shape in shapes]
-            strips = assemble(tiles(height, width, tile, overlap), lambda part, latents=latents: model.decode(
-                part.cut(images), crop_latents(latents, part, SCALE))[0], SCALE, margin)
+            strips = assemble(
+                tiles(height, width, tile, overlap),
+                lambda part, latents=latents: model.decode(part.cut(images), crop_latents(latents, part, SCALE))[0],
+                SCALE,
+                margin,
+            )
             whole = np.concatenate([strip.copy() for _, strip in strips], axis=1)
-            samples.append(to_uint8(whole[:, :SCALE * lr.shape[0], :SCALE * lr.shape[1]]))
+            samples.append(to_uint8(whole[:, : SCALE * lr.shape[0], : SCALE * lr.shape[1]]))
     return np.reshape(samples, (len(heats), n) + samples[0].shape)
 
 
@@ -232,6 +250,7 @@ def test_likelihood_at_a_size_is_that_of_the_padded_pair(model, monkeypatch):
     def encode(hr, lr, noise):
         pairs.append((hr, lr, noise))
         return (), np.array([hr.mean() + noise.mean()], np.float32), None
+
     monkeypatch.setattr(model, "encode", encode)
     hr, lr = picture(28, 40), picture(7, 10)
     first = likelihood(model, lr, hr, seed=1)

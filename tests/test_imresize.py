@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """MATLAB-like bicubic resizing against exact recorded cases."""
+
 import os
 
 import numpy as np
@@ -37,13 +38,16 @@ def test_output_size_is_rounded_up_and_tiny_images_work():
     assert imresize(np.full((1, 1, 3), 9, np.uint8), 0.25).tolist() == [[[9, 9, 9]]]
 
 
-@pytest.mark.parametrize("image, scale, named", [
-    (np.zeros((4, 4, 3), np.float32), 0.5, "image"),
-    (np.zeros((4, 4), np.uint8), 0.5, "image"),
-    (np.zeros((0, 4, 3), np.uint8), 0.5, "image"),
-    (np.zeros((4, 4, 3), np.uint8), 0, "scale"),
-    (np.zeros((4, 4, 3), np.uint8), float("nan"), "scale"),
-])
+@pytest.mark.parametrize(
+    "image, scale, named",
+    [
+        (np.zeros((4, 4, 3), np.float32), 0.5, "image"),
+        (np.zeros((4, 4), np.uint8), 0.5, "image"),
+        (np.zeros((0, 4, 3), np.uint8), 0.5, "image"),
+        (np.zeros((4, 4, 3), np.uint8), 0, "scale"),
+        (np.zeros((4, 4, 3), np.uint8), float("nan"), "scale"),
+    ],
+)
 def test_bad_arguments_are_named(image, scale, named):
     with pytest.raises(ValueError, match=f"^{named}: expected"):
         imresize(image, scale)

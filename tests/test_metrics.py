@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Metrics against plain-numpy formulas written independently of them."""
+
 import numpy as np
 import pytest
 from skimage.data import astronaut
@@ -25,13 +26,16 @@ def reference_ssim(a, b, window, data_range, correction):
     for channel in range(a.shape[2]):
         for y in range(a.shape[0] - size + 1):
             for x in range(a.shape[1] - size + 1):
-                p, q = a[y:y + size, x:x + size, channel], b[y:y + size, x:x + size, channel]
+                p, q = a[y : y + size, x : x + size, channel], b[y : y + size, x : x + size, channel]
                 mean_p, mean_q = (window * p).sum(), (window * q).sum()
                 variance_p = (window * (p - mean_p) ** 2).sum() * correction
                 variance_q = (window * (q - mean_q) ** 2).sum() * correction
                 covariance = (window * (p - mean_p) * (q - mean_q)).sum() * correction
-                values.append((2 * mean_p * mean_q + c1) * (2 * covariance + c2)
-                              / ((mean_p ** 2 + mean_q ** 2 + c1) * (variance_p + variance_q + c2)))
+                values.append(
+                    (2 * mean_p * mean_q + c1)
+                    * (2 * covariance + c2)
+                    / ((mean_p**2 + mean_q**2 + c1) * (variance_p + variance_q + c2))
+                )
     return np.mean(values)
 
 
@@ -54,7 +58,7 @@ def test_psnr_y_is_the_psnr_of_bt601_luma(pair):
         red, green, blue = (image[4:-4, 4:-4, channel].astype(float) / 255 for channel in range(3))
         return 16 + 65.481 * red + 128.553 * green + 24.966 * blue
 
-    expected = 10 * np.log10(255 ** 2 / np.mean((luma(a) - luma(b)) ** 2))
+    expected = 10 * np.log10(255**2 / np.mean((luma(a) - luma(b)) ** 2))
     assert psnr_y(a, b, border=4) == pytest.approx(expected, abs=1e-9)
     white = np.full((8, 8, 3), 255, np.uint8)
     assert psnr_y(white, np.zeros_like(white)) == pytest.approx(20 * np.log10(255 / (235 - 16)))
@@ -69,7 +73,7 @@ def test_ssim_is_the_uniform_window_definition(pair):
 
 def test_ssim_gaussian_is_the_weighted_definition(pair):
     a, b = (image / 255 for image in pair)
-    profile = np.exp(-(np.arange(11) - 5.0) ** 2 / (2 * 1.5 ** 2))
+    profile = np.exp(-((np.arange(11) - 5.0) ** 2) / (2 * 1.5**2))
     window = np.outer(profile, profile)
     expected = reference_ssim(a, b, window / window.sum(), 1.0, correction=1)
     assert ssim_gaussian(a, b) == pytest.approx(expected, abs=1e-9)
@@ -92,18 +96,24 @@ def test_lr_psnr_downscales_the_sr_image(pair):
     assert lr_psnr(sr, off_by_one, 4) == pytest.approx(20 * np.log10(255))
 
 
-@pytest.mark.parametrize("call, named", [
-    (lambda: psnr(np.zeros((8, 8, 3)), np.zeros((8, 8, 3))), "a: expected a uint8"),
-    (lambda: psnr(np.zeros((8, 8, 3), np.uint8), np.zeros((3, 8, 8), np.uint8)), "b: expected a uint8"),
-    (lambda: psnr(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8)), "b: expected the shape of a"),
-    (lambda: psnr_y(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.uint8), border=4), "border: expected 0 to 3"),
-    (lambda: ssim(np.zeros((6, 8, 3), np.uint8), np.zeros((6, 8, 3), np.uint8)), "a, b: expected sides"),
-    (lambda: ssim_gaussian(np.zeros((10, 20, 3)), np.zeros((10, 20, 3))), "a, b: expected sides"),
-    (lambda: ssim_gaussian(np.zeros((20, 20, 3), np.uint8), np.zeros((20, 20, 3))), "a: expected a float"),
-    (lambda: ssim_gaussian(np.full((20, 20, 3), 2.0), np.zeros((20, 20, 3))), "a: expected values in"),
-    (lambda: ssim_gaussian(np.zeros((20, 20, 3)), np.full((20, 20, 3), np.nan)), "b: expected values in"),
-    (lambda: lr_psnr(np.zeros((8, 8, 3), np.uint8), np.zeros((3, 2, 3), np.uint8), 4), "sr: expected shape"),
-])
+@pytest.mark.parametrize(
+    "call, named",
+    [
+        (lambda: psnr(np.zeros((8, 8, 3)), np.zeros((8, 8, 3))), "a: expected a uint8"),
+        (lambda: psnr(np.zeros((8, 8, 3), np.uint8), np.zeros((3, 8, 8), np.uint8)), "b: expected a uint8"),
+        (lambda: psnr(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8)), "b: expected the shape of a"),
+        (
+            lambda: psnr_y(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.uint8), border=4),
+            "border: expected 0 to 3",
+        ),
+        (lambda: ssim(np.zeros((6, 8, 3), np.uint8), np.zeros((6, 8, 3), np.uint8)), "a, b: expected sides"),
+        (lambda: ssim_gaussian(np.zeros((10, 20, 3)), np.zeros((10, 20, 3))), "a, b: expected sides"),
+        (lambda: ssim_gaussian(np.zeros((20, 20, 3), np.uint8), np.zeros((20, 20, 3))), "a: expected a float"),
+        (lambda: ssim_gaussian(np.full((20, 20, 3), 2.0), np.zeros((20, 20, 3))), "a: expected values in"),
+        (lambda: ssim_gaussian(np.zeros((20, 20, 3)), np.full((20, 20, 3), np.nan)), "b: expected values in"),
+        (lambda: lr_psnr(np.zeros((8, 8, 3), np.uint8), np.zeros((3, 2, 3), np.uint8), 4), "sr: expected shape"),
+    ],
+)
 def test_bad_arguments_are_named(call, named):
     with pytest.raises(ValueError, match="^" + named):
         call()

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """MindRecord files that lie: one line each, before MindSpore sees them, with little memory and time."""
+
 import contextlib
 import json
 import os
@@ -29,7 +30,7 @@ RECORDS, HEADER_SIZE, PAGE_SIZE = 6, 1 << 18, 1 << 20
 def fixture_folder(tmp_path_factory):
     """bytes.mindrecord and array.mindrecord, the same 6 pairs of 32x32 and 8x8."""
     folder = tmp_path_factory.mktemp("good")
-    images = [(f"patch {i}", np.array(astronaut()[40 * i:40 * i + 32, 200:232])) for i in range(RECORDS)]
+    images = [(f"patch {i}", np.array(astronaut()[40 * i : 40 * i + 32, 200:232])) for i in range(RECORDS)]
     for form in ("bytes", "array"):
         prepare_images(images, folder / (form + ".mindrecord"), 4, patch=32, per_image=1, form=form, progress=False)
     return folder
@@ -58,8 +59,9 @@ def refused(path, *words, named=None):
     MindSpore, which such a file could make crash, is not even asked.
     """
     for make in (train_data, EvalData):
-        with mock.patch.object(dataset.ds, "MindDataset", side_effect=AssertionError("MindSpore was asked")), \
-                pytest.raises(DataError) as caught:
+        with mock.patch.object(
+            dataset.ds, "MindDataset", side_effect=AssertionError("MindSpore was asked")
+        ), pytest.raises(DataError) as caught:
             make(path)
         message = str(caught.value)
         assert message.isprintable() and len(message) < 700
@@ -70,8 +72,9 @@ def refused(path, *words, named=None):
 
 def run_python(repo, code, path, limit):
     """The lines that code prints about a file, in a process of its own, which must end well within the seconds."""
-    done = subprocess.run([sys.executable, "-c", code, str(path)], cwd=repo, timeout=limit, capture_output=True,
-                          text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], cwd=repo, timeout=limit, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -82,8 +85,8 @@ def run_python(repo, code, path, limit):
 
 def header_of(path):
     content = path.read_bytes()
-    length, = struct.unpack("<Q", content[:8])
-    return json.loads(content[8:8 + length].decode())
+    (length,) = struct.unpack("<Q", content[:8])
+    return json.loads(content[8 : 8 + length].decode())
 
 
 def set_header_text(path, text, length=None):
@@ -120,12 +123,28 @@ def test_a_header_that_was_written_anew_is_good(copies):
         assert open_mindrecord(path).records == RECORDS
 
 
-@pytest.mark.parametrize("value", ["bytes.mindrecord", 3, None, {}, [], [None], [7], [["bytes.mindrecord"]],
-                                   ["bytes.mindrecord", None], ["bytes.mindrecord"] * 2, ["bytes.mindrecord", ""],
-                                   ["bytes.mindrecord", ".."], ["bytes.mindrecord", "x\0y"],
-                                   ["bytes.mindrecord", "x\ny"], ["bytes.mindrecord", "\ud800"],
-                                   ["bytes.mindrecord", "a" * 100000],
-                                   ["bytes.mindrecord"] + [f"x{i}" for i in range(5000)]])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "bytes.mindrecord",
+        3,
+        None,
+        {},
+        [],
+        [None],
+        [7],
+        [["bytes.mindrecord"]],
+        ["bytes.mindrecord", None],
+        ["bytes.mindrecord"] * 2,
+        ["bytes.mindrecord", ""],
+        ["bytes.mindrecord", ".."],
+        ["bytes.mindrecord", "x\0y"],
+        ["bytes.mindrecord", "x\ny"],
+        ["bytes.mindrecord", "\ud800"],
+        ["bytes.mindrecord", "a" * 100000],
+        ["bytes.mindrecord"] + [f"x{i}" for i in range(5000)],
+    ],
+)
 def test_lists_of_shards(copy, value):
     change_header(copy, ("shard_addresses",), value)
     refused(copy, "not a MindRecord file", "shard_addresses")
@@ -170,21 +189,37 @@ def test_pages(copy, key, page):
         refused(copy, "not a MindRecord file", "number '1.5'" if value == 1.5 else f"page {page}")
 
 
-@pytest.mark.parametrize("place, value, words", [
-    (("page",), None, "its page is None"), (("page",), {}, "its page is {}"), (("page",), [None], "page 0"),
-    (("page",), ["a"], "page 0"), (("page", 0, "page_type"), "OTHER", "page 0"),
-    (("page", 0, "page_type"), ["BLOB_DATA"], "page 0"), (("page", 0, "page_type"), DELETE, "page 0"),
-    (("page", 0, "page_id"), 1, "page 0"), (("page", 0, "shard_id"), 1, "page 0"),
-    (("page", 0, "page_type_id"), 1, "page 0"), (("page", 0, "start_row_id"), 1, "page 0"),
-    (("page", 0, "page_size"), PAGE_SIZE + 1, "page 0"), (("page", 0, "row_group_ids"), None, "page 0"),
-    (("page", 0, "row_group_ids"), [{"id": 0}], "page 0"), (("page", 0, "row_group_ids"), [[]], "page 0"),
-    (("version",), None, "version"), (("version",), "9.0", "version"), (("version",), [], "version"),
-    (("statistics",), [{}], "statistics"), (("compression_size",), -1, "compression_size"),
-    (("index_fields",), DELETE, "MindSpore asks for"), (("statistics",), DELETE, "MindSpore asks for"),
-    (("index_fields",), {}, "index_fields"), (("index_fields",), [None], "index_fields"),
-    (("index_fields",), [{"schema_id": 0, "index_field": "HR"}], "index_fields"),
-    (("index_fields",), [{"schema_id": 0, "index_field": ["HR"]}], "index_fields"),
-])
+@pytest.mark.parametrize(
+    "place, value, words",
+    [
+        (("page",), None, "its page is None"),
+        (("page",), {}, "its page is {}"),
+        (("page",), [None], "page 0"),
+        (("page",), ["a"], "page 0"),
+        (("page", 0, "page_type"), "OTHER", "page 0"),
+        (("page", 0, "page_type"), ["BLOB_DATA"], "page 0"),
+        (("page", 0, "page_type"), DELETE, "page 0"),
+        (("page", 0, "page_id"), 1, "page 0"),
+        (("page", 0, "shard_id"), 1, "page 0"),
+        (("page", 0, "page_type_id"), 1, "page 0"),
+        (("page", 0, "start_row_id"), 1, "page 0"),
+        (("page", 0, "page_size"), PAGE_SIZE + 1, "page 0"),
+        (("page", 0, "row_group_ids"), None, "page 0"),
+        (("page", 0, "row_group_ids"), [{"id": 0}], "page 0"),
+        (("page", 0, "row_group_ids"), [[]], "page 0"),
+        (("version",), None, "version"),
+        (("version",), "9.0", "version"),
+        (("version",), [], "version"),
+        (("statistics",), [{}], "statistics"),
+        (("compression_size",), -1, "compression_size"),
+        (("index_fields",), DELETE, "MindSpore asks for"),
+        (("statistics",), DELETE, "MindSpore asks for"),
+        (("index_fields",), {}, "index_fields"),
+        (("index_fields",), [None], "index_fields"),
+        (("index_fields",), [{"schema_id": 0, "index_field": "HR"}], "index_fields"),
+        (("index_fields",), [{"schema_id": 0, "index_field": ["HR"]}], "index_fields"),
+    ],
+)
 def test_other_parts_of_the_header(copy, place, value, words):
     change_header(copy, place, value)
     refused(copy, "not a MindRecord file", words)
@@ -202,31 +237,62 @@ def test_many_pages_that_are_not_there(copy):
     refused(copy, "truncated")
 
 
-@pytest.mark.parametrize("place, value, words", [
-    (("schema",), None, "schema"), (("schema",), {}, "schema"), (("schema",), [], "schema"),
-    (("schema",), [None], "schema"), (("schema",), [{}, {}], "schema"), (("schema", 0, "schema"), [], "schema"),
-    (("schema", 0, "schema"), {}, "schema"), (("schema", 0, "desc"), 3, "desc"),
-    (("schema", 0, "blob_fields"), None, "blob_fields"), (("schema", 0, "blob_fields"), "HR", "blob_fields"),
-    (("schema", 0, "blob_fields"), 7, "blob_fields"), (("schema", 0, "blob_fields"), ["HR"], "blob_fields"),
-    (("schema", 0, "blob_fields"), ["HR", "LR", "absent"], "blob_fields"),
-    (("schema", 0, "blob_fields"), ["LR", "HR"], "blob_fields"), (COLUMN, None, "column HR"),
-    (COLUMN, [], "column HR"), (COLUMN, {"type": None}, "column HR"), (COLUMN, {"type": ["bytes"]}, "column HR"),
-    (COLUMN, {"type": "uint8"}, "column HR"), (COLUMN, {"type": "bytes", "shape": [1]}, "column HR"),
-    (COLUMN, {"type": "bytes", "more": 1}, "column HR"), (("schema", 0, "schema", "a b"), {"type": "int32"}, "'a b'"),
-])
+@pytest.mark.parametrize(
+    "place, value, words",
+    [
+        (("schema",), None, "schema"),
+        (("schema",), {}, "schema"),
+        (("schema",), [], "schema"),
+        (("schema",), [None], "schema"),
+        (("schema",), [{}, {}], "schema"),
+        (("schema", 0, "schema"), [], "schema"),
+        (("schema", 0, "schema"), {}, "schema"),
+        (("schema", 0, "desc"), 3, "desc"),
+        (("schema", 0, "blob_fields"), None, "blob_fields"),
+        (("schema", 0, "blob_fields"), "HR", "blob_fields"),
+        (("schema", 0, "blob_fields"), 7, "blob_fields"),
+        (("schema", 0, "blob_fields"), ["HR"], "blob_fields"),
+        (("schema", 0, "blob_fields"), ["HR", "LR", "absent"], "blob_fields"),
+        (("schema", 0, "blob_fields"), ["LR", "HR"], "blob_fields"),
+        (COLUMN, None, "column HR"),
+        (COLUMN, [], "column HR"),
+        (COLUMN, {"type": None}, "column HR"),
+        (COLUMN, {"type": ["bytes"]}, "column HR"),
+        (COLUMN, {"type": "uint8"}, "column HR"),
+        (COLUMN, {"type": "bytes", "shape": [1]}, "column HR"),
+        (COLUMN, {"type": "bytes", "more": 1}, "column HR"),
+        (("schema", 0, "schema", "a b"), {"type": "int32"}, "'a b'"),
+    ],
+)
 def test_schemas(copy, place, value, words):
     change_header(copy, place, value)
     refused(copy, "not a MindRecord file", words)
 
 
-@pytest.mark.parametrize("shape", [None, 3, "32", [], ["32", 32, 3], [True, 32, 3], [-2, 32, 3],
-                                   [0, 32, 3], [-1, -1, 3], [10 ** 9] * 3, [1 << 63, 1, 1], [[32], 32, 3], [1] * 100])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        None,
+        3,
+        "32",
+        [],
+        ["32", 32, 3],
+        [True, 32, 3],
+        [-2, 32, 3],
+        [0, 32, 3],
+        [-1, -1, 3],
+        [10**9] * 3,
+        [1 << 63, 1, 1],
+        [[32], 32, 3],
+        [1] * 100,
+    ],
+)
 def test_shapes(copies, shape):
     change_header(copies["array"], COLUMN + ("shape",), shape)
     refused(copies["array"], "not a MindRecord file", "column HR")
 
 
-@pytest.mark.parametrize("shape", [[10 ** 9, 1, 1], [32, 32, 4], [31, 32, 3], [-1, 31, 3], [1], [-1, 1 << 20, 3]])
+@pytest.mark.parametrize("shape", [[10**9, 1, 1], [32, 32, 4], [31, 32, 3], [-1, 31, 3], [1], [-1, 1 << 20, 3]])
 @pytest.mark.parametrize("kind", ["int32", "float32"])
 def test_shapes_that_the_records_do_not_have(copies, shape, kind):
     change_header(copies["array"], COLUMN, {"type": kind, "shape": shape})
@@ -246,14 +312,27 @@ def test_a_column_of_numbers(copy):
     refused(copy, "its column LR holds no images, but one int32 a record")
 
 
-@pytest.mark.parametrize("text, words", [
-    (b"[" * 100000, "recursion"), (b'{"a":' * 100000, "recursion"), (b'{"version":"3.0","version":"3.0"}', "twice"),
-    (b'{"version":NaN}', "NaN"), (b'{"version":-Infinity}', "Infinity"), (b'{"a":1e999}', "1e999"),
-    (b'{"a":32.0}', "32.0"),
-    (b'{"a":' + b"9" * 1000000 + b"}", "number '99"), (b'{"version":"\xff\xfe"}', "decode"), (b"", "Expecting"),
-    (b"[]", "header is []"), (b"3", "header is 3"), (b'"x"', "header is 'x'"), (b"\xef\xbb\xbf{}", "BOM"),
-    (b"{}", "version"), (b"[" + b"[]," * (1 << 20) + b"[]]", "too long"),
-])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (b"[" * 100000, "recursion"),
+        (b'{"a":' * 100000, "recursion"),
+        (b'{"version":"3.0","version":"3.0"}', "twice"),
+        (b'{"version":NaN}', "NaN"),
+        (b'{"version":-Infinity}', "Infinity"),
+        (b'{"a":1e999}', "1e999"),
+        (b'{"a":32.0}', "32.0"),
+        (b'{"a":' + b"9" * 1000000 + b"}", "number '99"),
+        (b'{"version":"\xff\xfe"}', "decode"),
+        (b"", "Expecting"),
+        (b"[]", "header is []"),
+        (b"3", "header is 3"),
+        (b'"x"', "header is 'x'"),
+        (b"\xef\xbb\xbf{}", "BOM"),
+        (b"{}", "version"),
+        (b"[" + b"[]," * (1 << 20) + b"[]]", "too long"),
+    ],
+)
 def test_json(copy, text, words):
     with open(str(copy), "ab") as file:
         file.write(bytes(1 << 22))
@@ -288,28 +367,48 @@ def index_of(path):
     return str(path) + ".db"
 
 
-PLACES = ["PAGE_ID_RAW", "PAGE_OFFSET_RAW", "PAGE_OFFSET_RAW_END", "ROW_GROUP_ID", "PAGE_ID_BLOB", "PAGE_OFFSET_BLOB",
-          "PAGE_OFFSET_BLOB_END"]
+PLACES = [
+    "PAGE_ID_RAW",
+    "PAGE_OFFSET_RAW",
+    "PAGE_OFFSET_RAW_END",
+    "ROW_GROUP_ID",
+    "PAGE_ID_BLOB",
+    "PAGE_OFFSET_BLOB",
+    "PAGE_OFFSET_BLOB_END",
+]
 
 
-@pytest.mark.parametrize("value", ["9223372036854775807", "-1", "-9223372036854775808", "'text'", "x'00'", "1.5",
-                                   "zeroblob(100000)", "1000000"])
+@pytest.mark.parametrize(
+    "value",
+    ["9223372036854775807", "-1", "-9223372036854775808", "'text'", "x'00'", "1.5", "zeroblob(100000)", "1000000"],
+)
 @pytest.mark.parametrize("column", PLACES + ["ROW_ID"])
 def test_places_in_the_index(copy, column, value):
     change_index(copy, f"UPDATE INDEXES SET {column} = {value} WHERE ROW_ID = 3")
     refused(copy, "damaged index, row ", named=index_of(copy))
 
 
-@pytest.mark.parametrize("change", ["PAGE_OFFSET_BLOB = PAGE_OFFSET_BLOB_END + 1", "PAGE_OFFSET_RAW = 0",
-                                    "PAGE_OFFSET_BLOB_END = PAGE_OFFSET_BLOB", "PAGE_ID_BLOB = 1", "PAGE_ID_RAW = 0"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "PAGE_OFFSET_BLOB = PAGE_OFFSET_BLOB_END + 1",
+        "PAGE_OFFSET_RAW = 0",
+        "PAGE_OFFSET_BLOB_END = PAGE_OFFSET_BLOB",
+        "PAGE_ID_BLOB = 1",
+        "PAGE_ID_RAW = 0",
+    ],
+)
 def test_places_that_contradict_each_other(copy, change):
     change_index(copy, f"UPDATE INDEXES SET {change} WHERE ROW_ID = 3")
     refused(copy, "damaged index, row 3", named=index_of(copy))
 
 
 def test_null_in_the_index(copy):
-    change_index(copy, "PRAGMA writable_schema=ON",
-                 "UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '') WHERE name = 'INDEXES'")
+    change_index(
+        copy,
+        "PRAGMA writable_schema=ON",
+        "UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '') WHERE name = 'INDEXES'",
+    )
     change_index(copy, "UPDATE INDEXES SET PAGE_OFFSET_BLOB = NULL WHERE ROW_ID = 3")
     refused(copy, "damaged index, row 3", named=index_of(copy))
 
@@ -323,34 +422,47 @@ def test_a_page_of_which_no_record_is(copy):
     refused(copy, "it leaves out a part of", named=index_of(copy))
 
 
-VIEW = "CREATE VIEW INDEXES AS WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n) SELECT i AS ROW_ID, " \
-       "0 AS ROW_GROUP_ID, 1 AS PAGE_ID_RAW, 0 AS PAGE_OFFSET_RAW, 13 AS PAGE_OFFSET_RAW_END, 0 AS PAGE_ID_BLOB, " \
-       "0 AS PAGE_OFFSET_BLOB, 9 AS PAGE_OFFSET_BLOB_END FROM n"
+VIEW = (
+    "CREATE VIEW INDEXES AS WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n) SELECT i AS ROW_ID, "
+    "0 AS ROW_GROUP_ID, 1 AS PAGE_ID_RAW, 0 AS PAGE_OFFSET_RAW, 13 AS PAGE_OFFSET_RAW_END, 0 AS PAGE_ID_BLOB, "
+    "0 AS PAGE_OFFSET_BLOB, 9 AS PAGE_OFFSET_BLOB_END FROM n"
+)
 
 
-@pytest.mark.parametrize("statements", [
-    ["DROP TABLE INDEXES"], ["DROP TABLE SHARD_NAME"], ["DROP TABLE INDEXES", VIEW],
-    ["DROP TABLE SHARD_NAME", "CREATE VIEW SHARD_NAME AS SELECT 'bytes.mindrecord' AS NAME"],
-    ["CREATE TABLE more(a)"], ["CREATE INDEX more ON INDEXES(ROW_GROUP_ID)"],
-    ["CREATE TRIGGER t AFTER INSERT ON INDEXES BEGIN SELECT 1; END"], ["ALTER TABLE INDEXES RENAME ROW_ID TO OTHER"],
-    ["DROP TABLE INDEXES", "CREATE TABLE INDEXES(ROW_ID INT NOT NULL, PRIMARY KEY(ROW_ID))"]
-    + [f"INSERT INTO INDEXES VALUES({row})" for row in range(RECORDS)],
-    ["DROP TABLE INDEXES", "CREATE TABLE INDEXES(ROW_ID INT AS (X * 2), X INT PRIMARY KEY)"],
-])
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["DROP TABLE INDEXES"],
+        ["DROP TABLE SHARD_NAME"],
+        ["DROP TABLE INDEXES", VIEW],
+        ["DROP TABLE SHARD_NAME", "CREATE VIEW SHARD_NAME AS SELECT 'bytes.mindrecord' AS NAME"],
+        ["CREATE TABLE more(a)"],
+        ["CREATE INDEX more ON INDEXES(ROW_GROUP_ID)"],
+        ["CREATE TRIGGER t AFTER INSERT ON INDEXES BEGIN SELECT 1; END"],
+        ["ALTER TABLE INDEXES RENAME ROW_ID TO OTHER"],
+        ["DROP TABLE INDEXES", "CREATE TABLE INDEXES(ROW_ID INT NOT NULL, PRIMARY KEY(ROW_ID))"]
+        + [f"INSERT INTO INDEXES VALUES({row})" for row in range(RECORDS)],
+        ["DROP TABLE INDEXES", "CREATE TABLE INDEXES(ROW_ID INT AS (X * 2), X INT PRIMARY KEY)"],
+    ],
+)
 def test_other_tables(copy, statements):
     change_index(copy, *statements)
     refused(copy, "damaged index", named=index_of(copy))
 
 
-@pytest.mark.parametrize("statements, words", [
-    (["UPDATE SHARD_NAME SET NAME = 'other'"], "(other, 6 records)"),
-    (["UPDATE SHARD_NAME SET NAME = 7"], "(7, 6 records)"),
-    (["UPDATE SHARD_NAME SET NAME = x'00ff'"], "6 records)"),
-    (["UPDATE SHARD_NAME SET NAME = char(10, 27, 0)"], r"(\n\x1b\x00, 6 records)"),
-    (["INSERT INTO SHARD_NAME VALUES('more')"], "(bytes.mindrecord, more, 6 records)"),
-    (["DELETE FROM SHARD_NAME"], "(, 6 records)"), (["DELETE FROM INDEXES"], "0 records"),
-    (["INSERT INTO INDEXES VALUES(6, 1, 0, 13, 0, 0, 0, 99)"], "7 records"),
-])
+@pytest.mark.parametrize(
+    "statements, words",
+    [
+        (["UPDATE SHARD_NAME SET NAME = 'other'"], "(other, 6 records)"),
+        (["UPDATE SHARD_NAME SET NAME = 7"], "(7, 6 records)"),
+        (["UPDATE SHARD_NAME SET NAME = x'00ff'"], "6 records)"),
+        (["UPDATE SHARD_NAME SET NAME = char(10, 27, 0)"], r"(\n\x1b\x00, 6 records)"),
+        (["INSERT INTO SHARD_NAME VALUES('more')"], "(bytes.mindrecord, more, 6 records)"),
+        (["DELETE FROM SHARD_NAME"], "(, 6 records)"),
+        (["DELETE FROM INDEXES"], "0 records"),
+        (["INSERT INTO INDEXES VALUES(6, 1, 0, 13, 0, 0, 0, 99)"], "7 records"),
+    ],
+)
 def test_indexes_of_other_files(copy, statements, words):
     change_index(copy, *statements)
     refused(copy, "index of another file", words, named=index_of(copy))
@@ -361,8 +473,9 @@ def test_an_index_that_is_too_large(copy):
     refused(copy, "damaged index, too large for 6 records", named=index_of(copy))
 
 
-@pytest.mark.parametrize("content", [b"", b"x", b"SQLite format 3\0", b"SQLite format 3\0" + b"\xff" * 8000,
-                                     b"\x89PNG" * 1000])
+@pytest.mark.parametrize(
+    "content", [b"", b"x", b"SQLite format 3\0", b"SQLite format 3\0" + b"\xff" * 8000, b"\x89PNG" * 1000]
+)
 def test_no_databases(copy, content):
     with open(index_of(copy), "wb") as file:
         file.write(content)
@@ -421,8 +534,9 @@ def test_an_index_may_be_a_link(copy):
 def place_of(path, record, kind="BLOB"):
     """Where a record's chunk begins in the file."""
     with contextlib.closing(sqlite3.connect(index_of(path))) as database:
-        page, begin = database.execute(f"SELECT PAGE_ID_{kind}, PAGE_OFFSET_{kind} FROM INDEXES WHERE ROW_ID = {record}"
-                                       ).fetchone()
+        page, begin = database.execute(
+            f"SELECT PAGE_ID_{kind}, PAGE_OFFSET_{kind} FROM INDEXES WHERE ROW_ID = {record}"
+        ).fetchone()
     return HEADER_SIZE + page * PAGE_SIZE + begin
 
 
@@ -440,9 +554,21 @@ def test_lengths_in_the_records(copies, form, offset, length):
         refused(path, "damaged at byte ", "in record 3", "skip_damaged")
 
 
-@pytest.mark.parametrize("content", [b"\xdf\xff\xff\xff\xff", b"\x91" * 5, b"\x81\xa2id\xc1", b"\x81\x00id\x00",
-                                     b"\x81\xa4id\x00", b"\x83\xa2id\x00", b"\x81\xdbid\x00", b"\xc0" * 5,
-                                     b"\x81\xa2id\xcf", b"\x80\xa2id\x00"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xdf\xff\xff\xff\xff",
+        b"\x91" * 5,
+        b"\x81\xa2id\xc1",
+        b"\x81\x00id\x00",
+        b"\x81\xa4id\x00",
+        b"\x83\xa2id\x00",
+        b"\x81\xdbid\x00",
+        b"\xc0" * 5,
+        b"\x81\xa2id\xcf",
+        b"\x80\xa2id\x00",
+    ],
+)
 def test_scalars(copy, content):
     """MindSpore unpacks them in a thread of its own: what it cannot unpack ends the process."""
     place = place_of(copy, 3, "RAW")
@@ -480,9 +606,19 @@ def test_images_that_are_bombs(copy, kind, column, offset):
     assert list(data.damaged) == [3] and data.records == RECORDS - 1
 
 
-@pytest.mark.parametrize("content", [bomb("png", 0, 8), bomb("jpeg", 8, 0), b"BM" + b"\xff" * 50, b"II*\0" * 20,
-                                     b"GIF89a\xff\xff\xff\xff", b"\xff\xd8\xff\xe0\x00\x00" + bytes(100),
-                                     b"\xff\xd8\xff\xda", b"\xff\xd8" + b"\xff" * 40])
+@pytest.mark.parametrize(
+    "content",
+    [
+        bomb("png", 0, 8),
+        bomb("jpeg", 8, 0),
+        b"BM" + b"\xff" * 50,
+        b"II*\0" * 20,
+        b"GIF89a\xff\xff\xff\xff",
+        b"\xff\xd8\xff\xe0\x00\x00" + bytes(100),
+        b"\xff\xd8\xff\xda",
+        b"\xff\xd8" + b"\xff" * 40,
+    ],
+)
 def test_what_is_no_image(copy, content):
     put(copy, place_of(copy, 3) + 16, content)
     refused(copy, "HR of record 3 cannot be read as an image")
@@ -501,18 +637,20 @@ def test_damaged_jpeg_images(repo, tmp_path, segment):
     rows = []
     for place in range(hr.index(segment) + 1, hr.index(segment) + 60):
         changed = bytearray(hr)
-        changed[place] ^= 0x5a
+        changed[place] ^= 0x5A
         rows.append({"HR": bytes(changed), "LR": lr})
     writer.write_raw_data(rows)
     writer.commit()
-    code = ("import sys\n"
-            "from src.dataloader.dataset import DataError, TrainData\n"
-            "data = TrainData(sys.argv[1], 4, 1, 32, 0, skip_damaged=True)\n"
-            "print(len(data.damaged), sum(len(hr) for hr, _, _ in data.batches(0)))\n"
-            "try:\n"
-            "    sum(len(hr) for hr, _, _ in TrainData(sys.argv[1], 4, 1, 32, 0).batches(0))\n"
-            "except DataError as error:\n"
-            "    print(error)\n")
+    code = (
+        "import sys\n"
+        "from src.dataloader.dataset import DataError, TrainData\n"
+        "data = TrainData(sys.argv[1], 4, 1, 32, 0, skip_damaged=True)\n"
+        "print(len(data.damaged), sum(len(hr) for hr, _, _ in data.batches(0)))\n"
+        "try:\n"
+        "    sum(len(hr) for hr, _, _ in TrainData(sys.argv[1], 4, 1, 32, 0).batches(0))\n"
+        "except DataError as error:\n"
+        "    print(error)\n"
+    )
     counts, message = run_python(repo, code, path, 120)
     damaged, read = (int(count) for count in counts.split())
     assert damaged > 5 and damaged + read == len(rows)
@@ -529,11 +667,27 @@ def fixture_shards(tmp_path):
     writer = FileWriter(str(tmp_path / "o.mindrecord"), shard_num=3)
     writer.set_header_size(HEADER_SIZE)
     writer.set_page_size(PAGE_SIZE)
-    writer.add_schema({"HR": {"type": "int32", "shape": [8, 8, 3]}, "LR": {"type": "int32", "shape": [2, 2, 3]},
-                       "name": {"type": "string"}, "number": {"type": "int64"}}, "test")
+    writer.add_schema(
+        {
+            "HR": {"type": "int32", "shape": [8, 8, 3]},
+            "LR": {"type": "int32", "shape": [2, 2, 3]},
+            "name": {"type": "string"},
+            "number": {"type": "int64"},
+        },
+        "test",
+    )
     writer.add_index(["number"])
-    writer.write_raw_data([{"HR": np.full((8, 8, 3), i, np.int32), "LR": np.full((2, 2, 3), i, np.int32),
-                            "name": "x" * i * 50, "number": -i << 40} for i in range(RECORDS)])
+    writer.write_raw_data(
+        [
+            {
+                "HR": np.full((8, 8, 3), i, np.int32),
+                "LR": np.full((2, 2, 3), i, np.int32),
+                "name": "x" * i * 50,
+                "number": -i << 40,
+            }
+            for i in range(RECORDS)
+        ]
+    )
     writer.commit()
     return str(tmp_path / "o.mindrecord")
 
@@ -543,11 +697,16 @@ def test_shards_with_columns_and_an_index_of_their_own(shards):
     assert [hr[0, 0, 0] for _, hr, _ in EvalData(shards + "1")] == list(range(RECORDS))
 
 
-@pytest.mark.parametrize("place, value, words", [
-    (("schema", 0, "desc"), "other", "'schema'"), (("page_size",), PAGE_SIZE * 2, "'page_size'"),
-    (("shard_addresses",), ["o.mindrecord0", "o.mindrecord1"], "'shard_addresses'"), (("more",), 1, "'more'"),
-    (("version",), "2.0", "'version'"),
-])
+@pytest.mark.parametrize(
+    "place, value, words",
+    [
+        (("schema", 0, "desc"), "other", "'schema'"),
+        (("page_size",), PAGE_SIZE * 2, "'page_size'"),
+        (("shard_addresses",), ["o.mindrecord0", "o.mindrecord1"], "'shard_addresses'"),
+        (("more",), 1, "'more'"),
+        (("version",), "2.0", "'version'"),
+    ],
+)
 def test_shards_that_contradict_each_other(shards, tmp_path, place, value, words):
     change_header(tmp_path / "o.mindrecord1", place, value)
     with pytest.raises(DataError, match=f"contradicts the other files of its data set .{words}.") as caught:
@@ -568,15 +727,17 @@ def test_every_shard_is_checked(shards):
 
 def in_a_process(repo, path, limit):
     """(what reading a file says, the memory that it took beyond what there was before, in MB)."""
-    code = ("import resource, sys\n"
-            "from src.dataloader.dataset import DataError, TrainData\n"
-            "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
-            "before = peak()\n"
-            "try:\n"
-            "    print(TrainData(sys.argv[1], 4, 2, 32, 7).records)\n"
-            "except DataError as error:\n"
-            "    print(error)\n"
-            "print(peak() - before)\n")
+    code = (
+        "import resource, sys\n"
+        "from src.dataloader.dataset import DataError, TrainData\n"
+        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        "before = peak()\n"
+        "try:\n"
+        "    print(TrainData(sys.argv[1], 4, 2, 32, 7).records)\n"
+        "except DataError as error:\n"
+        "    print(error)\n"
+        "print(peak() - before)\n"
+    )
     message, memory = run_python(repo, code, path, limit)
     return message, int(memory)
 
@@ -595,9 +756,12 @@ def test_an_index_of_a_million_rows(repo, copy):
     header = header_of(copy)
     header["page"][0]["end_row_id"] = 1000000
     set_header(copy, header)
-    change_index(copy, "DELETE FROM INDEXES",
-                 "INSERT INTO INDEXES WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 999999) "
-                 "SELECT i, 1, 13 * i, 13 * i + 13, 0, 0, 0, 99 FROM n")
+    change_index(
+        copy,
+        "DELETE FROM INDEXES",
+        "INSERT INTO INDEXES WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 999999) "
+        "SELECT i, 1, 13 * i, 13 * i + 13, 0, 0, 0, 99 FROM n",
+    )
     message, memory = in_a_process(repo, copy, 60)
     assert "damaged" in message and memory < 100
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """MindSpore's checkpoint files: read as MindSpore reads them, and what is none is refused with its place."""
+
 import tracemalloc
 
 import mindspore
@@ -49,13 +50,17 @@ def test_a_truncated_file(left, path):
         read_entries(path)
 
 
-@pytest.mark.parametrize("tail, words", [
-    (b"x", "at byte {size} no entry of a MindSpore checkpoint begins"),
-    (b"\n" + b"\xff" * 10, "before byte {length_end} no length of an entry ends"),
-    (b"\n" + b"\xff" * 8 + b"\x01", "the file ends within an entry"),  # 2^57 bytes, for which no memory is taken
-    (b"\n\x02\x0a\x05", "the entry that begins at byte {size} cannot be decoded"),
-    (b"\n\x04\x0a\x02\xff\xfe", "the entry that begins at byte {size} cannot be decoded"),  # a name that is no text
-    (b"\n\xa0\x9c\x01" + b"\x63" * 20000, "the entry that begins at byte {size} cannot be decoded")])
+@pytest.mark.parametrize(
+    "tail, words",
+    [
+        (b"x", "at byte {size} no entry of a MindSpore checkpoint begins"),
+        (b"\n" + b"\xff" * 10, "before byte {length_end} no length of an entry ends"),
+        (b"\n" + b"\xff" * 8 + b"\x01", "the file ends within an entry"),  # 2^57 bytes, for which no memory is taken
+        (b"\n\x02\x0a\x05", "the entry that begins at byte {size} cannot be decoded"),
+        (b"\n\x04\x0a\x02\xff\xfe", "the entry that begins at byte {size} cannot be decoded"),  # a name that is no text
+        (b"\n\xa0\x9c\x01" + b"\x63" * 20000, "the entry that begins at byte {size} cannot be decoded"),
+    ],
+)
 def test_what_is_no_entry(tail, words, path):
     content = path.read_bytes()
     path.write_bytes(content + tail)
@@ -96,20 +101,31 @@ def test_data_that_contradict_their_key(path):
 
 def big_entry(*fields):
     """An entry of (key, bytes) fields, of any length."""
+
     def number(value):
         digits = [value >> shift & 127 for shift in range(0, 35, 7)]
         return bytes([digit | 128 for digit in digits[:-1]] + digits[-1:])
+
     body = b"".join(key + number(len(data)) + data for key, data in fields)
     return b"\n" + number(len(body)) + body
 
 
-@pytest.mark.parametrize("content, words", [
-    (big_entry((b"\x0a", b"a"), (b"\x12", b"\x08\x01" * 5000000)), "cannot be decoded"),  # ten million dimensions
-    (big_entry((b"\x0a", b"a" * 10000000)), "cannot be decoded"),  # a name
-    (big_entry((b"\x0a", b"a"), (b"\x12", b"\x12\x80\xad\xe2\x04" + b"F" * 10000000)), "cannot be decoded"),  # a type
-    (b"\x0a\x02\x18\x00" * 2500000, "cannot be decoded"), (b"\n\x80\x00" * 3000000, "cannot be decoded"),
-    (b"".join(b"\n\x0f\x0a\x06%06d\x12\x05\x12\x01F\x1a\x00" % i for i in range(60000)), "more than 50000 entries"),
-    (b"\n\x0a\x0a\x01a\x12\x05\x12\x01F\x1a\x00" * 60000, "more than 50000 entries")], ids=range(7))
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (big_entry((b"\x0a", b"a"), (b"\x12", b"\x08\x01" * 5000000)), "cannot be decoded"),  # ten million dimensions
+        (big_entry((b"\x0a", b"a" * 10000000)), "cannot be decoded"),  # a name
+        (
+            big_entry((b"\x0a", b"a"), (b"\x12", b"\x12\x80\xad\xe2\x04" + b"F" * 10000000)),
+            "cannot be decoded",
+        ),  # a type
+        (b"\x0a\x02\x18\x00" * 2500000, "cannot be decoded"),
+        (b"\n\x80\x00" * 3000000, "cannot be decoded"),
+        (b"".join(b"\n\x0f\x0a\x06%06d\x12\x05\x12\x01F\x1a\x00" % i for i in range(60000)), "more than 50000 entries"),
+        (b"\n\x0a\x0a\x01a\x12\x05\x12\x01F\x1a\x00" * 60000, "more than 50000 entries"),
+    ],
+    ids=range(7),
+)
 def test_what_is_made_to_take_memory(content, words, path):
     """No more than a few times what the file has, and little time."""
     path.write_bytes(content)
@@ -123,18 +139,23 @@ def test_what_is_made_to_take_memory(content, words, path):
 
 def test_memory(path):
     """A large tensor takes little more than itself."""
-    path.write_bytes(big_entry((b"\x0a", b"a"), (b"\x12", b"\x08\x01" + big_entry(
-        (b"\x12", b"Float32"), (b"\x1a", bytes(5 * 10 ** 7)))[6:])))
+    path.write_bytes(
+        big_entry(
+            (b"\x0a", b"a"), (b"\x12", b"\x08\x01" + big_entry((b"\x12", b"Float32"), (b"\x1a", bytes(5 * 10**7)))[6:])
+        )
+    )
     tracemalloc.start()
     entry = read_entries(path)["a"]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert (entry.kind, entry.shape, len(entry.data)) == ("Float32", (1,), 5 * 10 ** 7)
-    assert peak < 1.2 * 5 * 10 ** 7
+    assert (entry.kind, entry.shape, len(entry.data)) == ("Float32", (1,), 5 * 10**7)
+    assert peak < 1.2 * 5 * 10**7
 
 
-@pytest.mark.parametrize("content", [piece("Float32", 2) + piece("Float16", 2),
-                                     piece("Float32", 4) + piece("Float32", 2), piece("Float32", -1)])
+@pytest.mark.parametrize(
+    "content",
+    [piece("Float32", 2) + piece("Float16", 2), piece("Float32", 4) + piece("Float32", 2), piece("Float32", -1)],
+)
 def test_a_contradiction(content, path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match="weight: type and shape .* contradict"):

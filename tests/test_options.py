@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The configuration: what is read, and what is refused with which words."""
+
 import copy
 import glob
 import json
@@ -14,7 +15,15 @@ import pytest
 import yaml
 
 from src.model_utils import options
-from src.model_utils.options import OptionsError, differences, load_options, options_from_dict, require
+from src.model_utils.options import (
+    OptionsError,
+    changes,
+    differences,
+    load_options,
+    network_differences,
+    options_from_dict,
+    require,
+)
 
 MINIMAL = {"scale": 4}
 
@@ -22,10 +31,12 @@ MINIMAL = {"scale": 4}
 @pytest.fixture
 def write(tmp_path):
     """Function that writes a YAML text and returns the file's path."""
+
     def write_text(text):
         path = tmp_path / "run.yml"
         path.write_text(text)
         return str(path)
+
     return write_text
 
 
@@ -61,7 +72,7 @@ def test_published_run(repo):
 
 
 def test_published_run_is_the_schemas_default(repo):
-    own = {"datasets.train.dataroot", "datasets.val.dataroot", "path.resume_state"}
+    own = {"datasets.train.dataroot", "datasets.val.dataroot", "path.resume_state", "test_pretrained_model_path"}
     assert set(differences(load_options(os.path.join(repo, "SRFlow_DF2K_4X.yml")), options_from_dict(MINIMAL))) == own
 
 
@@ -74,9 +85,18 @@ def test_defaults_pass_their_own_checks():
 
 
 def test_overrides(write):
-    opt = load_options(write("scale: 4"), ["network_G.flow.K=2", "heat=0", "train.lr_steps_rel=[0.25, 5e-1]",
-                                           "output_dir=2024", "path.resume_state=null", "train.niter=3",
-                                           "train.niter=4"])
+    opt = load_options(
+        write("scale: 4"),
+        [
+            "network_G.flow.K=2",
+            "heat=0",
+            "train.lr_steps_rel=[0.25, 5e-1]",
+            "output_dir=2024",
+            "path.resume_state=null",
+            "train.niter=3",
+            "train.niter=4",
+        ],
+    )
     assert opt.network_G.flow.K == 2
     assert opt.heat == 0.0 and isinstance(opt.heat, float)
     assert opt.train.lr_steps_rel == (0.25, 0.5)
@@ -96,57 +116,65 @@ def test_floats_as_people_write_them(write, text):
     assert load_options(write(f"scale: 4\ntrain: {{lr_G: {text}}}")).train.lr_G == 1e-4
 
 
-@pytest.mark.parametrize("override, expected", [
-    ("train.lrG=1", "train.lrG: unknown key; did you mean train.lr_G?"),
-    ("lr_G=1", "lr_G: unknown key; did you mean train.lr_G?"),
-    ("xyzzy=1", "xyzzy: unknown key"),
-    ("train.lr_G.x=1", "train.lr_G.x: unknown key"),
-    ("heat=-1", "heat: expected a number >= 0, got -1"),
-    ("heat=.nan", "heat: expected a number >= 0, got nan"),
-    ("heat=.inf", "heat: expected a number >= 0, got inf"),
-    ("heat=hot", "heat: expected a number >= 0, got 'hot'"),
-    ("heat=", "heat: expected a number >= 0, got null"),
-    ("scale=16", "scale: expected one of 4, 8, got 16"),
-    ("scale=4.0", "scale: expected one of 4, 8, got 4.0"),
-    ("device_target=gpu", "device_target: expected one of GPU, CPU, Ascend, got 'gpu'; did you mean GPU?"),
-    ("network_G.flow.K=true", "network_G.flow.K: expected an integer >= 1 and <= 128, got True"),
-    ("network_G.flow.K=0", "network_G.flow.K: expected an integer >= 1 and <= 128, got 0"),
-    ("network_G.flow.fea_up0=false", "network_G.flow.fea_up0: expected true, got False"),
-    ("network_G.in_nc=1", "network_G.in_nc: expected 3, got 1"),
-    ("enable_modelarts=1", "enable_modelarts: expected true or false, got 1"),
-    ("train.beta2=1", "train.beta2: expected a number >= 0 and < 1, got 1"),
-    ("train.lr_G=0", "train.lr_G: expected a number > 0, got 0"),
-    ("train.lr_G=[", "not valid YAML"),
-    ("train.lr_steps_rel=0.5", "train.lr_steps_rel: expected a list of numbers > 0 and < 1, got 0.5"),
-    ("train.lr_steps_rel=[0.5, 1]", "train.lr_steps_rel: expected a list of numbers > 0 and < 1, got [0.5, 1]"),
-    ("train.grad_clip_norm=0", "train.grad_clip_norm: expected a number > 0 or null, got 0"),
-    ("train=1", "train is a section; set one of its keys, such as train.manual_seed"),
-    ("train.niter", "expected dotted.key=value"),
-    ("=1", "expected dotted.key=value"),
-    ("output_dir=''", "output_dir: expected a string that is not empty"),
-    # conditions between keys
-    ("network_G.flow.L=4", "network_G.flow.L: expected 3 for scale 4, got 4"),
-    ("scale=8", "network_G.flow.L: expected 4 for scale 8, got 3"),
-    ("datasets.train.HR_size=100", "datasets.train.HR_size: expected a multiple of 2 * scale = 8, got 100"),
-    ("network_G.nb=22", "network_G.flow.stackRRDB.blocks: expected ascending numbers from 0 to network_G.nb - 1 = 21"),
-    ("network_G.flow.stackRRDB.blocks=[1, 1]", "expected ascending numbers"),
-    ("network_G.flow.stackRRDB.blocks=[8, 1]", "expected ascending numbers"),
-    ("network_G.flow.stackRRDB.blocks=[]", "at least one, got []"),
-    ("train.lr_steps_rel=[0.5, 0.5]", "train.lr_steps_rel: expected ascending fractions, got [0.5, 0.5]"),
-    ("train.val_heats=[]", "train.val_heats: expected at least one temperature"),
-    ("network_G.flow.K=1000000", "network_G.flow.K: expected an integer >= 1 and <= 128, got 1000000"),
-    ("network_G.nb=10000000", "network_G.nb: expected an integer >= 1 and <= 256, got 10000000"),
-    ("network_G.nf=20000", "network_G: expected a network of at most 1e+09 parameters, got one of 2.72e+11 (nf "),
-    ("train.niter=1" + "0" * 30, "train.niter: expected an integer >= 1, got 1000"),
-    ("train.niter=0x" + "f" * 300, "train.niter: expected an integer >= 1, got an integer of more than 80 digits"),
-    ("train.niter=" + "9" * 300, "train.niter: expected an integer >= 1, got an integer of more than 80 digits"),
-    ("train.niter=" + "[" * 1000, "not valid YAML"),
-    ("train.niter=" + "#" * 100000, "larger than 32 kB"),
-    ("train.lr_G=1" + ":1" * 300 + ".5", "not valid YAML"), ("train.niter=!!bool maybe", "not valid YAML"),
-    ("train.niter=!!timestamp x", "not valid YAML"), ("train.niter=!!int ''", "not valid YAML"),
-    ('output_dir="a\\0b"', "output_dir: expected a string, got 'a\\x00b'"),
-    ("train.warmup_iter=200000", "train.warmup_iter: expected less than train.niter = 200000, got 200000"),
-])
+@pytest.mark.parametrize(
+    "override, expected",
+    [
+        ("train.lrG=1", "train.lrG: unknown key; did you mean train.lr_G?"),
+        ("lr_G=1", "lr_G: unknown key; did you mean train.lr_G?"),
+        ("xyzzy=1", "xyzzy: unknown key"),
+        ("train.lr_G.x=1", "train.lr_G.x: unknown key"),
+        ("heat=-1", "heat: expected a number >= 0, got -1"),
+        ("heat=.nan", "heat: expected a number >= 0, got nan"),
+        ("heat=.inf", "heat: expected a number >= 0, got inf"),
+        ("heat=hot", "heat: expected a number >= 0, got 'hot'"),
+        ("heat=", "heat: expected a number >= 0, got null"),
+        ("scale=16", "scale: expected one of 4, 8, got 16"),
+        ("scale=4.0", "scale: expected one of 4, 8, got 4.0"),
+        ("device_target=gpu", "device_target: expected one of GPU, CPU, Ascend, got 'gpu'; did you mean GPU?"),
+        ("network_G.flow.K=true", "network_G.flow.K: expected an integer >= 1 and <= 128, got True"),
+        ("network_G.flow.K=0", "network_G.flow.K: expected an integer >= 1 and <= 128, got 0"),
+        ("network_G.flow.fea_up0=false", "network_G.flow.fea_up0: expected true, got False"),
+        ("network_G.in_nc=1", "network_G.in_nc: expected 3, got 1"),
+        ("enable_modelarts=1", "enable_modelarts: expected true or false, got 1"),
+        ("train.beta2=1", "train.beta2: expected a number >= 0 and < 1, got 1"),
+        ("train.lr_G=0", "train.lr_G: expected a number > 0, got 0"),
+        ("train.lr_G=[", "not valid YAML"),
+        ("train.lr_steps_rel=0.5", "train.lr_steps_rel: expected a list of numbers > 0 and < 1, got 0.5"),
+        ("train.lr_steps_rel=[0.5, 1]", "train.lr_steps_rel: expected a list of numbers > 0 and < 1, got [0.5, 1]"),
+        ("train.grad_clip_norm=0", "train.grad_clip_norm: expected a number > 0 or null, got 0"),
+        ("train=1", "train is a section; set one of its keys, such as train.manual_seed"),
+        ("train.niter", "expected dotted.key=value"),
+        ("=1", "expected dotted.key=value"),
+        ("output_dir=''", "output_dir: expected a string that is not empty"),
+        # conditions between keys
+        ("network_G.flow.L=4", "network_G.flow.L: expected 3 for scale 4, got 4"),
+        ("scale=8", "network_G.flow.L: expected 4 for scale 8, got 3"),
+        ("datasets.train.HR_size=100", "datasets.train.HR_size: expected a multiple of 2 * scale = 8, got 100"),
+        (
+            "network_G.nb=22",
+            "network_G.flow.stackRRDB.blocks: expected ascending numbers from 0 to network_G.nb - 1 = 21",
+        ),
+        ("network_G.flow.stackRRDB.blocks=[1, 1]", "expected ascending numbers"),
+        ("network_G.flow.stackRRDB.blocks=[8, 1]", "expected ascending numbers"),
+        ("network_G.flow.stackRRDB.blocks=[]", "at least one, got []"),
+        ("train.lr_steps_rel=[0.5, 0.5]", "train.lr_steps_rel: expected ascending fractions, got [0.5, 0.5]"),
+        ("train.val_heats=[]", "train.val_heats: expected at least one temperature"),
+        ("network_G.flow.K=1000000", "network_G.flow.K: expected an integer >= 1 and <= 128, got 1000000"),
+        ("network_G.nb=10000000", "network_G.nb: expected an integer >= 1 and <= 256, got 10000000"),
+        ("network_G.nf=20000", "network_G: expected a network of at most 1e+09 parameters, got one of 2.72e+11 (nf "),
+        ("train.niter=1" + "0" * 30, "train.niter: expected an integer >= 1, got 1000"),
+        ("train.niter=0x" + "f" * 300, "train.niter: expected an integer >= 1, got an integer of more than 80 digits"),
+        ("train.niter=" + "9" * 300, "train.niter: expected an integer >= 1, got an integer of more than 80 digits"),
+        ("train.niter=" + "[" * 1000, "not valid YAML"),
+        ("train.niter=" + "#" * 100000, "larger than 32 kB"),
+        ("train.lr_G=1" + ":1" * 300 + ".5", "not valid YAML"),
+        ("train.niter=!!bool maybe", "not valid YAML"),
+        ("train.niter=!!timestamp x", "not valid YAML"),
+        ("train.niter=!!int ''", "not valid YAML"),
+        ('output_dir="a\\0b"', "output_dir: expected a string, got 'a\\x00b'"),
+        ("train.warmup_iter=200000", "train.warmup_iter: expected less than train.niter = 200000, got 200000"),
+    ],
+)
 def test_impossible_overrides(write, override, expected):
     assert expected in refuse(write("scale: 4"), override)
 
@@ -161,26 +189,31 @@ def test_lowest_rate_above_the_first(write):
     assert "train.eta_min: expected at most train.lr_G" in refuse(write("scale: 4"), *overrides)
 
 
-@pytest.mark.parametrize("text, expected", [
-    ("", "the file is empty"),
-    ("just text", "expected a mapping of options, got 'just text'"),
-    ("[1, 2]", "expected a mapping of options, got [1, 2]"),
-    ("model: SRFlow", "scale: missing; expected one of 4, 8"),
-    ("scale: 4\nheat: 0.9\nheat: 0.8", "line 3: the key 'heat' is there twice"),
-    ("scale: 4\ntrain:\n  niter: 5\n  niter: 6", "line 4: the key 'niter' is there twice"),
-    ("scale: 4\ntrain: {niter: 5", "not valid YAML: line 2"),
-    ("scale: 4\n\tx: 1", "not valid YAML: line 2"),
-    ("scale: 4\nheat: !!python/object/apply:os.system [echo]", "not valid YAML: line 2"),
-    ("scale: 4\nheat: 2020-13-45", "not valid YAML"),
-    ("scale: 4\n[a, b]: 1", "not valid YAML: line 2"),
-    ("scale: 4\n? [a, b]\n: 1", "not valid YAML"),
-    ("scale: 4\n1: 2", "1: unknown key"),
-    ("scale: 4\ntrain: 7", "train: expected a section with keys such as manual_seed, lr_G, weight_decay_G, got 7"),
-    ("scale: 4\noutput_dir: 2024", "output_dir: expected a string, got 2024; put it in quotes"),
-    ("scale: 4\nnetwork_G: {flow: {fea_up-1: true}}", "network_G.flow.fea_up-1: unknown key; did you mean "
-                                                      "network_G.flow.fea_up0?"),
-    ("scale: 4\ntrain: &a {niter: *a}", "train.niter: expected an integer"),
-])
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("", "the file is empty"),
+        ("just text", "expected a mapping of options, got 'just text'"),
+        ("[1, 2]", "expected a mapping of options, got [1, 2]"),
+        ("model: SRFlow", "scale: missing; expected one of 4, 8"),
+        ("scale: 4\nheat: 0.9\nheat: 0.8", "line 3: the key 'heat' is there twice"),
+        ("scale: 4\ntrain:\n  niter: 5\n  niter: 6", "line 4: the key 'niter' is there twice"),
+        ("scale: 4\ntrain: {niter: 5", "not valid YAML: line 2"),
+        ("scale: 4\n\tx: 1", "not valid YAML: line 2"),
+        ("scale: 4\nheat: !!python/object/apply:os.system [echo]", "not valid YAML: line 2"),
+        ("scale: 4\nheat: 2020-13-45", "not valid YAML"),
+        ("scale: 4\n[a, b]: 1", "not valid YAML: line 2"),
+        ("scale: 4\n? [a, b]\n: 1", "not valid YAML"),
+        ("scale: 4\n1: 2", "1: unknown key"),
+        ("scale: 4\ntrain: 7", "train: expected a section with keys such as manual_seed, lr_G, weight_decay_G, got 7"),
+        ("scale: 4\noutput_dir: 2024", "output_dir: expected a string, got 2024; put it in quotes"),
+        (
+            "scale: 4\nnetwork_G: {flow: {fea_up-1: true}}",
+            "network_G.flow.fea_up-1: unknown key; did you mean network_G.flow.fea_up0?",
+        ),
+        ("scale: 4\ntrain: &a {niter: *a}", "train.niter: expected an integer"),
+    ],
+)
 def test_impossible_files(write, text, expected):
     message = refuse(write(text))
     assert "run.yml: " in message
@@ -225,17 +258,20 @@ def multiplied(first, line, levels=10, copies=9):
 MULTIPLYING = {
     "merges": (multiplied("{x: 1, y: 2}", "a{i}: &a{i} {{<<: [{before}], z: 1}}"), "line 4: mappings that << merges"),
     "aliases": (multiplied("[1, 2]", "a{i}: &a{i} [{before}]") + "\nscale: *a9", "a0: unknown key"),
-    "a value of aliases": ("scale: 4\nheat: [&a0 [1, 2]" + "".join(
-        ", &a{} [{}]".format(i, ", ".join([f"*a{i - 1}"] * 9)) for i in range(1, 10)) + "]",
-                           "heat: expected a number >= 0, got [[1, 2], [["),
-    "a chain": ("scale: &a0 [1]\n" + "\n".join(f"h{i}: &a{i} [*a{i - 1}]" for i in range(1, 1200)),
-                "h1: unknown key"),
+    "a value of aliases": (
+        "scale: 4\nheat: [&a0 [1, 2]"
+        + "".join(f", &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 10))
+        + "]",
+        "heat: expected a number >= 0, got [[1, 2], [[",
+    ),
+    "a chain": ("scale: &a0 [1]\n" + "\n".join(f"h{i}: &a{i} [*a{i - 1}]" for i in range(1, 1200)), "h1: unknown key"),
     "a list in itself": ("scale: &a [*a]", "scale: expected one of 4, 8, got [[[[...]]]]"),
     "a mapping in itself": ("a: &a {<<: *a}", "a: unknown key"),
     "a long number": ("? 0x" + "f" * 30000 + "\n: 1", "an integer of more than 80 digits: unknown key"),
     "a long key": ("? " + "k" * 30000 + "\n: 1", "kkk...: unknown key"),
     "a long tag": ("scale: !" + "x" * 30000 + " 1", "could not determine a constructor"),
-    "a long alias": ("scale: *" + "x" * 30000, "undefined alias")}
+    "a long alias": ("scale: *" + "x" * 30000, "undefined alias"),
+}
 
 
 @pytest.mark.parametrize("name", sorted(MULTIPLYING))
@@ -329,8 +365,9 @@ def test_require():
 
 
 def test_table_of_all_keys(repo):
-    table = subprocess.run([sys.executable, "-m", "src.model_utils.options"], cwd=repo, check=True,
-                           stdout=subprocess.PIPE, text=True).stdout
+    table = subprocess.run(
+        [sys.executable, "-m", "src.model_utils.options"], cwd=repo, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
     rows = table.splitlines()
     assert len(rows) == 2 + len(options.all_keys())
     assert all(row.count("|") == 5 for row in rows)
@@ -343,3 +380,25 @@ def test_an_unknown_key_of_any_characters_is_shown_in_one_line(tmp_path):
     for key in ("train.l\x0b\u2028r", "x" * 5000):
         line = refuse(str(path), f"{key}=1")
         assert "unknown key" in line and line.isprintable() and len(line) < 500
+
+
+def test_differences_that_make_another_network():
+    first = options_from_dict({"scale": 4, "heat": 0.5})
+    second = options_from_dict(
+        {"scale": 4, "heat": 0.8, "network_G": {"nf": 32, "train_RRDB": False, "flow": {"K": 8}}}
+    )
+    other = options_from_dict({"scale": 4, "model": "RRDB", "network_G": {"train_RRDB_delay": 0.5}})
+    assert network_differences(first, first) == []
+    assert network_differences(first, second) == ["network_G.flow.K", "network_G.nf"]
+    assert "model" in network_differences(first, other)
+    assert not any("train_RRDB" in key for key in network_differences(first, other))
+    assert changes(first, second, network_differences(first, second)) == [
+        "network_G.flow.K: 16 -> 8",
+        "network_G.nf: 64 -> 32",
+    ]
+    assert changes(first, second) == [
+        "heat: 0.5 -> 0.8",
+        "network_G.flow.K: 16 -> 8",
+        "network_G.nf: 64 -> 32",
+        "network_G.train_RRDB: True -> False",
+    ]

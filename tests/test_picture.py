@@ -1,13 +1,14 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Picture sheets and PNG files."""
+
 import os
 
 import cv2
 import numpy as np
 import pytest
-
 from programs import read_image
+
 from src.evaluation.picture import CAPTION, MARGIN, sheet, write_png
 
 
@@ -35,8 +36,9 @@ def test_png_that_cannot_be_written(tmp_path, monkeypatch):
     assert os.listdir(str(tmp_path)) == ["a.png"]
 
 
-@pytest.mark.parametrize("name", [b"caf\xe9.png", b"n" * 251 + b".png", "\u756b.png".encode()],
-                         ids=["not UTF-8", "longest", "Chinese"])
+@pytest.mark.parametrize(
+    "name", [b"caf\xe9.png", b"n" * 251 + b".png", "\u756b.png".encode()], ids=["not UTF-8", "longest", "Chinese"]
+)
 def test_png_of_any_name(tmp_path, name):
     """A name that is not UTF-8, and the longest that the file system takes."""
     path = os.path.join(os.fsencode(str(tmp_path)), name)
@@ -56,11 +58,11 @@ def test_sheet():
     top = CAPTION
     for small, large in rows:
         height, width = large.shape[:2]
-        np.testing.assert_array_equal(result[top:top + height:4, 0:width:4], small)
-        np.testing.assert_array_equal(result[top + 3:top + height:4, 3:width:4], small)
-        np.testing.assert_array_equal(result[top:top + height, 44:44 + width], large)
-        assert (result[top + height:top + height + MARGIN] == 255).all()
-        assert (result[top:top + height, width:44] == 255).all()
+        np.testing.assert_array_equal(result[top : top + height : 4, 0:width:4], small)
+        np.testing.assert_array_equal(result[top + 3 : top + height : 4, 3:width:4], small)
+        np.testing.assert_array_equal(result[top : top + height, 44 : 44 + width], large)
+        assert (result[top + height : top + height + MARGIN] == 255).all()
+        assert (result[top : top + height, width:44] == 255).all()
         top += height + MARGIN
 
 
@@ -69,13 +71,13 @@ def test_captions_stand_above_their_columns():
     first = sheet([[blank, blank]], ["LR", ""])[:CAPTION]
     second = sheet([[blank, blank]], ["", "LR"])[:CAPTION]
     assert (first[:, :60] < 128).any() and (first[:, 60:] == 255).all()
-    np.testing.assert_array_equal(first[:, :60], second[:, 60 + MARGIN:120 + MARGIN])
+    np.testing.assert_array_equal(first[:, :60], second[:, 60 + MARGIN : 120 + MARGIN])
     # A long caption is written smaller.
     long = sheet([[blank, blank]], ["bicubic, MATLAB", ""])[:CAPTION]
-    assert (long[:, 60 + MARGIN:] == 255).all()
+    assert (long[:, 60 + MARGIN :] == 255).all()
 
 
 def test_a_picture_that_is_no_whole_fraction_is_not_stretched():
     result = sheet([[picture(9, 9, 1), picture(32, 32, 2)]], ["a", "b"])
-    np.testing.assert_array_equal(result[CAPTION:CAPTION + 27:3, 0:27:3], picture(9, 9, 1))
-    assert (result[CAPTION + 27:CAPTION + 32, :27] == 255).all()
+    np.testing.assert_array_equal(result[CAPTION : CAPTION + 27 : 3, 0:27:3], picture(9, 9, 1))
+    assert (result[CAPTION + 27 : CAPTION + 32, :27] == 255).all()

@@ -1,19 +1,20 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The options that trade precision or time for memory: float16 networks with a loss scale, and recomputation."""
+
 import functools
 
 import numpy as np
 import pytest
+from helpers import ParameterGradients, normal, randomise
 from mindspore import Tensor, context
 
-from helpers import ParameterGradients, normal, randomise
-from src.model.cpu.encoder import Encoder
-from src.model.cpu.network import Network
-from src.model.cpu.packed import leaves, make_weights
 from src.model.RRDBNet import RRDBNet
 from src.model.SRFlow import SRFlow
 from src.model.SRFlowNet import L1Loss, NegativeLogLikelihood, SRFlowNet
+from src.model.cpu.encoder import Encoder
+from src.model.cpu.network import Network
+from src.model.cpu.packed import leaves, make_weights
 from src.training.train_step import LossScale
 
 HR, LR = 0.3 * normal(1, 2, 3, 16, 8), 0.3 * normal(2, 2, 3, 4, 2)
@@ -26,8 +27,9 @@ def graph_mode():
 
 def small_net(seed=3):
     np.random.seed(0)
-    return randomise(SRFlowNet(4, nf=4, nb=1, gc=2, blocks=[0], K=1, n_transitions=1, split_levels=1, hidden=8,
-                               eps=1e-4), seed)
+    return randomise(
+        SRFlowNet(4, nf=4, nb=1, gc=2, blocks=[0], K=1, n_transitions=1, split_levels=1, hidden=8, eps=1e-4), seed
+    )
 
 
 @functools.lru_cache(maxsize=None)
@@ -55,7 +57,7 @@ def types(nested):
 
 
 def weight_types(weights):
-    """(of the encoder, of the conditions, of the couplings, of everything that has a log-det of its own)"""
+    """(of the encoder, of the conditions, of the couplings, of everything that has a log-det of its own)."""
     couplings = [coupling for level in weights.levels for _, coupling in level.parts]
     rest = [[level.split, level.transitions] + [mixings for mixings, _ in level.parts] for level in weights.levels]
     return types(weights.encoder), types(weights.conditions), types(couplings), types(rest)
@@ -95,8 +97,10 @@ def test_encoder_alone_in_half(computed):
     came = loss(Tensor(hr), Tensor(lr)).asnumpy()
     assert came.dtype == np.float32
     assert 0 < np.abs(came - expected).max() < 1e-2 * np.abs(expected).max()
-    assert all(np.abs(gradient).max() > 0 for gradient in
-               ParameterGradients(loss, list(encoder.get_parameters())).by_name(hr, lr).values())
+    assert all(
+        np.abs(gradient).max() > 0
+        for gradient in ParameterGradients(loss, list(encoder.get_parameters())).by_name(hr, lr).values()
+    )
 
 
 @pytest.mark.parametrize("implementation", ["plain", "cpu"])
@@ -114,8 +118,9 @@ def test_recomputation_gives_the_same_gradients(implementation):
     again, expected = small_net(), exact_gradients()
     again.flowUpsamplerNet.recompute_steps()
     for name, gradient in gradients_of(again, implementation).items():
-        np.testing.assert_allclose(gradient, expected[name], rtol=1e-4,
-                                   atol=1e-5 * np.abs(expected[name]).max() + 1e-7, err_msg=name)
+        np.testing.assert_allclose(
+            gradient, expected[name], rtol=1e-4, atol=1e-5 * np.abs(expected[name]).max() + 1e-7, err_msg=name
+        )
 
 
 def test_loss_scale_halves_and_doubles():

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Making MindRecord files from photographs."""
+
 import glob
 import os
 import signal
@@ -46,7 +47,7 @@ def records_of(path):
 def is_crop_of(crop, image):
     found = cv2.matchTemplate(image, crop, cv2.TM_SQDIFF)
     y, x = np.unravel_index(found.argmin(), found.shape)
-    return np.array_equal(image[y:y + crop.shape[0], x:x + crop.shape[1]], crop)
+    return np.array_equal(image[y : y + crop.shape[0], x : x + crop.shape[1]], crop)
 
 
 @pytest.mark.parametrize("form", ["bytes", "array"])
@@ -109,7 +110,7 @@ def test_images_are_turned_upright(tmp_path):
     tags[274] = 6  # the stored image's first row is at the right
     Image.fromarray(np.rot90(upright)).save(str(folder / "a.png"), exif=tags)
     prepare(str(folder), tmp_path / "o.mindrecord", whole=True, progress=False)
-    (hr, lr), = records_of(tmp_path / "o.mindrecord")
+    ((hr, lr),) = records_of(tmp_path / "o.mindrecord")
     np.testing.assert_array_equal(hr, upright)
     np.testing.assert_array_equal(lr, imresize(upright, 1 / 4))
 
@@ -123,8 +124,13 @@ def test_sixteen_bits_round_to_the_nearest(tmp_path):
 
 
 def test_arrays_can_be_given_instead_of_files(tmp_path):
-    result = prepare_images([("astronaut", astronaut()[:64, :64]), ("chelsea", chelsea()[:64, :64])],
-                            tmp_path / "o.mindrecord", patch=64, per_image=1, progress=False)
+    result = prepare_images(
+        [("astronaut", astronaut()[:64, :64]), ("chelsea", chelsea()[:64, :64])],
+        tmp_path / "o.mindrecord",
+        patch=64,
+        per_image=1,
+        progress=False,
+    )
     assert result == (2, 2, 0)
     np.testing.assert_array_equal(records_of(tmp_path / "o.mindrecord")[1][0], chelsea()[:64, :64])
 
@@ -139,7 +145,11 @@ def test_unusable_images_are_named_and_skipped(photographs, tmp_path, capsys):
     assert result == (2, 2, 4)
     skipped = [line for line in capsys.readouterr().err.splitlines() if line.startswith("skipped")]
     assert [os.path.basename(line.split(": ")[0]) for line in skipped] == [
-        "broken.png", "empty.jpg", "real.tif", "small.png"]
+        "broken.png",
+        "empty.jpg",
+        "real.tif",
+        "small.png",
+    ]
     assert "cannot be read" in skipped[0] and "floating-point" in skipped[2] and "31x200" in skipped[3]
 
 
@@ -181,12 +191,18 @@ def test_the_files_have_the_permissions_that_the_umask_says(photographs, tmp_pat
     assert [stat.S_IMODE(os.stat(path).st_mode) for path in (str(out), str(out) + ".db")] == [mode, mode]
 
 
-@pytest.mark.parametrize("name, reason", [
-    ("a:b.mindrecord", "MindRecord does not take this name: "), ("a?", "MindRecord does not take this name: "),
-    (" a", "MindRecord does not take this name: "), (os.fsdecode(b"caf\xe9"), "is not UTF-8"),
-    (os.fsdecode(b"caf\xe9/a"), "is not UTF-8"), ("a" * 245, "the name is too long"),
-    ("/".join(["a" * 150] * 3), "the path is too long"),
-])
+@pytest.mark.parametrize(
+    "name, reason",
+    [
+        ("a:b.mindrecord", "MindRecord does not take this name: "),
+        ("a?", "MindRecord does not take this name: "),
+        (" a", "MindRecord does not take this name: "),
+        (os.fsdecode(b"caf\xe9"), "is not UTF-8"),
+        (os.fsdecode(b"caf\xe9/a"), "is not UTF-8"),
+        ("a" * 245, "the name is too long"),
+        ("/".join(["a" * 150] * 3), "the path is too long"),
+    ],
+)
 def test_names_that_mindrecord_does_not_take(photographs, tmp_path, monkeypatch, name, reason):
     monkeypatch.setattr(prepare_module, "read_image", lambda path: pytest.fail("an image was read"))
     with pytest.raises(DataError) as caught:
@@ -198,18 +214,28 @@ def test_names_that_mindrecord_does_not_take(photographs, tmp_path, monkeypatch,
 
 def test_the_longest_names_that_mindrecord_takes(photographs, tmp_path):
     folder = os.path.join(str(tmp_path), "b" * 100)
-    for out in (os.path.join(str(tmp_path), "a" * 244),
-                os.path.join(folder, "c" * (470 - len(folder) - 2 - 100), "a" * 100)):
+    for out in (
+        os.path.join(str(tmp_path), "a" * 244),
+        os.path.join(folder, "c" * (470 - len(folder) - 2 - 100), "a" * 100),
+    ):
         assert prepare(str(photographs), out, patch=32, per_image=1, progress=False).records == 2
         assert len(records_of(out)) == 2
     assert len(out) == 470
 
 
-@pytest.mark.parametrize("arguments, named", [
-    ({"scale": 1}, "scale"), ({"patch": 36}, "patch"), ({"per_image": 0}, "per_image"), ({"seed": -1}, "seed"),
-    ({"seed": 2 ** 32}, "seed"), ({"form": "jpeg"}, "form"), ({"form": "array", "whole": True}, "form"),
-    ({"patch": 8000}, "patch"),
-])
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        ({"scale": 1}, "scale"),
+        ({"patch": 36}, "patch"),
+        ({"per_image": 0}, "per_image"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**32}, "seed"),
+        ({"form": "jpeg"}, "form"),
+        ({"form": "array", "whole": True}, "form"),
+        ({"patch": 8000}, "patch"),
+    ],
+)
 def test_bad_arguments_are_named(photographs, tmp_path, arguments, named):
     with pytest.raises(ValueError, match=f"^{named}: "):
         prepare(str(photographs), tmp_path / "o.mindrecord", progress=False, **arguments)
@@ -227,8 +253,15 @@ def test_a_record_larger_than_a_page_is_an_error_that_names_the_image(tmp_path, 
 def run_cli(repo, *arguments):
     """The command line in a process of its own, without the test suite's quietening of MindSpore."""
     environment = {name: value for name, value in os.environ.items() if name != "GLOG_v"}
-    return subprocess.run([sys.executable, "-m", "src.dataloader.prepare"] + [str(argument) for argument in arguments],
-                          cwd=repo, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "src.dataloader.prepare"] + [str(argument) for argument in arguments],
+        cwd=repo,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def test_command_line(repo, photographs, tmp_path):
@@ -247,7 +280,7 @@ def test_command_line_errors_are_one_line(repo, tmp_path):
     (folder / "a.png").write_bytes(b"no image")
     done = run_cli(repo, "--hr_dir", folder, "--out", tmp_path / "o.mindrecord")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == "error: %s: not written, no usable image" % (tmp_path / "o.mindrecord")
+    assert done.stderr.splitlines()[-1] == f"error: {tmp_path / 'o.mindrecord'}: not written, no usable image"
     assert "Traceback" not in done.stderr
     assert os.listdir(str(tmp_path)) == ["broken"]
 
@@ -270,13 +303,30 @@ def fixture_running(repo, photographs, tmp_path):
     for number in range(300):
         os.link(str(photographs / "a.png"), str(photographs / f"copy_{number}.png"))
     # As at a terminal: the children of a suite that runs in the background ignore SIGINT.
-    code = ("import runpy, signal\n"
-            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-            "runpy.run_module('src.dataloader.prepare', run_name='__main__')\n")
+    code = (
+        "import runpy, signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "runpy.run_module('src.dataloader.prepare', run_name='__main__')\n"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "--hr_dir", str(photographs), "--out", str(tmp_path / "o.mindrecord"),
-         "--patch", "32", "--per_image", "500"],
-        cwd=repo, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, universal_newlines=True)
+        [
+            sys.executable,
+            "-c",
+            code,
+            "--hr_dir",
+            str(photographs),
+            "--out",
+            str(tmp_path / "o.mindrecord"),
+            "--patch",
+            "32",
+            "--per_image",
+            "500",
+        ],
+        cwd=repo,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
     try:
         for _ in range(600):
             if glob.glob(str(tmp_path / ".prepare-*" / "o.mindrecord")) or process.poll() is not None:
@@ -290,8 +340,9 @@ def fixture_running(repo, photographs, tmp_path):
         process.stderr.close()
 
 
-@pytest.mark.parametrize("number, status, word", [(signal.SIGTERM, 143, "terminated"),
-                                                  (signal.SIGINT, 130, "interrupted")])
+@pytest.mark.parametrize(
+    "number, status, word", [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")]
+)
 def test_a_run_that_is_ended_leaves_nothing(running, tmp_path, number, status, word):
     running.send_signal(number)
     stderr = running.communicate(timeout=60)[1]
@@ -302,7 +353,7 @@ def test_a_run_that_is_ended_leaves_nothing(running, tmp_path, number, status, w
 
 
 def test_what_a_killed_run_left_is_removed_and_what_a_living_one_writes_is_not(running, tmp_path, capsys):
-    folder, = glob.glob(str(tmp_path / ".prepare-*"))
+    (folder,) = glob.glob(str(tmp_path / ".prepare-*"))
     images = [("astronaut", astronaut()[:64, :64])]
     prepare_images(images, tmp_path / "other.mindrecord", patch=64, per_image=1, progress=False)
     assert capsys.readouterr().err == "" and os.path.isdir(folder) and running.poll() is None

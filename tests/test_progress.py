@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Where a run stands, survives JSON; losses and matrices that go wrong are told."""
+
 import json
 import time
 
@@ -30,7 +31,7 @@ def test_progress_survives_its_checkpoint():
         one.count(2.0, True)
         one.alarm.update(2.0)
     assert again.step == 151 and again.actnorm_initialised and again.skipped == 4
-    assert again.loss_scale.state() == progress.loss_scale.state() == {"value": 2.0 ** 11, "finite_steps": 25}
+    assert again.loss_scale.state() == progress.loss_scale.state() == {"value": 2.0**11, "finite_steps": 25}
     assert again.alarm.state() == progress.alarm.state()
     assert again.mean_loss() == progress.mean_loss()
     assert again.mean_loss() != again.mean_loss()  # none since: NaN
@@ -63,9 +64,9 @@ def warnings(losses, **settings):
 @pytest.mark.parametrize("best, limit", [(10, 15), (1, 1.5), (0.1, 0.6), (0, 0.5), (-4, -2), (-0.5, 0)])
 def test_how_high_is_too_high(best, limit):
     assert warnings([best + 1, best] + [limit - 0.01] * 50) == []
-    (index, message), = warnings([best + 1, best] + [limit + 0.01] * 50)
+    ((index, message),) = warnings([best + 1, best] + [limit + 0.01] * 50)
     assert index == 6  # the fifth that is too high, and not again
-    assert "has been above {:.4g} for 5 steps; its best was {:.4g}".format(limit, best) in message
+    assert f"has been above {limit:.4g} for 5 steps; its best was {best:.4g}" in message
 
 
 def test_a_loss_without_floor():
@@ -91,10 +92,13 @@ def test_no_alarm():
 def test_matrices_that_are_near_singular():
     random = np.random.RandomState(0)
     rotation = np.linalg.qr(random.randn(6, 6))[0]
-    parameters = {"layers.1.invconv.weight": rotation * [1, 1, 1, 1, 1, 0.9e-6],
-                  "layers.2.invconv.weight": rotation * [1, 1, 1, 1, 1, 1.1e-6],
-                  "layers.3.invconv.weight": rotation, "layers.4.invconv.weight": np.zeros((6, 6)),
-                  "layers.5.conv.weight": np.zeros((6, 6))}
+    parameters = {
+        "layers.1.invconv.weight": rotation * [1, 1, 1, 1, 1, 0.9e-6],
+        "layers.2.invconv.weight": rotation * [1, 1, 1, 1, 1, 1.1e-6],
+        "layers.3.invconv.weight": rotation,
+        "layers.4.invconv.weight": np.zeros((6, 6)),
+        "layers.5.conv.weight": np.zeros((6, 6)),
+    }
     found = near_singular({name: value.astype(np.float32) for name, value in parameters.items()})
     assert [name for name, _ in found] == ["layers.1.invconv.weight", "layers.4.invconv.weight"]
     assert found[0][1] == pytest.approx(1 / 0.9e-6, rel=0.2) and not found[1][1] < 1e6

@@ -1,14 +1,26 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The encoder: shapes, initialisation, and its formula in NumPy."""
+
 import numpy as np
 import pytest
-from helpers import (MODES, InputGradients, ParameterGradients, Weighted, arrays, conv_reference, golden_state, normal,
-                     randomise, shapes, tiny_network)
+from helpers import (
+    MODES,
+    InputGradients,
+    ParameterGradients,
+    Weighted,
+    arrays,
+    conv_reference,
+    golden_state,
+    normal,
+    randomise,
+    shapes,
+    tiny_network,
+)
 from mindspore import Tensor, context, nn
 
+from src.model.RRDBNet import Conv2d, RRDBNet, ResidualDenseBlock, SmallConv2d
 from src.model.convolutions import mean_down2
-from src.model.RRDBNet import Conv2d, ResidualDenseBlock, RRDBNet, SmallConv2d
 
 
 @pytest.fixture(autouse=True)
@@ -142,8 +154,7 @@ def test_parameters_that_only_the_image_needs():
     names = {4: ["upconv2"], 8: ["upconv3"]}
     for scale, upconvs in names.items():
         net = RRDBNet(scale, 4, 1, 2, [0])
-        expected = {f"{cell}.{kind}" for cell in upconvs + ["HRconv", "conv_last"]
-                    for kind in ("weight", "bias")}
+        expected = {f"{cell}.{kind}" for cell in upconvs + ["HRconv", "conv_last"] for kind in ("weight", "bias")}
         assert {parameter.name for parameter in net.image_only_parameters()} == expected
 
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The output folder: its lock, which checkpoints stay, and which one a run goes on from."""
+
 import errno
 import os
 import resource
@@ -15,8 +16,14 @@ import pytest
 from src.model_utils.options import options_from_dict
 from src.model_utils.util import atomic_write
 from src.training.run_folder import RunFolder
-from src.weights.checkpoint import TRAINING, Checkpoint, CheckpointError, DamagedCheckpoint, read_checkpoint, \
-    write_checkpoint
+from src.weights.checkpoint import (
+    TRAINING,
+    Checkpoint,
+    CheckpointError,
+    DamagedCheckpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
 from src.weights.mindspore_file import read_entries
 
 
@@ -52,7 +59,10 @@ def test_the_newest_few_stay(folder):
     assert read_checkpoint(folder.latest).state["step"] == 1000
     assert os.path.samefile(folder.latest, folder.step_path(1000))  # no second copy on the disk
     assert [os.path.basename(path) for path in folder.checkpoints()] == [
-        "latest.ckpt", "step_0001000.ckpt", "step_0000030.ckpt"]
+        "latest.ckpt",
+        "step_0001000.ckpt",
+        "step_0000030.ckpt",
+    ]
 
 
 def test_the_best_stays(folder):
@@ -129,8 +139,8 @@ def test_the_newest_whole_checkpoint(folder, capfd):
     tear(folder.latest)  # and its other name
     assert newest(folder) == ("step_0000010.ckpt", 10)
     first, second = capfd.readouterr().err.splitlines()
-    assert first.startswith("warning: {}: ".format(folder.latest))
-    assert second.startswith("warning: {}: ".format(folder.step_path(20)))
+    assert first.startswith(f"warning: {folder.latest}: ")
+    assert second.startswith(f"warning: {folder.step_path(20)}: ")
 
 
 def test_a_flipped_bit_in_the_newest(folder, capfd):
@@ -153,6 +163,7 @@ def test_the_disk_cannot_read_the_newest(folder, capfd, monkeypatch):
         if path in (folder.latest, folder.step_path(20)):
             raise OSError(errno.EIO, "Input/output error")
         return read_entries(path)
+
     monkeypatch.setattr("src.weights.checkpoint.read_entries", failing)
     assert newest(folder) == ("step_0000010.ckpt", 10)
     assert "latest.ckpt: cannot be read (Input/output error); check the file" in capfd.readouterr().err
@@ -241,11 +252,21 @@ def test_going_back_sets_later_things_aside(earlier, capfd):
     aside = os.path.join(earlier.path, "before_resume_at_0000020")
     assert capfd.readouterr().out == (
         f"set aside in {aside}: latest.ckpt, step_0000030.ckpt, step_0000040.ckpt, best.ckpt, train.csv, "
-        "validation.csv, run.json\n")
-    assert names(earlier) == ["before_resume_at_0000020", "latest.ckpt", "pictures", "run.json", "step_0000010.ckpt",
-                              "step_0000020.ckpt", "train.csv", "validation.csv"]
+        "validation.csv, run.json\n"
+    )
+    assert names(earlier) == [
+        "before_resume_at_0000020",
+        "latest.ckpt",
+        "pictures",
+        "run.json",
+        "step_0000010.ckpt",
+        "step_0000020.ckpt",
+        "train.csv",
+        "validation.csv",
+    ]
     assert names(earlier, "pictures") == ["step_0000020.png"] and os.listdir(os.path.join(aside, "pictures")) == [
-        "step_0000040.png"]
+        "step_0000040.png"
+    ]
     assert everything(earlier) == before
     assert newest(again) == ("latest.ckpt", 20)
     set_aside = RunFolder(aside, 4)
@@ -260,7 +281,10 @@ def test_going_back_again_and_again(earlier):
     for _ in range(3):
         resume(earlier, earlier.step_path(20)).save(checkpoint(40))
     assert [name for name in names(earlier) if name.startswith("before")] == [
-        "before_resume_at_0000020", "before_resume_at_0000020_2", "before_resume_at_0000020_3"]
+        "before_resume_at_0000020",
+        "before_resume_at_0000020_2",
+        "before_resume_at_0000020_3",
+    ]
     assert before < everything(earlier)
 
 
@@ -276,8 +300,14 @@ def test_going_on_from_the_best(earlier):
     earlier.keep = 1
     earlier.save(checkpoint(50))
     resume(earlier, earlier.best)
-    assert names(earlier, "before_resume_at_0000030") == ["latest.ckpt", "pictures", "run.json", "step_0000050.ckpt",
-                                                          "train.csv", "validation.csv"]
+    assert names(earlier, "before_resume_at_0000030") == [
+        "latest.ckpt",
+        "pictures",
+        "run.json",
+        "step_0000050.ckpt",
+        "train.csv",
+        "validation.csv",
+    ]
     assert newest(earlier) == ("latest.ckpt", 30) and step_of(earlier.best) == 30
 
 
@@ -294,8 +324,14 @@ def test_damaged_newest_files_are_set_aside(earlier, capfd):
     tear(earlier.latest)
     before = everything(earlier)
     again = resume(earlier, None)
-    assert names(earlier, "before_resume_at_0000030") == ["latest.ckpt", "pictures", "run.json", "step_0000040.ckpt",
-                                                          "train.csv", "validation.csv"]
+    assert names(earlier, "before_resume_at_0000030") == [
+        "latest.ckpt",
+        "pictures",
+        "run.json",
+        "step_0000040.ckpt",
+        "train.csv",
+        "validation.csv",
+    ]
     assert newest(again) == ("latest.ckpt", 30) and step_of(again.best) == 30
     again.save(checkpoint(40))
     assert before < everything(earlier)
@@ -351,7 +387,9 @@ def die_at(number):
                 os._exit(9)
             made.append(function)
             return function(*arguments, **settings)
+
         return counted
+
     for name in ("replace", "link", "mkdir", "remove"):
         setattr(os, name, counting(getattr(os, name)))
     shutil.copyfile = counting(shutil.copyfile)
@@ -419,7 +457,7 @@ def test_a_best_of_unknown_figure(earlier, capfd):
     assert step_of(again.best) == 40
     aside = os.path.join(earlier.path, "before_best_at_0000040")
     assert step_of(os.path.join(aside, "best.ckpt")) == 30
-    assert capfd.readouterr().out == "set aside in {}: best.ckpt\n".format(aside)
+    assert capfd.readouterr().out == f"set aside in {aside}: best.ckpt\n"
     again.mark_best(20, 8.0)
     assert step_of(again.best) == 40
 
@@ -432,8 +470,15 @@ def test_which_checkpoints_are_the_folders(earlier, tmp_path, monkeypatch):
     os.symlink(earlier.latest, str(tmp_path / "soft.ckpt"))
     os.link(earlier.step_path(10), str(tmp_path / "hard.ckpt"))
     shutil.copy(other.latest, os.path.join(earlier.path, "copied.ckpt"))
-    for inside in (earlier.latest, "out/step_0000010.ckpt", "other/../out/best.ckpt", "linked/latest.ckpt", "soft.ckpt",
-                   "hard.ckpt", "out/copied.ckpt"):
+    for inside in (
+        earlier.latest,
+        "out/step_0000010.ckpt",
+        "other/../out/best.ckpt",
+        "linked/latest.ckpt",
+        "soft.ckpt",
+        "hard.ckpt",
+        "out/copied.ckpt",
+    ):
         assert earlier.contains(inside), inside
     os.symlink(other.latest, os.path.join(earlier.path, "foreign.ckpt"))
     os.mkdir(os.path.join(earlier.path, "below"))
@@ -449,7 +494,7 @@ def test_which_checkpoints_are_the_folders(earlier, tmp_path, monkeypatch):
 
 def test_one_run_at_a_time(folder):
     with folder.locked():
-        words = "output_dir: another run .process {} on .* is writing to".format(os.getpid())
+        words = f"output_dir: another run .process {os.getpid()} on .* is writing to"
         with pytest.raises(ValueError, match=words):
             with RunFolder(folder.path, keep=1).locked():
                 pass
@@ -470,13 +515,16 @@ def test_a_folder_that_stays_empty_goes(folder):
 
 
 def test_the_lock_ends_with_its_process(folder, repo):
-    code = ("import sys\nfrom src.training.run_folder import RunFolder\n"
-            "with RunFolder(sys.argv[1], 1).locked():\n    print('locked', flush=True)\n    sys.stdin.read()\n")
-    process = subprocess.Popen([sys.executable, "-c", code, folder.path], cwd=repo, stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE)
+    code = (
+        "import sys\nfrom src.training.run_folder import RunFolder\n"
+        "with RunFolder(sys.argv[1], 1).locked():\n    print('locked', flush=True)\n    sys.stdin.read()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, folder.path], cwd=repo, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     try:
         assert process.stdout.readline() == b"locked\n"
-        with pytest.raises(ValueError, match="another run .process {} on".format(process.pid)):
+        with pytest.raises(ValueError, match=f"another run .process {process.pid} on"):
             with folder.locked():
                 pass
     finally:

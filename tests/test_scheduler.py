@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Learning-rate schedules against closed forms."""
+
 import math
 
 import pytest
@@ -13,11 +14,13 @@ def train_options(**train):
     return options_from_dict({"scale": 4, "train": train}).train
 
 
-@pytest.mark.parametrize("step, halvings", [
-    (0, 0), (99999, 0), (100000, 1), (149999, 1), (150000, 2), (179999, 2), (180000, 3), (190000, 4), (199999, 4)])
+@pytest.mark.parametrize(
+    "step, halvings",
+    [(0, 0), (99999, 0), (100000, 1), (149999, 1), (150000, 2), (179999, 2), (180000, 3), (190000, 4), (199999, 4)],
+)
 def test_the_published_schedule(step, halvings):
     """Halved at 50, 75, 90 and 95 % of 200,000 steps."""
-    assert make_schedule(train_options())(step) == pytest.approx(2.5e-4 / 2 ** halvings, rel=1e-12)
+    assert make_schedule(train_options())(step) == pytest.approx(2.5e-4 / 2**halvings, rel=1e-12)
 
 
 def test_milestones_follow_niter():
@@ -42,8 +45,9 @@ def test_cosine_with_restarts():
 
 
 def test_cosine_from_options():
-    schedule = make_schedule(train_options(lr_scheme="CosineAnnealingLR_Restart", lr_G=1.0, restart_period=4,
-                                           eta_min=0.0, niter=8))
+    schedule = make_schedule(
+        train_options(lr_scheme="CosineAnnealingLR_Restart", lr_G=1.0, restart_period=4, eta_min=0.0, niter=8)
+    )
     one_period = [1, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2]
     assert [schedule(step) for step in range(8)] == pytest.approx(one_period * 2)
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The shell scripts, with a program in Python's place where Python itself does not matter."""
+
 import ctypes
 import glob
 import importlib.util
@@ -11,8 +12,16 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from programs import read_image
+from seeded_weights import seeded_state
+from skimage.data import astronaut
+from test_weight_files import port_names, save_mindspore
+
+from src.dataloader.prepare import prepare_images
 from src.model_utils.config import get_config
+from src.model_utils.options import load_options
+from src.network_names import shapes_of
 
 FAKE_PYTHON = """#!/bin/sh
 echo "arguments: $*"
@@ -23,8 +32,13 @@ exit ${FAKE_STATUS:-0}
 
 def bash(repo, *command, **environment):
     """Run a script of the repository; returns the finished process."""
-    return subprocess.run(["bash"] + [str(part) for part in command], cwd=str(environment.pop("cwd", repo)),
-                          env=dict(os.environ, **environment), capture_output=True, text=True)
+    return subprocess.run(
+        ["bash"] + [str(part) for part in command],
+        cwd=str(environment.pop("cwd", repo)),
+        env=dict(os.environ, **environment),
+        capture_output=True,
+        text=True,
+    )
 
 
 @pytest.fixture
@@ -53,25 +67,28 @@ def one_line(result, start):
 
 def contents(folder):
     """{path below the folder: bytes, or None for a folder}."""
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
-            for path in folder.glob("**/*")}
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.glob("**/*")
+    }
 
 
 @pytest.mark.parametrize("name", ["train", "eval"])
 def test_usage(repo, name):
-    script = "scripts/run_standalone_{}_gpu.sh".format(name)
+    script = f"scripts/run_standalone_{name}_gpu.sh"
     for arguments in ([], ["SRFlow_DF2K_4X.yml"], ["--help"]):
-        one_line(bash(repo, script, *arguments), "Usage: bash {} [CONFIG_PATH] [DEVICE_ID]".format(script))
+        one_line(bash(repo, script, *arguments), f"Usage: bash {script} [CONFIG_PATH] [DEVICE_ID]")
 
 
 @pytest.mark.parametrize("name", ["train", "eval"])
 def test_wrong_arguments(repo, name, fake_python):
-    script = "scripts/run_standalone_{}_gpu.sh".format(name)
-    one_line(bash(repo, script, "none.yml", "0", PYTHON=fake_python),
-             "error: configuration file none.yml does not exist")
+    script = f"scripts/run_standalone_{name}_gpu.sh"
+    one_line(
+        bash(repo, script, "none.yml", "0", PYTHON=fake_python), "error: configuration file none.yml does not exist"
+    )
     one_line(bash(repo, script, "SRFlow_DF2K_4X.yml", "x", PYTHON=fake_python), "error: DEVICE_ID: expected an integer")
-    one_line(bash(repo, script, "SRFlow_DF2K_4X.yml", "0", PYTHON="/no/python"),
-             "error: PYTHON=/no/python is no program")
+    one_line(
+        bash(repo, script, "SRFlow_DF2K_4X.yml", "0", PYTHON="/no/python"), "error: PYTHON=/no/python is no program"
+    )
 
 
 @pytest.mark.parametrize("name", ["train", "eval"])
@@ -79,14 +96,23 @@ def test_wrong_arguments(repo, name, fake_python):
 def test_exit_status_log_and_further_options(repo, tmp_path, name, status, fake_python):
     config = tmp_path / "a b.yml"
     config.write_text("scale: 4")
-    script = os.path.join(repo, "scripts", "run_standalone_{}_gpu.sh".format(name))
-    result = bash(repo, script, "a b.yml", "1", "--device_target", "CPU", cwd=tmp_path, PYTHON=fake_python,
-                  LOG_DIR=str(tmp_path / "logs"), FAKE_STATUS=str(status))
+    script = os.path.join(repo, "scripts", f"run_standalone_{name}_gpu.sh")
+    result = bash(
+        repo,
+        script,
+        "a b.yml",
+        "1",
+        "--device_target",
+        "CPU",
+        cwd=tmp_path,
+        PYTHON=fake_python,
+        LOG_DIR=str(tmp_path / "logs"),
+        FAKE_STATUS=str(status),
+    )
     assert result.returncode == status
-    expected = "arguments: {}/{}.py --opt a b.yml --device_target GPU --device_id 1 --device_target CPU\n".format(
-        repo, name)
+    expected = f"arguments: {repo}/{name}.py --opt a b.yml --device_target GPU --device_id 1 --device_target CPU\n"
     assert expected in result.stdout
-    (log,) = glob.glob(str(tmp_path / "logs" / "{}_*_device1.log".format(name)))
+    (log,) = glob.glob(str(tmp_path / "logs" / f"{name}_*_device1.log"))
     with open(log) as file:
         assert file.read() == expected + "some progress\n"
 
@@ -96,28 +122,52 @@ def test_exit_status_log_and_further_options(repo, tmp_path, name, status, fake_
 def test_relative_paths_begin_in_the_callers_directory(repo, tmp_path, name, log_dir, fake_python):
     """Wherever the script lies: it is the caller's own paths, as they are, that the program gets in his directory."""
     (tmp_path / "run.yml").write_text("scale: 4")
-    (tmp_path / "python").write_text("#!/bin/sh\npwd\necho \"$*\"\n")
-    script = os.path.join(repo, "scripts", "run_standalone_{}_gpu.sh".format(name))
+    (tmp_path / "python").write_text('#!/bin/sh\npwd\necho "$*"\n')
+    script = os.path.join(repo, "scripts", f"run_standalone_{name}_gpu.sh")
     environment = {} if log_dir == "output/logs" else {"LOG_DIR": log_dir}
-    result = bash(repo, script, "run.yml", "0", "--lr_dir", "imgs", "--output_dir", "../out", cwd=tmp_path,
-                  PYTHON="./python", CDPATH=repo, **environment)
+    result = bash(
+        repo,
+        script,
+        "run.yml",
+        "0",
+        "--lr_dir",
+        "imgs",
+        "--output_dir",
+        "../out",
+        cwd=tmp_path,
+        PYTHON="./python",
+        CDPATH=repo,
+        **environment,
+    )
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines()[1:] == [
         str(tmp_path),
-        "{}/{}.py --opt run.yml --device_target GPU --device_id 0 --lr_dir imgs --output_dir ../out".format(repo, name)]
+        f"{repo}/{name}.py --opt run.yml --device_target GPU --device_id 0 --lr_dir imgs --output_dir ../out",
+    ]
     assert len(os.listdir(str(tmp_path / log_dir))) == 1
-    assert result.stdout.startswith("log file: {}/{}_".format(log_dir, name))
+    assert result.stdout.startswith(f"log file: {log_dir}/{name}_")
 
 
 def test_log_folder_that_cannot_be_made(repo, tmp_path, fake_python):
     (tmp_path / "file").write_text("")
-    one_line(bash(repo, "scripts/run_standalone_train_gpu.sh", "SRFlow_DF2K_4X.yml", "0", PYTHON=fake_python,
-                  LOG_DIR=str(tmp_path / "file")), "error: {}: cannot be made or written to".format(tmp_path / "file"))
+    one_line(
+        bash(
+            repo,
+            "scripts/run_standalone_train_gpu.sh",
+            "SRFlow_DF2K_4X.yml",
+            "0",
+            PYTHON=fake_python,
+            LOG_DIR=str(tmp_path / "file"),
+        ),
+        f"error: {tmp_path / 'file'}: cannot be made or written to",
+    )
 
 
 def test_tests_want_a_known_mindspore(checkout):
-    one_line(bash(checkout, "scripts/run_tests.sh", "--mindspore", "3.0"),
-             "error: --mindspore: expected 2.8.0 or 1.7.0, got '3.0'")
+    one_line(
+        bash(checkout, "scripts/run_tests.sh", "--mindspore", "3.0"),
+        "error: --mindspore: expected 2.8.0 or 1.7.0, got '3.0'",
+    )
     one_line(bash(checkout, "scripts/run_tests.sh", "--mindspore"), "error: --mindspore")
     one_line(bash(checkout, "scripts/setup_env.sh", "--python"), "Usage: bash scripts/setup_env.sh")
     one_line(bash(checkout, "scripts/setup_env.sh", "--mindspore", "3.0"), "error: --mindspore: expected")
@@ -130,15 +180,21 @@ def test_no_python_fits(checkout, tmp_path, version, pythons):
     for name in ("bash", "dirname", "ls", "cmp"):
         os.symlink(shutil.which(name), str(tools / name))
     os.symlink(shutil.which("false"), str(tools / "python3"))  # a pyenv shim without a version, say
-    result = bash(checkout, "scripts/setup_env.sh", "--mindspore", version, PATH=str(tools),
-                  PYENV_ROOT=str(tmp_path / "none"), PYTHON="")
-    one_line(result, "error: MindSpore {} needs one of Python {} with the venv module".format(version, pythons))
+    result = bash(
+        checkout,
+        "scripts/setup_env.sh",
+        "--mindspore",
+        version,
+        PATH=str(tools),
+        PYENV_ROOT=str(tmp_path / "none"),
+        PYTHON="",
+    )
+    one_line(result, f"error: MindSpore {version} needs one of Python {pythons} with the venv module")
     assert not (checkout / ".venv").exists()
 
 
 def test_named_python_does_not_fit(checkout, fake_python):
-    one_line(bash(checkout, "scripts/setup_env.sh", PYTHON=fake_python),
-             "error: PYTHON={} is not one of".format(fake_python))
+    one_line(bash(checkout, "scripts/setup_env.sh", PYTHON=fake_python), f"error: PYTHON={fake_python} is not one of")
 
 
 def usable_environment(folder, *options):
@@ -162,12 +218,15 @@ def test_environment_without_pip_is_used(checkout):
     before = contents(environment)
     result = bash(checkout, "scripts/setup_env.sh", "--mindspore", THIS_MINDSPORE)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines() == ["installing pip in {}".format(environment),
-                                          "installing requirements.txt (a few minutes)",
-                                          "environment ready: {}".format(environment)]
+    assert result.stdout.splitlines() == [
+        f"installing pip in {environment}",
+        "installing requirements.txt (a few minutes)",
+        f"environment ready: {environment}",
+    ]
     after = contents(environment)
-    assert {name: after[name] for name in before if "__pycache__" not in name} == \
-        {name: value for name, value in before.items() if "__pycache__" not in name}
+    assert {name: after[name] for name in before if "__pycache__" not in name} == {
+        name: value for name, value in before.items() if "__pycache__" not in name
+    }
     assert any(site.glob("pip-*"))
 
 
@@ -199,13 +258,15 @@ def test_interrupted_environment_is_made_again(checkout, base_python):
     assert unfinished.exists() and (environment / "half").exists()
     (environment / "half").rename(environment / "older half")
     result = bash(checkout, "scripts/setup_env.sh", PYTHON=base_python)
-    assert (result.returncode, result.stdout.splitlines()[-1]) == (0, "environment ready: {}".format(environment))
+    assert (result.returncode, result.stdout.splitlines()[-1]) == (0, f"environment ready: {environment}")
     assert sorted(contents(environment)) == ["bin", "bin/python", "half", "installed_requirements.txt"]
 
     (environment / "bin" / "python").unlink()  # once made it is never cleared, whatever happens to it
     before = contents(environment)
-    one_line(bash(checkout, "scripts/setup_env.sh", PYTHON=base_python),
-             "error: {} is there but holds no Python that runs; move it away".format(environment))
+    one_line(
+        bash(checkout, "scripts/setup_env.sh", PYTHON=base_python),
+        f"error: {environment} is there but holds no Python that runs; move it away",
+    )
     assert contents(environment) == before
 
 
@@ -220,8 +281,10 @@ def test_what_is_no_environment_stays(checkout, base_python, kind):
     else:
         environment.symlink_to(checkout / "nothing")
     before = contents(checkout)
-    one_line(bash(checkout, "scripts/setup_env.sh", PYTHON=base_python),
-             "error: {} is there but holds no Python that runs; move it away".format(environment))
+    one_line(
+        bash(checkout, "scripts/setup_env.sh", PYTHON=base_python),
+        f"error: {environment} is there but holds no Python that runs; move it away",
+    )
     assert contents(checkout) == before
 
 
@@ -231,14 +294,18 @@ def test_empty_folder_becomes_an_environment(checkout, base_python):
     assert (checkout / ".venv" / "bin" / "python").exists()
 
 
-@pytest.mark.parametrize("environment, problem", [
-    ({"FAKE_VERSION": "3.13"}, " has Python 3.13, MindSpore 2.8.0 needs one of 3.11 3.10 3.12 3.9; move"),
-    ({"FAKE_NO_PIP": "1"}, " has no pip, and its Python has no ensurepip to install it; install pip there or move")])
+@pytest.mark.parametrize(
+    "environment, problem",
+    [
+        ({"FAKE_VERSION": "3.13"}, " has Python 3.13, MindSpore 2.8.0 needs one of 3.11 3.10 3.12 3.9; move"),
+        ({"FAKE_NO_PIP": "1"}, " has no pip, and its Python has no ensurepip to install it; install pip there or move"),
+    ],
+)
 def test_environment_that_cannot_be_used_stays(checkout, base_python, environment, problem):
     (checkout / ".venv" / "bin").mkdir(parents=True)
     shutil.copy(base_python, str(checkout / ".venv" / "bin" / "python"))
     before = contents(checkout)
-    one_line(bash(checkout, "scripts/setup_env.sh", **environment), "error: {}{}".format(checkout / ".venv", problem))
+    one_line(bash(checkout, "scripts/setup_env.sh", **environment), f"error: {checkout / '.venv'}{problem}")
     assert contents(checkout) == before
 
 
@@ -254,18 +321,21 @@ def test_environment_that_is_ready(checkout):
     """A second call changes nothing, and the tests run in that environment."""
     ready_environment(checkout)
     result = bash(checkout, "scripts/setup_env.sh")
-    ready = "environment ready: {}".format(checkout / ".venv")
+    ready = f"environment ready: {checkout / '.venv'}"
     assert (result.returncode, result.stdout.splitlines()[-1]) == (0, ready)
     assert "installing" not in result.stdout
     result = bash(checkout, "scripts/run_tests.sh", "-k", "a or b")
     assert (result.returncode, result.stdout.splitlines()[-1]) == (0, "arguments: -m pytest -k a or b")
 
 
-@pytest.mark.parametrize("arguments, passed", [
-    ([], "{0}/tests"),
-    (["-k", "a or b", "--junitxml=out.xml"], "-k a or b --junitxml=out.xml {0}/tests"),
-    (["test_mine.py::test_a", "-x"], "test_mine.py::test_a -x"),
-])
+@pytest.mark.parametrize(
+    "arguments, passed",
+    [
+        ([], "{0}/tests"),
+        (["-k", "a or b", "--junitxml=out.xml"], "-k a or b --junitxml=out.xml {0}/tests"),
+        (["test_mine.py::test_a", "-x"], "test_mine.py::test_a -x"),
+    ],
+)
 def test_tests_from_another_directory(checkout, tmp_path, arguments, passed):
     ready_environment(checkout)
     (tmp_path / "test_mine.py").write_text("")
@@ -276,11 +346,24 @@ def test_tests_from_another_directory(checkout, tmp_path, arguments, passed):
 
 def test_what_is_skipped_is_told(repo, tmp_path):
     """And what fails still is."""
-    (tmp_path / "test_some.py").write_text("import pytest\n\n\ndef test_a():\n    pytest.skip('no such file here')\n"
-                                           "\n\ndef test_b():\n    assert False\n")
-    result = subprocess.run([sys.executable, "-m", "pytest", "-c", os.path.join(repo, "pyproject.toml"), "-p",
-                             "no:cacheprovider", str(tmp_path)], cwd=str(tmp_path), stdout=subprocess.PIPE,
-                            text=True)
+    (tmp_path / "test_some.py").write_text(
+        "import pytest\n\n\ndef test_a():\n    pytest.skip('no such file here')\n\n\ndef test_b():\n    assert False\n"
+    )
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-c",
+            os.path.join(repo, "pyproject.toml"),
+            "-p",
+            "no:cacheprovider",
+            str(tmp_path),
+        ],
+        cwd=str(tmp_path),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     summary = result.stdout.split("short test summary info")[1]
     assert "SKIPPED [1]" in summary and "no such file here" in summary and "test_b" in summary
 
@@ -329,8 +412,15 @@ class Caller:
 
     def run(self, script, *arguments, **environment):
         self.log.write_text("")
-        return bash(self.repo, os.path.join(self.repo, "scripts", script), *arguments, cwd=self.folder,
-                    PYTHON=str(self.python), FAKE_LOG=str(self.log), **environment)
+        return bash(
+            self.repo,
+            os.path.join(self.repo, "scripts", script),
+            *arguments,
+            cwd=self.folder,
+            PYTHON=str(self.python),
+            FAKE_LOG=str(self.log),
+            **environment,
+        )
 
     def calls(self):
         """[arguments of each program], the last script's."""
@@ -343,18 +433,26 @@ def caller(repo, tmp_path):
     return Caller(repo, tmp_path / "caller")
 
 
-QUICKSTART_FILES = ["SRFlow_quickstart.ckpt", "data/train.mindrecord", "data/train.mindrecord.db",
-                    "data/valid.mindrecord", "data/valid.mindrecord.db"] + \
-    ["{}/{}".format(folder, name) for folder in ("encoder", "evaluation", "training")
-     for name in ("latest.ckpt", "pictures/a b.png")]
+QUICKSTART_FILES = [
+    "SRFlow_quickstart.ckpt",
+    "data/train.mindrecord",
+    "data/train.mindrecord.db",
+    "data/valid.mindrecord",
+    "data/valid.mindrecord.db",
+] + [
+    f"{folder}/{name}"
+    for folder in ("encoder", "evaluation", "training")
+    for name in ("latest.ckpt", "pictures/a b.png")
+]
 
 
 def test_quickstart_again(caller):
     out = caller.folder / OUT
     assert caller.run("run_quickstart.sh", OUT).returncode == 0
     first = contents(out)
-    assert sorted(name for name, text in first.items() if text is not None) == \
-        sorted(QUICKSTART_FILES + [".quickstart_files"])
+    assert sorted(name for name, text in first.items() if text is not None) == sorted(
+        QUICKSTART_FILES + [".quickstart_files"]
+    )
     for name in ("notes.txt", "data/mine.png", "encoder 2/latest.ckpt"):
         (out / name).parent.mkdir(exist_ok=True)
         (out / name).write_text("mine")
@@ -379,15 +477,24 @@ def put(path):
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["fresh folder", "after a run"])
-@pytest.mark.parametrize("name", ["training/results.csv", "evaluation/a b/c.png", "encoder/latest.ckpt",
-                                  "SRFlow_quickstart.ckpt", "data/train.mindrecord", "data/valid.mindrecord.db"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "training/results.csv",
+        "evaluation/a b/c.png",
+        "encoder/latest.ckpt",
+        "SRFlow_quickstart.ckpt",
+        "data/train.mindrecord",
+        "data/valid.mindrecord.db",
+    ],
+)
 def test_quickstart_refuses_what_is_not_its_own(caller, name, again):
     """A file of the user's, also in a folder of the script's own, or one of its own that was changed."""
     if again:
         assert caller.run("run_quickstart.sh", OUT).returncode == 0
     put(caller.folder / OUT / name)
     before = contents(caller.folder / OUT)
-    one_line(caller.run("run_quickstart.sh", OUT), "error: {}/{}: is not as this script wrote it".format(OUT, name))
+    one_line(caller.run("run_quickstart.sh", OUT), f"error: {OUT}/{name}: is not as this script wrote it")
     assert contents(caller.folder / OUT) == before
     assert caller.calls() == []
 
@@ -399,7 +506,7 @@ def test_quickstart_refuses_links(caller, name, target):
     link = caller.folder / OUT / name
     link.parent.mkdir(parents=True)
     link.symlink_to(caller.folder / target)
-    one_line(caller.run("run_quickstart.sh", OUT), "error: {}/{}: is not as this script wrote it".format(OUT, name))
+    one_line(caller.run("run_quickstart.sh", OUT), f"error: {OUT}/{name}: is not as this script wrote it")
     assert link.is_symlink() and (caller.folder / "elsewhere" / "mine").read_text() == "mine"
     assert caller.calls() == []
 
@@ -409,7 +516,7 @@ def test_folder_that_the_user_puts_in_a_finished_ones_place(caller):
     assert caller.run("run_quickstart.sh", OUT).returncode == 0
     shutil.rmtree(str(out / "training"))
     put(out / "training" / "latest.ckpt")
-    one_line(caller.run("run_quickstart.sh", OUT), "error: {}/training/latest.ckpt: is not".format(OUT))
+    one_line(caller.run("run_quickstart.sh", OUT), f"error: {OUT}/training/latest.ckpt: is not")
     assert (out / "training" / "latest.ckpt").read_text() == "mine"
 
 
@@ -417,20 +524,23 @@ def test_folder_that_the_user_puts_in_a_finished_ones_place(caller):
 def test_output_folder_that_cannot_be_made(caller, script, arguments):
     put(caller.folder / "file")
     for name in ("file", "file/below"):
-        one_line(caller.run(script, *(arguments + [name])), "error: {}: cannot be made or written to".format(name))
+        one_line(caller.run(script, *(arguments + [name])), f"error: {name}: cannot be made or written to")
     assert (caller.folder / "file").read_text() == "mine"
     assert caller.calls() == []
 
 
-@pytest.mark.parametrize("script, arguments, problem", [
-    ("run_quickstart.sh", ["--help"], "usage: bash scripts/run_quickstart.sh [OUTPUT_DIR [KEY=VALUE ...]]"),
-    ("run_quickstart.sh", ["out", "train.niter"], "train.niter: expected KEY=VALUE"),
-    ("run_quickstart.sh", ["out", "--heat=1"], "--heat=1: expected KEY=VALUE"),
-    ("run_quickstart.sh", ["out", "output_dir=x"], "output_dir: the first argument names the output folder"),
-    ("run_demo.sh", ["--help"], "usage: bash scripts/run_demo.sh [CHECKPOINT [OUTPUT_DIR]]"),
-    ("run_demo.sh", ["a", "b", "c"], "usage: bash scripts/run_demo.sh [CHECKPOINT [OUTPUT_DIR]]"),
-    ("run_demo.sh", ["none.ckpt"], "none.ckpt: no such checkpoint; make one with bash scripts/run_quickstart.sh"),
-])
+@pytest.mark.parametrize(
+    "script, arguments, problem",
+    [
+        ("run_quickstart.sh", ["--help"], "usage: bash scripts/run_quickstart.sh [OUTPUT_DIR [KEY=VALUE ...]]"),
+        ("run_quickstart.sh", ["out", "train.niter"], "train.niter: expected KEY=VALUE"),
+        ("run_quickstart.sh", ["out", "--heat=1"], "--heat=1: expected KEY=VALUE"),
+        ("run_quickstart.sh", ["out", "output_dir=x"], "output_dir: the first argument names the output folder"),
+        ("run_demo.sh", ["--help"], "usage: bash scripts/run_demo.sh [CHECKPOINT [OUTPUT_DIR]]"),
+        ("run_demo.sh", ["a", "b", "c"], "usage: bash scripts/run_demo.sh [CHECKPOINT [OUTPUT_DIR]]"),
+        ("run_demo.sh", ["none.ckpt"], "none.ckpt: no such checkpoint; make one with bash scripts/run_quickstart.sh"),
+    ],
+)
 def test_wrong_arguments_of_quickstart_and_demo(caller, script, arguments, problem):
     before = contents(caller.folder)
     one_line(caller.run(script, *arguments), "error: " + problem)
@@ -443,8 +553,11 @@ def test_quickstart_hands_paths_and_options_on(caller, repo):
     assert caller.run("run_quickstart.sh", OUT, *options).returncode == 0
     data, encoder, flow, conversion, evaluation, _ = caller.calls()
     assert data == [os.path.join(repo, "scripts", "quickstart_data.py"), OUT + "/data"]
-    for kind, call, folder in (("train", encoder, "encoder"), ("train", flow, "training"),
-                               ("eval", evaluation, "evaluation")):
+    for kind, call, folder in (
+        ("train", encoder, "encoder"),
+        ("train", flow, "training"),
+        ("eval", evaluation, "evaluation"),
+    ):
         assert call[0] == os.path.join(repo, kind + ".py")
         _, opt = get_config(kind, call[1:])
         assert (opt.output_dir, opt.train.niter) == (OUT + "/" + folder, 7)
@@ -466,23 +579,31 @@ def test_demo_replaces_its_own_figures_only(caller, repo):
 
     put(caller.folder / OUT / "variance.png")
     before = contents(caller.folder / OUT)
-    one_line(caller.run("run_demo.sh", "a.ckpt", OUT),
-             "error: {}/variance.png: is not as this script wrote it".format(OUT))
+    one_line(caller.run("run_demo.sh", "a.ckpt", OUT), f"error: {OUT}/variance.png: is not as this script wrote it")
     assert contents(caller.folder / OUT) == before
     assert caller.calls() == []
 
 
 def test_demo_alone_overwrites_nothing(repo, tmp_path):
     put(tmp_path / "transfer.png")
-    result = subprocess.run([sys.executable, os.path.join(repo, "scripts", "demo.py"), "none.ckpt", str(tmp_path)],
-                            stderr=subprocess.PIPE, text=True)
-    one_line(result, "error: {}: exists already; give another folder or --overwrite".format(tmp_path / "transfer.png"))
+    result = subprocess.run(
+        [sys.executable, os.path.join(repo, "scripts", "demo.py"), "none.ckpt", str(tmp_path)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    one_line(result, f"error: {tmp_path / 'transfer.png'}: exists already; give another folder or --overwrite")
     assert contents(tmp_path) == {"transfer.png": b"mine"}
 
 
-SMALL = ["network_G.nf=8", "network_G.nb=1", "network_G.gc=4", "network_G.flow.K=1",
-         "network_G.flow.additionalFlowNoAffine=0", "network_G.flow.stackRRDB.blocks=[0]",
-         "network_G.flow.CondAffineSeparatedAndCond.hidden_channels=8"]
+SMALL = [
+    "network_G.nf=8",
+    "network_G.nb=1",
+    "network_G.gc=4",
+    "network_G.flow.K=1",
+    "network_G.flow.additionalFlowNoAffine=0",
+    "network_G.flow.stackRRDB.blocks=[0]",
+    "network_G.flow.CondAffineSeparatedAndCond.hidden_channels=8",
+]
 SHORT = ["train.niter=2", "train.val_images=1", "train.val_heats=[0.9]", "datasets.val.limit=1"]
 
 
@@ -491,11 +612,17 @@ def test_quickstart_and_demo_themselves(repo, tmp_path):
     folder = tmp_path / "caller"
     folder.mkdir()
     out = folder / OUT
-    result = bash(repo, os.path.join(repo, "scripts", "run_quickstart.sh"), OUT, *(SMALL + SHORT), cwd=folder,
-                  PYTHON=sys.executable)
+    result = bash(
+        repo,
+        os.path.join(repo, "scripts", "run_quickstart.sh"),
+        OUT,
+        *(SMALL + SHORT),
+        cwd=folder,
+        PYTHON=sys.executable,
+    )
     assert result.returncode == 0, result.stderr
     assert "bits per pixel before" in result.stdout and "after 2 steps" in result.stdout
-    assert "pictures: {}\n".format(out / "evaluation" / "sheet.png") in result.stdout
+    assert f"pictures: {out / 'evaluation' / 'sheet.png'}\n" in result.stdout
     for name in ("encoder", "training"):
         assert {"latest.ckpt", "train.csv", "validation.csv"} <= set(os.listdir(str(out / name)))
     metrics = json.loads((out / "evaluation" / "metrics.json").read_text())
@@ -503,8 +630,14 @@ def test_quickstart_and_demo_themselves(repo, tmp_path):
     sheet = read_image(out / "evaluation" / "sheet.png")
     assert sheet.shape[0] > 128 and sheet.shape[1] > 6 * 128 and sheet.std() > 10
 
-    result = bash(repo, os.path.join(repo, "scripts", "run_demo.sh"), OUT + "/SRFlow_quickstart.ckpt", "figures",
-                  cwd=folder, PYTHON=sys.executable)
+    result = bash(
+        repo,
+        os.path.join(repo, "scripts", "run_demo.sh"),
+        OUT + "/SRFlow_quickstart.ckpt",
+        "figures",
+        cwd=folder,
+        PYTHON=sys.executable,
+    )
     assert result.returncode == 0, result.stderr
     figures = ["heat.png", "variance.png", "transfer.png", "restoration.png"]
     assert result.stdout.splitlines() == [os.path.join("figures", name) for name in figures]
@@ -517,8 +650,131 @@ def test_quickstart_and_demo_themselves(repo, tmp_path):
     assert caller.run("run_quickstart.sh", OUT, FAKE_FAILURE="quickstart_data.py").returncode == 3
     assert not (out / "training").exists() and (out / "data" / "train.mindrecord").exists()
     (folder / "figures" / "heat.png").write_bytes(b"mine")
-    one_line(caller.run("run_demo.sh", OUT + "/SRFlow_quickstart.ckpt", "figures"),
-             "error: figures/heat.png: is not as this script wrote it")
+    one_line(
+        caller.run("run_demo.sh", OUT + "/SRFlow_quickstart.ckpt", "figures"),
+        "error: figures/heat.png: is not as this script wrote it",
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The earlier port's files, where it had them
+
+TINY = {"nf": 8, "nb": 1, "gc": 4}
+TINY_FLOW = {
+    "K": 1,
+    "additionalFlowNoAffine": 0,
+    "stackRRDB": {"blocks": [0]},
+    "CondAffineSeparatedAndCond": {"hidden_channels": 8},
+}
+TINY_LEVELS = (3, 2, 2)  # layers of each level: a squeeze and a step, at the first a split too
+PORT_DATA = {name: f"src/dataset/DF2K_4X/{name}/DIV2K_X4_{name}.mindrecord" for name in ("train", "valid")}
+
+
+@pytest.fixture(name="port_user")
+def fixture_port_user(repo, tmp_path):
+    """A copy of the repository whose shipped configuration is made small, without data and weights."""
+    folder = tmp_path / "SRFlow"
+    folder.mkdir()
+    for name in ("src", "scripts"):
+        shutil.copytree(os.path.join(repo, name), str(folder / name), ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("train.py", "eval.py"):
+        shutil.copy(os.path.join(repo, name), str(folder))
+    with open(os.path.join(repo, "SRFlow_DF2K_4X.yml")) as file:
+        options = yaml.safe_load(file)
+    options["network_G"].update(TINY)
+    options["network_G"]["flow"].update(TINY_FLOW)
+    options["datasets"]["train"].update(batch_size=2, HR_size=32, num_workers=1)
+    options["train"].update(niter=1, val_images=1, val_heats=[0.9])
+    (folder / "SRFlow_DF2K_4X.yml").write_text(yaml.safe_dump(options))
+    return folder
+
+
+def put_port_data(folder, name):
+    """A MindRecord file of arrays, as the earlier port's were."""
+    prepare_images(
+        [("astronaut", astronaut()[:128])], str(folder / PORT_DATA[name]), 4, 32, 2, form="array", progress=False
+    )
+
+
+def put_port_weights(folder, name):
+    opt = load_options(str(folder / "SRFlow_DF2K_4X.yml"))
+    weights = port_names(seeded_state(shapes_of(opt), 3), TINY_LEVELS, name == "test")
+    save_mindspore(folder / f"DF2K_4X_{name}.ckpt", weights)
+
+
+def standalone(folder, program, *options):
+    """The lines that the earlier port's command prints after that with the name of the log, and its exit status."""
+    result = bash(
+        folder,
+        f"scripts/run_standalone_{program}_gpu.sh",
+        "SRFlow_DF2K_4X.yml",
+        "0",
+        "--device_target",
+        "CPU",
+        *options,
+        PYTHON=sys.executable,
+        DEVICE_ID="",
+    )
+    assert result.stderr == ""
+    return result.returncode, result.stdout.splitlines()[1:]
+
+
+def test_evaluation_of_the_earlier_ports_files(port_user):
+    status, (line,) = standalone(port_user, "eval")
+    assert status == 2
+    assert line == (
+        f"error: {port_user / PORT_DATA['valid']}: no such file; give the path of a MindRecord file or "
+        "make it anew with `python -m src.dataloader.prepare`"
+    )
+    put_port_data(port_user, "valid")
+    status, (line,) = standalone(port_user, "eval")
+    assert status == 2
+    assert line.startswith(
+        "error: test_pretrained_model_path: DF2K_4X_test.ckpt: no such file; put the earlier port's "
+        "checkpoint there, or give --ckpt FILE (train2test.py makes one "
+    )
+    put_port_weights(port_user, "test")
+    status, lines = standalone(port_user, "eval")
+    assert status == 0, lines
+    assert any("1×1 weights were stored inverted and are inverted back" in line for line in lines)
+    assert len([line for line in lines if line.startswith("Get the number ")]) == 2
+    with open(str(port_user / "output" / "metrics.json")) as file:
+        summary = json.load(file)
+    assert summary["n"] == 2 and summary["checkpoint"] == str(port_user / "DF2K_4X_test.ckpt")
+
+
+def test_training_on_the_earlier_ports_files(port_user):
+    status, (line,) = standalone(port_user, "train")
+    assert status == 2
+    assert line.startswith(
+        f"error: {port_user / PORT_DATA['train']}: no such file; give the path of a MindRecord file "
+        "or make it anew with "
+    )
+    put_port_data(port_user, "train")
+    put_port_data(port_user, "valid")
+    encoder = ["--set", "path.train_pretrain_model_G=DF2K_4X_train.ckpt"]
+    status, lines = standalone(port_user, "train", *encoder)
+    assert status == 2
+    assert lines[-1].startswith(
+        "error: path.train_pretrain_model_G: DF2K_4X_train.ckpt: no such file; put an "
+        "encoder's checkpoint there (train.py --opt configs/RRDB_DF2K_4X.yml makes one; "
+    )
+    put_port_weights(port_user, "train")  # which alone changes nothing: what trains from scratch does, and says so
+    status, lines = standalone(port_user, "train")
+    assert status == 0, lines
+    assert (
+        "path.train_pretrain_model_G is null: the encoder begins untrained; that of the published run was "
+        "pre-trained, as configs/RRDB_*.yml do" in lines
+    )
+
+
+def test_the_earlier_ports_files_are_no_part_of_the_repository(repo):
+    names = [path + suffix for path in PORT_DATA.values() for suffix in ("", ".db")]
+    names += ["DF2K_4X_test.ckpt", "DF2K_4X_train.ckpt"]
+    if not os.path.exists(os.path.join(repo, ".git")):
+        pytest.skip("no clone, but files alone")
+    result = subprocess.run(["git", "check-ignore"] + names, cwd=repo, stdout=subprocess.PIPE, text=True)
+    assert result.stdout.splitlines() == names
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -528,11 +784,15 @@ def test_quickstart_and_demo_themselves(repo, tmp_path):
 def test_requirements_fit_both_stacks(repo):
     """Every package is pinned, and exactly one line holds for each Python."""
     from packaging.requirements import Requirement
+
     with open(os.path.join(repo, "requirements.txt")) as file:
         wanted = [Requirement(line.strip()) for line in file if line.strip() and not line.startswith("#")]
     for python in ("3.7", "3.8", "3.9", "3.10", "3.11", "3.12"):
-        valid = [requirement for requirement in wanted
-                 if requirement.marker is None or requirement.marker.evaluate({"python_version": python})]
+        valid = [
+            requirement
+            for requirement in wanted
+            if requirement.marker is None or requirement.marker.evaluate({"python_version": python})
+        ]
         names = [requirement.name for requirement in valid]
         assert len(set(names)) == len(names)
         assert {"numpy", "opencv-python-headless", "PyYAML", "scikit-image", "tqdm", "pytest"} <= set(names)
@@ -548,17 +808,20 @@ def stand_ins_module(repo):
     return module
 
 
-@pytest.mark.parametrize("name, version, library", [
-    ("cublasCreate_v2", "libcublas.so.11", "libcublas.so.11"),
-    ("cublasCreate_v2", "", "libcublas.so.11"),
-    ("cudaMalloc", "libcudart.so.11.0", "libcudart.so.11.0"),
-    ("__cudaRegisterFatBinary", "", "libcudart.so.11.0"),
-    ("cudnnCreate", "libcudnn.so.8", "libcudnn.so.8"),
-    ("cuLaunchKernel", "", "libcuda.so.1"),
-    ("cufftPlanMany", "", "libcufft.so.10"),
-    ("curl_easy_init", "", None),
-    ("malloc", "GLIBC_2.2.5", None),
-])
+@pytest.mark.parametrize(
+    "name, version, library",
+    [
+        ("cublasCreate_v2", "libcublas.so.11", "libcublas.so.11"),
+        ("cublasCreate_v2", "", "libcublas.so.11"),
+        ("cudaMalloc", "libcudart.so.11.0", "libcudart.so.11.0"),
+        ("__cudaRegisterFatBinary", "", "libcudart.so.11.0"),
+        ("cudnnCreate", "libcudnn.so.8", "libcudnn.so.8"),
+        ("cuLaunchKernel", "", "libcuda.so.1"),
+        ("cufftPlanMany", "", "libcufft.so.10"),
+        ("curl_easy_init", "", None),
+        ("malloc", "GLIBC_2.2.5", None),
+    ],
+)
 def test_library_of_a_cuda_function(repo, name, version, library):
     assert stand_ins_module(repo).library_of(name, version) == library
 
@@ -567,8 +830,10 @@ def test_library_of_a_cuda_function(repo, name, version, library):
 def test_stand_ins_are_built_for_what_a_wheel_wants(repo, tmp_path):
     wheel, out = tmp_path / "mindspore", tmp_path / "out"
     wheel.mkdir()
-    (tmp_path / "a.c").write_text("int cudaGetDeviceCount(int *); int cuMemAlloc(void); int curses(void);\n"
-                                  "int f(void) { return cudaGetDeviceCount(0) + cuMemAlloc() + curses(); }\n")
+    (tmp_path / "a.c").write_text(
+        "int cudaGetDeviceCount(int *); int cuMemAlloc(void); int curses(void);\n"
+        "int f(void) { return cudaGetDeviceCount(0) + cuMemAlloc() + curses(); }\n"
+    )
     subprocess.run(["cc", "-shared", "-fPIC", "-o", str(wheel / "a.so"), str(tmp_path / "a.c")], check=True)
     script = os.path.join(repo, "scripts", "make_cuda_stand_ins.py")
     subprocess.run([sys.executable, script, str(wheel), str(out)], check=True, stdout=subprocess.DEVNULL)

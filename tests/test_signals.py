@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """SIGTERM and SIGINT: the first is noted, the second acts."""
+
 import os
 import signal
 import subprocess
@@ -20,18 +21,20 @@ def test_the_first_is_noted(number, name, status, capfd):
         os.kill(os.getpid(), number)
         assert (stop.requested, stop.name, stop.status) == (True, name, status)
     assert signal.getsignal(number) is before
-    assert capfd.readouterr().err.startswith("\n{}: this step is finished and saved".format(name))
+    assert capfd.readouterr().err.startswith(f"\n{name}: this step is finished and saved")
 
 
 @pytest.mark.parametrize("first, second", [("SIGTERM", "SIGTERM"), ("SIGINT", "SIGTERM"), ("SIGTERM", "SIGINT")])
 def test_the_second_ends_the_process(repo, first, second):
-    code = ("import os, signal, time\n"
-            "from src.training.signals import StopSignals\n"
-            "with StopSignals():\n"
-            "    os.kill(os.getpid(), signal.{})\n"
-            "    print('still here', flush=True)\n"
-            "    os.kill(os.getpid(), signal.{})\n"
-            "    time.sleep(30)\n".format(first, second))
+    code = (
+        "import os, signal, time\n"
+        "from src.training.signals import StopSignals\n"
+        "with StopSignals():\n"
+        f"    os.kill(os.getpid(), signal.{first})\n"
+        "    print('still here', flush=True)\n"
+        f"    os.kill(os.getpid(), signal.{second})\n"
+        "    time.sleep(30)\n"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=repo, capture_output=True, timeout=20, check=False)
     assert (done.stdout, done.returncode) == (b"still here\n", -getattr(signal, second))
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """slogdet, both ways of computing it, against NumPy in float64."""
+
 import numpy as np
 import pytest
 from helpers import MODES, InputGradients
@@ -69,8 +70,8 @@ def badly_scaled(size, random):
     rows = 10.0 ** random.uniform(-3, 3, (BATCH, size, 1))
     columns = 10.0 ** random.uniform(-3, 3, (BATCH, 1, size))
     matrices = well_conditioned(size, random)
-    matrices[:BATCH // 2] *= rows[:BATCH // 2]
-    matrices[BATCH // 2:] *= columns[BATCH // 2:]
+    matrices[: BATCH // 2] *= rows[: BATCH // 2]
+    matrices[BATCH // 2 :] *= columns[BATCH // 2 :]
     return matrices
 
 
@@ -131,11 +132,14 @@ def test_batch_shapes(batch, method, mode):
     np.testing.assert_allclose(gradient, np.swapaxes(np.linalg.inv(w.astype(np.float64)), -1, -2), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name, singular", [
-    ("zero", np.zeros((4, 4))),
-    ("zero row", np.diag([1.0, 2.0, 0.0, 3.0])),
-    ("equal rows", np.array([[1.0, 2, 3, 4], [5, 6, 8, 7], [1, 2, 3, 4], [0, 1, 0, 2]])),
-])
+@pytest.mark.parametrize(
+    "name, singular",
+    [
+        ("zero", np.zeros((4, 4))),
+        ("zero row", np.diag([1.0, 2.0, 0.0, 3.0])),
+        ("equal rows", np.array([[1.0, 2, 3, 4], [5, 6, 8, 7], [1, 2, 3, 4], [0, 1, 0, 2]])),
+    ],
+)
 def test_a_singular_matrix_is_no_crash(name, singular, method, mode):
     """Sign 0, log-det -inf, its whole gradient NaN; the matrix beside it in the batch is not disturbed."""
     regular = np.random.RandomState(2).standard_normal((4, 4)) + 2 * np.eye(4)

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The SRFlow class: shapes, seeds, identities, arguments, checkpoints."""
+
 import numpy as np
 import pytest
 from helpers import randomise
@@ -13,9 +14,17 @@ from src.network_names import IMAGE_ONLY
 from src.weights.checkpoint import INFERENCE, TRAINING, Checkpoint, CheckpointError, parameter_arrays, write_checkpoint
 
 SCALE = 4
-NETWORK = {"nf": 6, "nb": 2, "gc": 4, "flow": {
-    "K": 1, "additionalFlowNoAffine": 1, "stackRRDB": {"blocks": [0, 1]},
-    "CondAffineSeparatedAndCond": {"hidden_channels": 6}}}
+NETWORK = {
+    "nf": 6,
+    "nb": 2,
+    "gc": 4,
+    "flow": {
+        "K": 1,
+        "additionalFlowNoAffine": 1,
+        "stackRRDB": {"blocks": [0, 1]},
+        "CondAffineSeparatedAndCond": {"hidden_channels": 6},
+    },
+}
 OPTIONS = options_from_dict({"scale": SCALE, "network_G": NETWORK, "datasets": {"train": {"quant": 16}}})
 
 
@@ -82,7 +91,7 @@ def test_an_odd_size_is_reflected_and_cropped(model):
     padded = np.concatenate([lr, lr[:, :, 3:4]], 2)
     padded = np.concatenate([padded, padded[:, :, :, 5:6]], 3)
     np.testing.assert_array_equal(pad_to_even(lr), padded)
-    expected = model.sample(padded, n=1, seed=2)[..., :SCALE * 5, :SCALE * 7]
+    expected = model.sample(padded, n=1, seed=2)[..., : SCALE * 5, : SCALE * 7]
     np.testing.assert_array_equal(model.sample(lr, n=1, seed=2), expected)
 
 
@@ -147,7 +156,7 @@ def test_nll_and_logdet_are_consistent(model, pair, encoded):
     noise = images(8, *pair[0].shape)
     for latents, nll, logdet in (encoded, model.encode(*pair, noise=noise)):
         z = latents[-1].astype(np.float64)
-        log_density = (-0.5 * (z ** 2 + np.log(2 * np.pi))).sum((1, 2, 3))
+        log_density = (-0.5 * (z**2 + np.log(2 * np.pi))).sum((1, 2, 3))
         np.testing.assert_allclose(nll, -(logdet + log_density) / (np.log(2) * 24 * 32), rtol=1e-5)
 
 
@@ -199,8 +208,11 @@ def test_refresh_takes_changed_weights(pair):
     np.testing.assert_allclose(model.decode(pair[1], latents), pair[0], atol=2e-4)
 
 
-@pytest.mark.parametrize("changes", [{}, {"additionalFlowNoAffine": 0}, {"split": {"enable": False}}],
-                         ids=["usual", "without transition steps", "without splits"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"additionalFlowNoAffine": 0}, {"split": {"enable": False}}],
+    ids=["usual", "without transition steps", "without splits"],
+)
 def test_parts_of_the_flow_are_computed_in_their_order(changes, monkeypatch):
     """Both directions give the same whether the steps of a level are computed together or two at a time."""
     context.set_context(mode=context.GRAPH_MODE)
@@ -223,6 +235,7 @@ def test_after_a_failure_an_earlier_image_is_decoded_again(model, pair, encoded,
 
     def fail(*_):
         raise MemoryError
+
     monkeypatch.setattr(model._sampler, "condition", fail)
     with pytest.raises(MemoryError):
         model.decode(pair[1] + np.float32(0.01), encoded[0])
@@ -244,63 +257,72 @@ def test_conversion_to_bytes_clips_and_truncates():
 LR = images(0, 1, 3, 6, 8)
 
 
-@pytest.mark.parametrize("lr, arguments, words", [
-    (LR, {"heat": -0.1}, "heat: expected a number >= 0"),
-    (LR, {"heat": float("nan")}, "heat: expected a number >= 0"),
-    (LR, {"heat": float("inf")}, "heat: expected a number >= 0"),
-    (LR, {"heat": "hot"}, "heat: expected a number >= 0"),
-    (LR, {"heat": None}, "heat: expected a number >= 0"),
-    (LR, {"n": 0}, "n: expected"),
-    (LR, {"n": -1}, "n: expected"),
-    (LR, {"n": 1.5}, "n: expected"),
-    (LR, {"n": "2"}, "n: expected"),
-    (LR, {"seed": -1}, "seed: expected"),
-    (LR, {"seed": 2 ** 32}, "seed: expected"),
-    (LR, {"seed": "x"}, "seed: expected"),
-    (LR[0], {}, "lr: expected"),
-    (LR[:, :2], {}, "lr: expected"),
-    (LR[:0], {}, "lr: expected"),
-    (LR[:, :, :0], {}, "lr: expected"),
-    (LR[:, :, :1], {}, "lr: expected sides of at least 2"),
-    (np.zeros((1, 8, 3), np.uint8), {}, "lr: expected sides of at least 2"),
-    (np.zeros((6, 8), np.uint8), {}, "lr: expected"),
-    (np.zeros((6, 8, 4), np.uint8), {}, "lr: expected"),
-    (np.zeros((1, 3, 6, 8), np.uint8), {}, "lr: expected"),
-    (np.zeros((1, 3, 6, 8), np.int64), {}, "lr: expected"),
-    ("image.png", {}, "lr: expected"),
-    (None, {}, "lr: expected"),
-])
+@pytest.mark.parametrize(
+    "lr, arguments, words",
+    [
+        (LR, {"heat": -0.1}, "heat: expected a number >= 0"),
+        (LR, {"heat": float("nan")}, "heat: expected a number >= 0"),
+        (LR, {"heat": float("inf")}, "heat: expected a number >= 0"),
+        (LR, {"heat": "hot"}, "heat: expected a number >= 0"),
+        (LR, {"heat": None}, "heat: expected a number >= 0"),
+        (LR, {"n": 0}, "n: expected"),
+        (LR, {"n": -1}, "n: expected"),
+        (LR, {"n": 1.5}, "n: expected"),
+        (LR, {"n": "2"}, "n: expected"),
+        (LR, {"seed": -1}, "seed: expected"),
+        (LR, {"seed": 2**32}, "seed: expected"),
+        (LR, {"seed": "x"}, "seed: expected"),
+        (LR[0], {}, "lr: expected"),
+        (LR[:, :2], {}, "lr: expected"),
+        (LR[:0], {}, "lr: expected"),
+        (LR[:, :, :0], {}, "lr: expected"),
+        (LR[:, :, :1], {}, "lr: expected sides of at least 2"),
+        (np.zeros((1, 8, 3), np.uint8), {}, "lr: expected sides of at least 2"),
+        (np.zeros((6, 8), np.uint8), {}, "lr: expected"),
+        (np.zeros((6, 8, 4), np.uint8), {}, "lr: expected"),
+        (np.zeros((1, 3, 6, 8), np.uint8), {}, "lr: expected"),
+        (np.zeros((1, 3, 6, 8), np.int64), {}, "lr: expected"),
+        ("image.png", {}, "lr: expected"),
+        (None, {}, "lr: expected"),
+    ],
+)
 def test_bad_arguments_of_sample(lr, arguments, words, model):
     with pytest.raises(ValueError, match="^" + words):
         model.sample(lr, **arguments)
 
 
-@pytest.mark.parametrize("change, words", [
-    (lambda hr, lr: (hr[:, :, 1:], lr, None), "hr: expected shape"),
-    (lambda hr, lr: (hr[:1], lr, None), "hr: expected shape"),
-    (lambda hr, lr: (lr, hr, None), "hr: expected shape"),
-    (lambda hr, lr: (hr[0], lr, None), "hr: expected"),
-    (lambda hr, lr: ((255 * hr).astype(np.uint8), lr, None), "hr: expected float32"),
-    (lambda hr, lr: (hr, (255 * lr).astype(np.uint8), None), "lr: expected float32"),
-    (lambda hr, lr: (hr[:, :, :20], lr[:, :, :5], None), "lr: expected even"),
-    (lambda hr, lr: (hr[:, :, :, :28], lr[:, :, :, :7], None), "lr: expected even"),
-    (lambda hr, lr: (hr, lr, hr[:1]), "noise: expected hr's shape"),
-    (lambda hr, lr: (hr, lr, 0.5), "noise: expected hr's shape"),
-])
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda hr, lr: (hr[:, :, 1:], lr, None), "hr: expected shape"),
+        (lambda hr, lr: (hr[:1], lr, None), "hr: expected shape"),
+        (lambda hr, lr: (lr, hr, None), "hr: expected shape"),
+        (lambda hr, lr: (hr[0], lr, None), "hr: expected"),
+        (lambda hr, lr: ((255 * hr).astype(np.uint8), lr, None), "hr: expected float32"),
+        (lambda hr, lr: (hr, (255 * lr).astype(np.uint8), None), "lr: expected float32"),
+        (lambda hr, lr: (hr[:, :, :20], lr[:, :, :5], None), "lr: expected even"),
+        (lambda hr, lr: (hr[:, :, :, :28], lr[:, :, :, :7], None), "lr: expected even"),
+        (lambda hr, lr: (hr, lr, hr[:1]), "noise: expected hr's shape"),
+        (lambda hr, lr: (hr, lr, 0.5), "noise: expected hr's shape"),
+    ],
+)
 def test_bad_arguments_of_encode(change, words, model, pair):
     with pytest.raises(ValueError, match="^" + words):
         model.encode(*change(*pair))
 
 
-@pytest.mark.parametrize("change, words", [
-    (lambda lr, latents: (lr[:1], latents), "latents: expected shapes"),
-    (lambda lr, latents: (lr, latents[:1]), "latents: expected shapes"),
-    (lambda lr, latents: (lr, latents[::-1]), "latents: expected shapes"),
-    (lambda lr, latents: (lr, ()), "latents: expected shapes"),
-    (lambda lr, latents: (lr, [latent[:, :-1] for latent in latents]), "latents: expected shapes"),
-    (lambda lr, latents: (lr[:, :, :5], latents), "lr: expected even"),
-    (lambda lr, latents: (lr[0], latents), "lr: expected"),
-])
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda lr, latents: (lr[:1], latents), "latents: expected shapes"),
+        (lambda lr, latents: (lr, latents[:1]), "latents: expected shapes"),
+        (lambda lr, latents: (lr, latents[::-1]), "latents: expected shapes"),
+        (lambda lr, latents: (lr, ()), "latents: expected shapes"),
+        (lambda lr, latents: (lr, [latent[:, :-1] for latent in latents]), "latents: expected shapes"),
+        (lambda lr, latents: (lr[:, :, :5], latents), "lr: expected even"),
+        (lambda lr, latents: (lr[0], latents), "lr: expected"),
+    ],
+)
 def test_bad_arguments_of_decode(change, words, model, pair, encoded):
     with pytest.raises(ValueError, match="^" + words):
         model.decode(*change(pair[1], encoded[0]))
@@ -390,15 +412,15 @@ def test_an_image_padded_to_another_size_is_the_same_away_from_the_edges_padded(
     assert padded.shape == alone.shape == (2, 1, 3, 33 * SCALE, 51 * SCALE)
     for few, many in zip(latents, more_latents):
         assert (many.shape[-2] * height, many.shape[-1] * width) == (few.shape[-2] * size[0], few.shape[-1] * size[1])
-        np.testing.assert_array_equal(many[..., :few.shape[-2], :few.shape[-1]], few)
-        assert abs(many[..., few.shape[-1]:].std() / 0.3 - 1) < 0.1
+        np.testing.assert_array_equal(many[..., : few.shape[-2], : few.shape[-1]], few)
+        assert abs(many[..., few.shape[-1] :].std() / 0.3 - 1) < 0.1
     difference = np.abs(padded - alone)
     for distance, tolerance in ((8, 2e-2), (12, 1e-3)):  # in pixels of lr
-        assert difference[..., :SCALE * (height - distance), :SCALE * (width - distance)].max() < tolerance
+        assert difference[..., : SCALE * (height - distance), : SCALE * (width - distance)].max() < tolerance
     assert difference.max() > 0.1
     if tile is None:
         decoded = model.decode(pad_to(lr, size), [latent[1] for latent in more_latents])
-        np.testing.assert_array_equal(padded[1], decoded[..., :33 * SCALE, :51 * SCALE])
+        np.testing.assert_array_equal(padded[1], decoded[..., : 33 * SCALE, : 51 * SCALE])
 
 
 def test_the_next_even_size_is_that_of_no_size(model, pair):
@@ -470,8 +492,10 @@ def test_both_kinds_of_checkpoint_give_the_same_images(name, folder, model, pair
 
 def test_the_options_may_come_from_a_file_or_an_object(folder, tmp_path):
     path = tmp_path / "small.yml"
-    path.write_text("scale: 4\nnetwork_G: {nf: 6, nb: 2, gc: 4, flow: {K: 1, additionalFlowNoAffine: 1, stackRRDB: "
-                    "{blocks: [0, 1]}, CondAffineSeparatedAndCond: {hidden_channels: 6}}}\n")
+    path.write_text(
+        "scale: 4\nnetwork_G: {nf: 6, nb: 2, gc: 4, flow: {K: 1, additionalFlowNoAffine: 1, stackRRDB: "
+        "{blocks: [0, 1]}, CondAffineSeparatedAndCond: {hidden_channels: 6}}}\n"
+    )
     quants = [SRFlow.from_checkpoint(folder / "test.ckpt", opt=opt).quant for opt in (str(path), path, OPTIONS, None)]
     assert quants == [32, 32, 16, 16]
 
@@ -503,17 +527,31 @@ def test_an_unknown_device(folder):
         SRFlow.from_checkpoint(str(folder / "train.ckpt"), device_target="TPU")
 
 
+@pytest.mark.parametrize("settings, allowed", [({}, False), ({"allow_tf32": True}, True)])
+def test_tf32_is_for_the_device_to_know(monkeypatch, settings, allowed):
+    def set_device(*arguments):
+        raise RuntimeError(arguments)
+
+    monkeypatch.setattr("src.model.SRFlow.set_device", set_device)
+    with pytest.raises(RuntimeError) as caught:
+        SRFlow.from_checkpoint("any.ckpt", device_target="GPU", device_id=1, **settings)
+    assert caught.value.args[0] == ("GPU", 1, allowed)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # build_network
 
 
-@pytest.mark.parametrize("scale, split, shapes", [
-    (4, {}, [(6, 16, 16), (96, 4, 4)]),
-    (4, {"correct_splits": True}, [(6, 16, 16), (12, 8, 8), (48, 4, 4)]),
-    (4, {"enable": False}, [(192, 4, 4)]),
-    (8, {}, [(6, 16, 16), (12, 8, 8), (192, 2, 2)]),
-    (8, {"correct_splits": True}, [(6, 16, 16), (12, 8, 8), (24, 4, 4), (96, 2, 2)]),
-])
+@pytest.mark.parametrize(
+    "scale, split, shapes",
+    [
+        (4, {}, [(6, 16, 16), (96, 4, 4)]),
+        (4, {"correct_splits": True}, [(6, 16, 16), (12, 8, 8), (48, 4, 4)]),
+        (4, {"enable": False}, [(192, 4, 4)]),
+        (8, {}, [(6, 16, 16), (12, 8, 8), (192, 2, 2)]),
+        (8, {"correct_splits": True}, [(6, 16, 16), (12, 8, 8), (24, 4, 4), (96, 2, 2)]),
+    ],
+)
 def test_splits_follow_the_options(scale, split, shapes):
     flow = dict(NETWORK["flow"], split=split, L={4: 3, 8: 4}[scale])
     net = build_network(options_from_dict({"scale": scale, "network_G": dict(NETWORK, flow=flow)}))

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Parameters stacked over layers: the same values and gradients whether joined or not, and the same training."""
+
 import numpy as np
 import pytest
 from helpers import MODES, ParameterGradients, arrays, normal
@@ -63,8 +64,8 @@ def test_members_of_joined_stacks():
     cell.stacks[0].join()
     members = cell.stacks[0].stands_for()
     assert {stack: [parameter.name for parameter in same] for stack, same in members.items()} == {
-        "layers.0.{}.stack".format(kind): ["layers.{}.{}".format(i, kind) for i in range(LAYERS)]
-        for kind in ("weight", "bias")}
+        f"layers.0.{kind}.stack": [f"layers.{i}.{kind}" for i in range(LAYERS)] for kind in ("weight", "bias")
+    }
     assert not any(name.endswith("stack") for name in arrays(cell))
 
 
@@ -136,8 +137,9 @@ def test_restoring_the_state():
     for name, value in kept.items():
         np.testing.assert_array_equal(restored[name], value, err_msg=name)
     optimizer.load_state({"optimizer.all.m.layers.0.bias": np.ones(2, np.float32)})  # without its fellows
-    np.testing.assert_array_equal(optimizer.state_arrays()["optimizer.all.m.layers.0.bias"],
-                                  kept["optimizer.all.m.layers.0.bias"])
+    np.testing.assert_array_equal(
+        optimizer.state_arrays()["optimizer.all.m.layers.0.bias"], kept["optimizer.all.m.layers.0.bias"]
+    )
 
 
 def test_putting_together_what_was_taken_apart():

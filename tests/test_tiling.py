@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Tiles, what they see of the latents, and the image that their images make."""
+
 import numpy as np
 import pytest
 from helpers import tiny_network
@@ -26,8 +27,10 @@ def blurred(image, radius):
     """Mean of a square window over zeros beyond the edges, as convolutions see an image."""
     padded = np.pad(image.astype(np.float64), ((0, 0), (radius, radius), (radius, radius)))
     height, width = image.shape[1:]
-    return sum(padded[:, i:i + height, j:j + width] for i in range(2 * radius + 1) for j in range(2 * radius + 1)) \
+    return (
+        sum(padded[:, i : i + height, j : j + width] for i in range(2 * radius + 1) for j in range(2 * radius + 1))
         / (2 * radius + 1) ** 2
+    )
 
 
 def whole_of(strips):
@@ -44,8 +47,10 @@ def assembled(network, image, parts, scale=SCALE, margin=0):
 
 def share_of(tile, parts, margin=0):
     """The weight of one tile in each pixel of the result."""
+
     def image_of(part):
         return np.full((3, SCALE * part.height, SCALE * part.width), 1 if part == tile else 0, np.float32)
+
     return whole_of(assemble(parts, image_of, SCALE, margin))[0]
 
 
@@ -75,12 +80,18 @@ def test_tiles_are_even_equal_and_cover_the_image(height, width, tile, overlap):
         assert all(after - before <= tile - overlap for before, after in zip(starts, starts[1:]))
 
 
-@pytest.mark.parametrize("arguments, named", [
-    ((7, 8, 4, 2), "height: expected an even"), ((8, 0, 4, 2), "width: expected an even integer >= 2, got 0"),
-    ((8, 8, 5, 2), "tile: expected an even"), ((8, 8, 4.0, 2), "tile: expected an even"),
-    ((8, 8, 4, 1), "overlap: expected an even"), ((8, 8, 4, -2), "overlap: expected an even integer >= 0, got -2"),
-    ((8, 8, 4, 4), "overlap: expected less than the tile's 4"),
-])
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        ((7, 8, 4, 2), "height: expected an even"),
+        ((8, 0, 4, 2), "width: expected an even integer >= 2, got 0"),
+        ((8, 8, 5, 2), "tile: expected an even"),
+        ((8, 8, 4.0, 2), "tile: expected an even"),
+        ((8, 8, 4, 1), "overlap: expected an even"),
+        ((8, 8, 4, -2), "overlap: expected an even integer >= 0, got -2"),
+        ((8, 8, 4, 4), "overlap: expected less than the tile's 4"),
+    ],
+)
 def test_bad_layouts(arguments, named):
     with pytest.raises(ValueError, match="^" + named):
         tiles(*arguments)
@@ -98,8 +109,9 @@ def test_tiles_that_agree_are_reproduced_to_the_bit(layout):
     np.testing.assert_array_equal(whole, enlarge(image))
 
 
-@pytest.mark.parametrize("layout, margin", [(layout, 0) for layout in LAYOUTS] + [((22, 30, 8, 4), 1),
-                                                                                  ((14, 20, 8, 6), 3)])
+@pytest.mark.parametrize(
+    "layout, margin", [(layout, 0) for layout in LAYOUTS] + [((22, 30, 8, 4), 1), ((14, 20, 8, 6), 3)]
+)
 def test_weights_are_a_partition_of_unity(layout, margin):
     parts = tiles(*layout)
     shares = [share_of(tile, parts, margin) for tile in parts]
@@ -142,19 +154,20 @@ def test_a_local_network_is_exact_away_from_the_edges_of_tiles():
     near = np.zeros(layout[:2], bool)
     for part in parts:
         if part.top > 0:
-            near[part.top:part.top + radius, part.left:part.left + part.width] = True
+            near[part.top : part.top + radius, part.left : part.left + part.width] = True
         if part.top + part.height < layout[0]:
-            near[part.top + part.height - radius:part.top + part.height, part.left:part.left + part.width] = True
+            near[part.top + part.height - radius : part.top + part.height, part.left : part.left + part.width] = True
         if part.left > 0:
-            near[part.top:part.top + part.height, part.left:part.left + radius] = True
+            near[part.top : part.top + part.height, part.left : part.left + radius] = True
         if part.left + part.width < layout[1]:
-            near[part.top:part.top + part.height, part.left + part.width - radius:part.left + part.width] = True
+            near[part.top : part.top + part.height, part.left + part.width - radius : part.left + part.width] = True
     assert 0 < near.sum() < near.size
     assert difference[~near].max() < 1e-6 < difference[near].max()
 
 
-@pytest.mark.parametrize("layout, radius", [((22, 30, 8, 4), 1), ((22, 30, 8, 4), 2), ((14, 20, 8, 6), 3),
-                                            ((6, 30, 8, 4), 2)])
+@pytest.mark.parametrize(
+    "layout, radius", [((22, 30, 8, 4), 1), ((22, 30, 8, 4), 2), ((14, 20, 8, 6), 3), ((6, 30, 8, 4), 2)]
+)
 def test_with_a_margin_a_local_network_is_exact_everywhere(layout, radius):
     image = random_image(*layout[:2])
     whole = assembled(lambda part: enlarge(blurred(part, radius), 2), image, tiles(*layout), 2, margin=radius)
@@ -165,13 +178,19 @@ def test_with_a_margin_a_local_network_is_exact_everywhere(layout, radius):
 def test_strips_are_the_mean_over_the_whole_image_to_the_bit(layout, margin):
     """In which tiles are taken one after the other, each with its weight; several images at once, as one by one."""
     parts = tiles(*layout)
-    images = {tile: np.random.RandomState(seed).standard_normal((2, 3, SCALE * tile.height, SCALE * tile.width))
-              .astype(np.float32) for seed, tile in enumerate(parts)}
+    images = {
+        tile: np.random.RandomState(seed)
+        .standard_normal((2, 3, SCALE * tile.height, SCALE * tile.width))
+        .astype(np.float32)
+        for seed, tile in enumerate(parts)
+    }
     mean = np.zeros((2, 3, SCALE * layout[0], SCALE * layout[1]), np.float32)
     total = np.zeros(mean.shape[2:], np.float32)
     for tile in parts:
-        weight = np.outer(ramps(tile.top, tile.height, {part.top for part in parts}, margin),
-                          ramps(tile.left, tile.width, {part.left for part in parts}, margin))
+        weight = np.outer(
+            ramps(tile.top, tile.height, {part.top for part in parts}, margin),
+            ramps(tile.left, tile.width, {part.left for part in parts}, margin),
+        )
         part, so_far = tile.cut(mean, SCALE), tile.cut(total, SCALE)
         so_far += weight
         part += (images[tile] - part) * np.divide(weight, so_far, out=np.zeros_like(weight), where=so_far > 0)
@@ -200,18 +219,27 @@ def test_strips_are_taken_before_tiles_below_them_are_computed():
     def image_of(tile):
         computed.append(tile)
         return np.zeros((3, 8, 8), np.float32)
-    assert [(row, strip.shape[1], len(computed)) for row, strip in assemble(parts, image_of, 1)] == \
-        [(0, 6, 1), (6, 6, 2), (12, 2, 3), (14, 8, 4)]
+
+    assert [(row, strip.shape[1], len(computed)) for row, strip in assemble(parts, image_of, 1)] == [
+        (0, 6, 1),
+        (6, 6, 2),
+        (12, 2, 3),
+        (14, 8, 4),
+    ]
 
 
 def test_bad_arguments_of_assemble():
     parts = tiles(8, 14, 8, 2)
     square = tiles(14, 14, 8, 2)
-    for arguments, named in [((parts, 0), "scale: "), ((parts, 4, -1), "margin: expected an integer >= 0, got -1"),
-                             ((parts, 4, 2), "margin: expected at most half of the overlap, which is 2 pixels"),
-                             (([], 4), "parts: "), ((parts + parts[:1], 4), "parts: expected all tiles of one image"),
-                             ((square[:3], 4), "parts: expected all tiles of one image"),
-                             ((square[::-1], 4), "parts: expected all tiles of one image, each once and row by row")]:
+    for arguments, named in [
+        ((parts, 0), "scale: "),
+        ((parts, 4, -1), "margin: expected an integer >= 0, got -1"),
+        ((parts, 4, 2), "margin: expected at most half of the overlap, which is 2 pixels"),
+        (([], 4), "parts: "),
+        ((parts + parts[:1], 4), "parts: expected all tiles of one image"),
+        ((square[:3], 4), "parts: expected all tiles of one image"),
+        ((square[::-1], 4), "parts: expected all tiles of one image, each once and row by row"),
+    ]:
         with pytest.raises(ValueError, match="^" + named):
             next(assemble(arguments[0], None, *arguments[1:]))
     with pytest.raises(ValueError, match=r"^image: expected shape \(\.\.\., 3, 16, 16\) for .*, got \(3, 8, 8\)"):
@@ -237,28 +265,38 @@ def test_crops_are_the_latents_that_a_tile_has_and_come_from_its_place(scale):
         for crop in crops:
             step = scale * tile.height // crop.shape[2]
             assert crop[0, 0, 0, 0] == 1000 * scale * tile.top + scale * tile.left
-            assert crop[1, -1, -1, -1] == (1000 * (scale * (tile.top + tile.height) - step)
-                                           + scale * (tile.left + tile.width) - step)
+            assert crop[1, -1, -1, -1] == (
+                1000 * (scale * (tile.top + tile.height) - step) + scale * (tile.left + tile.width) - step
+            )
 
 
 def test_crops_share_one_field():
-    latents = [np.random.RandomState(k).standard_normal(shape) for k, shape in enumerate([(1, 6, 24, 32),
-                                                                                          (1, 96, 6, 8)])]
+    latents = [
+        np.random.RandomState(k).standard_normal(shape) for k, shape in enumerate([(1, 6, 24, 32), (1, 96, 6, 8)])
+    ]
     left, right = tiles(12, 16, 12, 8)
     for a, b in zip(crop_latents(latents, left, 4), crop_latents(latents, right, 4)):
         common = a.shape[3] * 8 // 12
         np.testing.assert_array_equal(a[..., -common:], b[..., :common])
 
 
-@pytest.mark.parametrize("change, named", [
-    (dict(scale=3), "scale: expected a power of two, got 3"), (dict(latents=[]), "latents: expected arrays"),
-    (dict(latents=[np.zeros((6, 8))]), "latents: expected arrays"),
-    (dict(latents=[np.zeros((1, 6, 24, 30)), np.zeros((1, 96, 6, 8))]), r"latents: expected sides .*\(1, 6, 24, 30\)"),
-    (dict(latents=[np.zeros((1, 96, 6, 8)), np.zeros((1, 6, 24, 32))]), "latents: expected sides"),
-    (dict(tile=Tile(0, 1, 8, 8)), "tile: expected even numbers"),
-    (dict(tile=Tile(6, 0, 8, 8)), "tile: expected even numbers within the LR image of 12 x 16"),
-    (dict(tile=Tile(-2, 0, 8, 8)), "tile: expected even numbers"), (dict(tile=Tile(0, 0, 8, 0)), "tile: expected even"),
-])
+@pytest.mark.parametrize(
+    "change, named",
+    [
+        (dict(scale=3), "scale: expected a power of two, got 3"),
+        (dict(latents=[]), "latents: expected arrays"),
+        (dict(latents=[np.zeros((6, 8))]), "latents: expected arrays"),
+        (
+            dict(latents=[np.zeros((1, 6, 24, 30)), np.zeros((1, 96, 6, 8))]),
+            r"latents: expected sides .*\(1, 6, 24, 30\)",
+        ),
+        (dict(latents=[np.zeros((1, 96, 6, 8)), np.zeros((1, 6, 24, 32))]), "latents: expected sides"),
+        (dict(tile=Tile(0, 1, 8, 8)), "tile: expected even numbers"),
+        (dict(tile=Tile(6, 0, 8, 8)), "tile: expected even numbers within the LR image of 12 x 16"),
+        (dict(tile=Tile(-2, 0, 8, 8)), "tile: expected even numbers"),
+        (dict(tile=Tile(0, 0, 8, 0)), "tile: expected even"),
+    ],
+)
 def test_bad_crops(change, named):
     arguments = dict(latents=[np.zeros((1, 6, 24, 32)), np.zeros((1, 96, 6, 8))], tile=Tile(0, 0, 8, 8), scale=4)
     arguments.update(change)

@@ -16,6 +16,7 @@ The files in golden/weight_files were written by PyTorch 2.13, by this script:
                    _use_new_zipfile_serialization=zipped)
         torch.save(module, "batch_norm_" + name, _use_new_zipfile_serialization=zipped)
 """
+
 import collections
 import io
 import os
@@ -59,7 +60,7 @@ def assert_refused(path, *words):
     with pytest.raises(CheckpointError) as caught:
         read_pth(path)
     message = str(caught.value)
-    assert message.startswith("{}: ".format(path))
+    assert message.startswith(f"{path}: ")
     assert "\n" not in message and len(message) < len(str(path)) + 300
     for word in words:
         assert word in message
@@ -96,11 +97,26 @@ def stand_in(module, name):
     return type(name, (), {"__module__": module})
 
 
-TORCH = {name: stand_in("torch", name) for name in (
-    "FloatStorage", "DoubleStorage", "HalfStorage", "BFloat16Storage", "LongStorage", "IntStorage", "ShortStorage",
-    "CharStorage", "ByteStorage", "BoolStorage", "ComplexFloatStorage")}
-UTILS = {name: stand_in("torch._utils", name) for name in (
-    "_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter", "_rebuild_qtensor")}
+TORCH = {
+    name: stand_in("torch", name)
+    for name in (
+        "FloatStorage",
+        "DoubleStorage",
+        "HalfStorage",
+        "BFloat16Storage",
+        "LongStorage",
+        "IntStorage",
+        "ShortStorage",
+        "CharStorage",
+        "ByteStorage",
+        "BoolStorage",
+        "ComplexFloatStorage",
+    )
+}
+UTILS = {
+    name: stand_in("torch._utils", name)
+    for name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter", "_rebuild_qtensor")
+}
 
 
 def pickled(value, protocol=2):
@@ -148,7 +164,7 @@ def save_legacy(path, arrays):
     """A state dict of float32 arrays in the older format."""
     state, storages = collections.OrderedDict(), []
     for key, (name, value) in enumerate(arrays.items()):
-        strides = tuple(int(np.prod(value.shape[axis + 1:])) for axis in range(value.ndim))
+        strides = tuple(int(np.prod(value.shape[axis + 1 :])) for axis in range(value.ndim))
         state[name] = tensor(Stored(value.size, str(key)), shape=value.shape, strides=strides)
         storages.append((str(key), np.ascontiguousarray(value, "<f4")))
     return write_legacy(path, pickled(state), storages)
@@ -161,9 +177,11 @@ NUMBERS = np.arange(6, dtype="<f4")
 @pytest.fixture(name="write", params=sorted(WRITERS))
 def fixture_write(request, tmp_path):
     """write(value, storages, protocol=2) -> path of a file of either format, of that pickled value."""
+
     def write(value, storages=(("0", NUMBERS),), protocol=2):
         program = value if isinstance(value, bytes) else pickled(value, protocol)
         return WRITERS[request.param](tmp_path / "made.pth", program, storages)
+
     return write
 
 
@@ -173,14 +191,26 @@ def fixture_write(request, tmp_path):
 
 def expected_state():
     base = np.arange(24, dtype=np.float32).reshape(4, 6)
-    bfloat16 = [[0.0, 0.333984375, 0.66796875, 1.0, 1.3359375, 1.6640625],
-                [2.0, 2.328125, 2.671875, 3.0, 3.328125, 3.671875],
-                [4.0, 4.34375, 4.65625, 5.0, 5.34375, 5.65625],
-                [6.0, 6.34375, 6.65625, 7.0, 7.34375, 7.65625]]  # eight significant bits
-    return {"matrix": base, "transposed": base.T, "part": base[1:3, ::2], "half": base.astype(np.float16),
-            "double": base.astype(np.float64) / 3, "bfloat16": np.array(bfloat16, np.float32),
-            "long": base.astype(np.int64) - 5, "bool": base > 7, "scalar": np.array(1.5, np.float32),
-            "empty": np.zeros((0, 3), np.float32), "expanded": np.full(3, 2, np.float32), "parameter": base + 1}
+    bfloat16 = [
+        [0.0, 0.333984375, 0.66796875, 1.0, 1.3359375, 1.6640625],
+        [2.0, 2.328125, 2.671875, 3.0, 3.328125, 3.671875],
+        [4.0, 4.34375, 4.65625, 5.0, 5.34375, 5.65625],
+        [6.0, 6.34375, 6.65625, 7.0, 7.34375, 7.65625],
+    ]  # eight significant bits
+    return {
+        "matrix": base,
+        "transposed": base.T,
+        "part": base[1:3, ::2],
+        "half": base.astype(np.float16),
+        "double": base.astype(np.float64) / 3,
+        "bfloat16": np.array(bfloat16, np.float32),
+        "long": base.astype(np.int64) - 5,
+        "bool": base > 7,
+        "scalar": np.array(1.5, np.float32),
+        "empty": np.zeros((0, 3), np.float32),
+        "expanded": np.full(3, 2, np.float32),
+        "parameter": base + 1,
+    }
 
 
 @pytest.mark.parametrize("path", [ZIP, LEGACY])
@@ -194,7 +224,12 @@ def test_a_module_of_torch(name):
     """A state dict as modules make it, with `_metadata`."""
     arrays = read_pth(os.path.join(FOLDER, name))
     assert {key: value.tolist() for key, value in arrays.items()} == {
-        "weight": [1, 1], "bias": [0, 0], "running_mean": [0, 0], "running_var": [1, 1], "num_batches_tracked": 0}
+        "weight": [1, 1],
+        "bias": [0, 0],
+        "running_mean": [0, 0],
+        "running_var": [1, 1],
+        "num_batches_tracked": 0,
+    }
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -234,8 +269,17 @@ def test_an_ordered_dict_of_python_2(write):
     assert_same(read_pth(write(program)), {"a": NUMBERS[:3]})
 
 
-TYPES = {"DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2",
-         "CharStorage": "<i1", "ByteStorage": "<u1", "BoolStorage": "?", "FloatStorage": "<f4"}
+TYPES = {
+    "DoubleStorage": "<f8",
+    "HalfStorage": "<f2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ShortStorage": "<i2",
+    "CharStorage": "<i1",
+    "ByteStorage": "<u1",
+    "BoolStorage": "?",
+    "FloatStorage": "<f4",
+}
 
 
 @pytest.mark.parametrize("kind", sorted(TYPES))
@@ -251,7 +295,7 @@ def test_a_type_that_weights_do_not_have(write):
 def test_bfloat16_is_widened_exactly(write):
     bits = np.array([0x3F80, 0xBF80, 0x0001, 0x7F80, 0x8000], "<u2")
     state = {"a": tensor(Stored(5, kind="BFloat16Storage"), shape=(5,))}
-    expected = np.array([1, -1, 2.0 ** -133, np.inf, -0.0], np.float32)
+    expected = np.array([1, -1, 2.0**-133, np.inf, -0.0], np.float32)
     assert_same(read_pth(write(state, [("0", bits)])), {"a": expected})
 
 
@@ -288,8 +332,10 @@ def test_a_big_endian_count_of_a_little_endian_machine_is_damage(tmp_path):
     assert_refused(path, "another size")
 
 
-@pytest.mark.parametrize("compression, readable", [
-    (zipfile.ZIP_STORED, True), (zipfile.ZIP_DEFLATED, True), (zipfile.ZIP_BZIP2, False), (zipfile.ZIP_LZMA, False)])
+@pytest.mark.parametrize(
+    "compression, readable",
+    [(zipfile.ZIP_STORED, True), (zipfile.ZIP_DEFLATED, True), (zipfile.ZIP_BZIP2, False), (zipfile.ZIP_LZMA, False)],
+)
 def test_compression(compression, readable, tmp_path):
     path = tmp_path / "again.pth"
     with zipfile.ZipFile(ZIP) as source, zipfile.ZipFile(str(path), "w", compression) as target:
@@ -320,16 +366,22 @@ def test_harmless_values(write):
     assert list(read_pth(write(state))) == ["a"]
 
 
-@pytest.mark.parametrize("value, words", [
-    ({"a": tensor(Stored(6)), "b": 7}, "holds a plain value as 'b'"),
-    ({"a": tensor(Stored(6)), "b": [tensor(Stored(6))]}, "holds a list as 'b'"),
-    ({"a": tensor(Stored(6)), 3: tensor(Stored(6))}, "holds a tensor as '3'"),
-    ({"a": Stored(6)}, "holds a storage as 'a'"),
-    ({"epoch": 3, "optimizers": []}, "where a tensor was expected"),
-    ({"_metadata": 1}, "holds no weights"), ({}, "holds no weights"),
-    ([tensor(Stored(6))], "holds a list; expected a state dict"), (tensor(Stored(6)), "holds a tensor; expected"),
-    ("text", "holds a text; expected"), (1.5, "holds a plain value; expected"),
-])
+@pytest.mark.parametrize(
+    "value, words",
+    [
+        ({"a": tensor(Stored(6)), "b": 7}, "holds a plain value as 'b'"),
+        ({"a": tensor(Stored(6)), "b": [tensor(Stored(6))]}, "holds a list as 'b'"),
+        ({"a": tensor(Stored(6)), 3: tensor(Stored(6))}, "holds a tensor as '3'"),
+        ({"a": Stored(6)}, "holds a storage as 'a'"),
+        ({"epoch": 3, "optimizers": []}, "where a tensor was expected"),
+        ({"_metadata": 1}, "holds no weights"),
+        ({}, "holds no weights"),
+        ([tensor(Stored(6))], "holds a list; expected a state dict"),
+        (tensor(Stored(6)), "holds a tensor; expected"),
+        ("text", "holds a text; expected"),
+        (1.5, "holds a plain value; expected"),
+    ],
+)
 def test_what_is_no_state_dict(value, words, write):
     assert_refused(write(value), words)
 
@@ -340,19 +392,24 @@ def test_what_is_no_state_dict(value, words, write):
 
 def touch(path):
     """Unpickled, makes the file at `path`: with Python's unpickler it would be there, as the last test shows."""
-    return Call(os.system, "touch '{}'".format(path))
+    return Call(os.system, f"touch '{path}'")
 
 
-PLACES = {"whole": lambda evil: evil, "value": lambda evil: {"a": tensor(Stored(6)), "b": evil},
-          "wrapped": lambda evil: {"state_dict": {"a": evil}}, "beside": lambda evil: {"state_dict": {}, "hooks": evil},
-          "argument": lambda evil: {"a": tensor(Stored(6), evil)}, "key": lambda evil: {evil: 1}}
+PLACES = {
+    "whole": lambda evil: evil,
+    "value": lambda evil: {"a": tensor(Stored(6)), "b": evil},
+    "wrapped": lambda evil: {"state_dict": {"a": evil}},
+    "beside": lambda evil: {"state_dict": {}, "hooks": evil},
+    "argument": lambda evil: {"a": tensor(Stored(6), evil)},
+    "key": lambda evil: {evil: 1},
+}
 
 
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("place", sorted(PLACES))
 def test_nothing_is_run(place, protocol, write, tmp_path):
     path = write(PLACES[place](touch(tmp_path / "ran")), protocol=protocol)
-    assert_refused(path, "refused {}.system: ".format(os.name))
+    assert_refused(path, f"refused {os.name}.system: ")
     assert not (tmp_path / "ran").exists()
 
 
@@ -362,7 +419,7 @@ def test_nothing_is_run_in_any_part_of_the_older_format(place, tmp_path):
     parts = [pickled(value) for value in LEGACY_PICKLES + ({"a": tensor(Stored(6))}, ["0"])]
     parts[place] = pickled(touch(tmp_path / "ran"))
     path = write_legacy(tmp_path / "a.pth", parts[3], [("0", NUMBERS)], parts[:3], keys=parts[4])
-    assert_refused(path, "refused {}.system: ".format(os.name))
+    assert_refused(path, f"refused {os.name}.system: ")
     assert not (tmp_path / "ran").exists()
 
 
@@ -371,50 +428,87 @@ def test_the_malicious_pickle_is_one(tmp_path):
     assert (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("program, words", [
-    (b"cos\nsystem\n(S'touch {}'\ntR.", "refused os.system"),
-    (b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x02id\x85R.", "refused os.system"),
-    (b"(S'touch {}'\nios\nsystem\n.", "refused"),  # INST
-    (b"(cos\nsystem\nS'touch {}'\no.", "refused os.system"),  # OBJ
-    (b"\x80\x02c__builtin__\neval\n.", "refused __builtin__.eval"),
-    (b"\x80\x04\x8c\x08builtins\x8c\x07getattr\x93.", "refused builtins.getattr"),
-    (b"\x80\x02ctorch.storage\n_load_from_bytes\n.", "refused torch.storage._load_from_bytes"),
-    (b"\x80\x02ctorch._utils\n_rebuild_qtensor\n.", "refused torch._utils._rebuild_qtensor"),
-    (b"\x80\x02ccollections\nOrderedDict.fromkeys\n.", "refused collections.OrderedDict.fromkeys"),
-    (b"\x80\x04\x8c\x02o\n\x8c\x04\n\ns\n\x93.", "refused o . s : "),
-    (b"\x80\x04]]\x93.", "refused a list and a list as a name"),
-    (b"\x80\x02c" + b"long" * 1000 + b"\nx\n.", "refused longlong"),
-    (b"\x80\x02ccollections\nOrderedDict\n)\x81.", "refused the operation NEWOBJ"),
-    (b"\x80\x02\x82\x01.", "refused the operation EXT1"),
-    (b"\x80\x02ccollections\nOrderedDict\n}U\x04nameK\x01sb.", "sets attributes"),  # of the function itself
-    (b"\x80\x02ctorch\nFloatStorage\n)R.", "calls what is no function"),
-    (b"\x80\x02X\x01\x00\x00\x00a)R.", "calls what is no function"),
-    (b"\x80\x02}(U\x01aK\x01U\x01aK\x02u.", "has 'a' twice"),
-    (b"\x80\x02}()K\x01u.", "neither a text nor an integer"),
-    (b"\x80\x02}r\xff\xff\xff\x7f.", "holds no weights"),  # a memo of 2³¹ entries
-    (b"\x80\x02X\xff\xff\xff\x7fa.", "damaged"), (b"\x80\x04\x8d" + b"\xff" * 7 + b"\x7fa.", "refused"),
-    (b"\x80\x02", ""), (b"", ""), (b"\x80\x02.", "damaged"), (b"\x80\x02h\x05.", "damaged"), (b"\x80\x02t.", "damaged"),
-    (b"\xff", "damaged"),
-])
+@pytest.mark.parametrize(
+    "program, words",
+    [
+        (b"cos\nsystem\n(S'touch {}'\ntR.", "refused os.system"),
+        (b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x02id\x85R.", "refused os.system"),
+        (b"(S'touch {}'\nios\nsystem\n.", "refused"),  # INST
+        (b"(cos\nsystem\nS'touch {}'\no.", "refused os.system"),  # OBJ
+        (b"\x80\x02c__builtin__\neval\n.", "refused __builtin__.eval"),
+        (b"\x80\x04\x8c\x08builtins\x8c\x07getattr\x93.", "refused builtins.getattr"),
+        (b"\x80\x02ctorch.storage\n_load_from_bytes\n.", "refused torch.storage._load_from_bytes"),
+        (b"\x80\x02ctorch._utils\n_rebuild_qtensor\n.", "refused torch._utils._rebuild_qtensor"),
+        (b"\x80\x02ccollections\nOrderedDict.fromkeys\n.", "refused collections.OrderedDict.fromkeys"),
+        (b"\x80\x04\x8c\x02o\n\x8c\x04\n\ns\n\x93.", "refused o . s : "),
+        (b"\x80\x04]]\x93.", "refused a list and a list as a name"),
+        (b"\x80\x02c" + b"long" * 1000 + b"\nx\n.", "refused longlong"),
+        (b"\x80\x02ccollections\nOrderedDict\n)\x81.", "refused the operation NEWOBJ"),
+        (b"\x80\x02\x82\x01.", "refused the operation EXT1"),
+        (b"\x80\x02ccollections\nOrderedDict\n}U\x04nameK\x01sb.", "sets attributes"),  # of the function itself
+        (b"\x80\x02ctorch\nFloatStorage\n)R.", "calls what is no function"),
+        (b"\x80\x02X\x01\x00\x00\x00a)R.", "calls what is no function"),
+        (b"\x80\x02}(U\x01aK\x01U\x01aK\x02u.", "has 'a' twice"),
+        (b"\x80\x02}()K\x01u.", "neither a text nor an integer"),
+        (b"\x80\x02}r\xff\xff\xff\x7f.", "holds no weights"),  # a memo of 2³¹ entries
+        (b"\x80\x02X\xff\xff\xff\x7fa.", "damaged"),
+        (b"\x80\x04\x8d" + b"\xff" * 7 + b"\x7fa.", "refused"),
+        (b"\x80\x02", ""),
+        (b"", ""),
+        (b"\x80\x02.", "damaged"),
+        (b"\x80\x02h\x05.", "damaged"),
+        (b"\x80\x02t.", "damaged"),
+        (b"\xff", "damaged"),
+    ],
+)
 def test_crafted_programs(program, words, write, tmp_path):
     assert_refused(write(program.replace(b"{}", str(tmp_path / "ran").encode())), words)
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("wrong", [
-    tensor(Stored(6), 4), tensor(Stored(6), 6, (), ()), tensor(Stored(6), 0, (7,)),
-    tensor(Stored(6), 0, (2, 3), (4, 1)), tensor(Stored(6), -1), tensor(Stored(6), 5, (3,), (-1,)),
-    tensor(Stored(6), 0, (-3,)),
-    tensor(Stored(6), 0, (2 ** 62,)), tensor(Stored(6), 0, (2,), (2 ** 62,)), tensor(Stored(6), 2 ** 70),
-    tensor(Stored(6), 7, (0,)), tensor(Stored(6), 0, (2 ** 40,), (0,)), tensor(Stored(6), 0, (2 ** 20,) * 5, (0,) * 5),
-    tensor(Stored(6), 0, (3,), ()), tensor(Stored(6), 0, (1,) * 33, (1,) * 33), tensor(Stored(6), True),
-    tensor(Stored(6), 0, (3.0,)), tensor(Stored(6), None), tensor(Stored(6), 0, 3, 1), tensor("0"), tensor(None),
-    tensor(Stored(7)), tensor(Stored(2 ** 60)), tensor(Stored(2 ** 60), 2 ** 50), tensor(Stored(-1)),
-    tensor(Stored(2 ** 64)), tensor(Stored(6, "1")), tensor(Stored(6, "../data.pkl")), tensor(Stored(6, 0)),
-    tensor(Stored(6, tag="module")), tensor(Stored(6, more=[("v", 4, 3)])), tensor(Stored(6, more=[("v", -1, 3)])),
-    tensor(Stored(6, more=[("v", 1, 2)]), 0, (3,)), tensor(Stored(6, more=[1])), tensor(Stored(6, more=[None, 1])),
-    Call(UTILS["_rebuild_parameter"], 3), Call(UTILS["_rebuild_tensor"]), [[tensor(Stored(6)), tensor(Stored(3))]],
-])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        tensor(Stored(6), 4),
+        tensor(Stored(6), 6, (), ()),
+        tensor(Stored(6), 0, (7,)),
+        tensor(Stored(6), 0, (2, 3), (4, 1)),
+        tensor(Stored(6), -1),
+        tensor(Stored(6), 5, (3,), (-1,)),
+        tensor(Stored(6), 0, (-3,)),
+        tensor(Stored(6), 0, (2**62,)),
+        tensor(Stored(6), 0, (2,), (2**62,)),
+        tensor(Stored(6), 2**70),
+        tensor(Stored(6), 7, (0,)),
+        tensor(Stored(6), 0, (2**40,), (0,)),
+        tensor(Stored(6), 0, (2**20,) * 5, (0,) * 5),
+        tensor(Stored(6), 0, (3,), ()),
+        tensor(Stored(6), 0, (1,) * 33, (1,) * 33),
+        tensor(Stored(6), True),
+        tensor(Stored(6), 0, (3.0,)),
+        tensor(Stored(6), None),
+        tensor(Stored(6), 0, 3, 1),
+        tensor("0"),
+        tensor(None),
+        tensor(Stored(7)),
+        tensor(Stored(2**60)),
+        tensor(Stored(2**60), 2**50),
+        tensor(Stored(-1)),
+        tensor(Stored(2**64)),
+        tensor(Stored(6, "1")),
+        tensor(Stored(6, "../data.pkl")),
+        tensor(Stored(6, 0)),
+        tensor(Stored(6, tag="module")),
+        tensor(Stored(6, more=[("v", 4, 3)])),
+        tensor(Stored(6, more=[("v", -1, 3)])),
+        tensor(Stored(6, more=[("v", 1, 2)]), 0, (3,)),
+        tensor(Stored(6, more=[1])),
+        tensor(Stored(6, more=[None, 1])),
+        Call(UTILS["_rebuild_parameter"], 3),
+        Call(UTILS["_rebuild_tensor"]),
+        [[tensor(Stored(6)), tensor(Stored(3))]],
+    ],
+)
 def test_what_reaches_outside_its_storage_is_refused(wrong, write):
     """Nothing is read from outside, and nothing of the size that it claims is allocated."""
     path = write({"a": wrong})
@@ -422,7 +516,7 @@ def test_what_reaches_outside_its_storage_is_refused(wrong, write):
     assert_refused(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 10 ** 7
+    assert peak < 10**7
 
 
 def test_a_storage_described_in_two_ways(write):
@@ -431,16 +525,18 @@ def test_a_storage_described_in_two_ways(write):
 
 def test_many_names_of_one_storage(write):
     """A small file cannot name terabytes; sharing weights is fine."""
-    big = np.zeros(2 ** 18, np.float32)
+    big = np.zeros(2**18, np.float32)
+
     def shared(count):
         return {str(i): tensor(Stored(big.size), 0, (big.size,)) for i in range(count)}
+
     assert len(read_pth(write(shared(100), [("0", big)]))) == 100
     assert_refused(write(shared(150), [("0", big)]), "malicious")
 
 
 def test_many_numbers_that_would_be_widened(write):
     """To float32, as whoever reads weights will do: a byte takes four."""
-    big = np.zeros(2 ** 24, np.int8)
+    big = np.zeros(2**24, np.int8)
     state = {str(i): tensor(Stored(big.size, kind="CharStorage"), 0, (big.size,)) for i in range(3)}
     assert_refused(write(state, [("0", big)]), "malicious")
 
@@ -449,25 +545,45 @@ def test_many_numbers_that_would_be_widened(write):
 OD = b"ccollections\nOrderedDict\n"
 MULTIPLYING = {
     "a dictionary of a list, again and again": (
-        b"\x80\x02" + OD + b"q\x01](" + b"".join(b"](J" + struct.pack("<i", i) + b"Ne" for i in range(30000))
-        + b"e\x85q\x02" + b"h\x01h\x02R" * 30000 + b".", "more than 1000000 operations"),
-    "many arguments, again and again": (
-        b"\x80\x02ctorch._utils\n_rebuild_parameter\nq\x01(" + b"N" * 300000 + b"tq\x02" + b"h\x01h\x02R" * 200000
+        b"\x80\x02"
+        + OD
+        + b"q\x01]("
+        + b"".join(b"](J" + struct.pack("<i", i) + b"Ne" for i in range(30000))
+        + b"e\x85q\x02"
+        + b"h\x01h\x02R" * 30000
         + b".",
-        "too many arguments"),
+        "more than 1000000 operations",
+    ),
+    "many arguments, again and again": (
+        b"\x80\x02ctorch._utils\n_rebuild_parameter\nq\x01("
+        + b"N" * 300000
+        + b"tq\x02"
+        + b"h\x01h\x02R" * 200000
+        + b".",
+        "too many arguments",
+    ),
     "tuples of tuples as a storage's key": (
-        b"\x80\x02(]" + b"".join(b"\x86q\x01h\x01" for _ in range(3000)) + b"\x87Q.", ""),
+        b"\x80\x02(]" + b"".join(b"\x86q\x01h\x01" for _ in range(3000)) + b"\x87Q.",
+        "",
+    ),
     "tuples of tuples as names": (
-        b"\x80\x04)" + b"".join(b"q\x01h\x01\x86" for _ in range(3000)) + b"q\x01h\x01\x93.", "refused a tuple"),
+        b"\x80\x04)" + b"".join(b"q\x01h\x01\x86" for _ in range(3000)) + b"q\x01h\x01\x93.",
+        "refused a tuple",
+    ),
     "tuples of tuples as a dictionary's key": (
-        b"\x80\x04)" + b"".join(b"q\x01h\x01\x86" for _ in range(3000)) + b"q\x01}h\x01h\x01s.", "neither a text"),
+        b"\x80\x04)" + b"".join(b"q\x01h\x01\x86" for _ in range(3000)) + b"q\x01}h\x01h\x01s.",
+        "neither a text",
+    ),
     "a list that holds itself": (b"\x80\x02}X\x01\x00\x00\x00a]q\x01h\x01as.", "where a tensor was expected"),
     "a dictionary of a list that holds itself": (b"\x80\x02" + OD + b"]q\x01h\x01a\x85R.", "damaged"),
-    "lists": (b"\x80\x02" + b"]" * 2 ** 21 + b".", "more than 1000000 operations"),
+    "lists": (b"\x80\x02" + b"]" * 2**21 + b".", "more than 1000000 operations"),
     "integers that Python counts as one": (
-        b"\x80\x02}(" + b"".join(b"\x8a\x0a" + (i * (2 ** 61 - 1)).to_bytes(10, "little") + b"N" for i in range(100000))
-        + b"u.", "neither a text nor an integer"),
-    "a number of a million digits": (b"\x80\x02L" + b"9" * 10 ** 6 + b"L\n.", "refused the operation LONG"),
+        b"\x80\x02}("
+        + b"".join(b"\x8a\x0a" + (i * (2**61 - 1)).to_bytes(10, "little") + b"N" for i in range(100000))
+        + b"u.",
+        "neither a text nor an integer",
+    ),
+    "a number of a million digits": (b"\x80\x02L" + b"9" * 10**6 + b"L\n.", "refused the operation LONG"),
 }
 
 
@@ -477,7 +593,7 @@ def assert_refused_cheaply(path, *words):
     tracemalloc.start()
     try:
         assert_refused(path, *words)
-        assert tracemalloc.get_traced_memory()[1] < 10 ** 8
+        assert tracemalloc.get_traced_memory()[1] < 10**8
     finally:
         tracemalloc.stop()
     assert time.process_time() - began < 30
@@ -496,14 +612,14 @@ def test_nested_keys_of_the_older_format(tmp_path):
 
 
 def test_a_deflated_program_of_zeros(tmp_path):
-    path = write_zip(tmp_path / "a.pth", bytes(2 ** 27), compression=zipfile.ZIP_DEFLATED)
-    assert os.path.getsize(path) < 2 ** 20
+    path = write_zip(tmp_path / "a.pth", bytes(2**27), compression=zipfile.ZIP_DEFLATED)
+    assert os.path.getsize(path) < 2**20
     assert_refused_cheaply(path, "name/data.pkl has 134217728 bytes")
 
 
 def test_deflated_weights_of_zeros(tmp_path):
     """Some; but no file is gigabytes."""
-    zeros = np.zeros(2 ** 22, np.float32)
+    zeros = np.zeros(2**22, np.float32)
     for count, readable in ((2, True), (9, False)):
         storages = [(str(i), zeros) for i in range(count)]
         program = pickled({key: tensor(Stored(zeros.size, key), 0, zeros.shape) for key, _ in storages})
@@ -530,11 +646,15 @@ def test_a_pipe_and_a_device(tmp_path):
 
 
 def test_a_deflated_entry_that_claims_more_than_deflate_can(tmp_path):
-    path = write_zip(tmp_path / "a.pth", pickled({"a": tensor(Stored(2 ** 38), 0, (3,))}),
-                     [("0", np.zeros(1000, np.uint8))], compression=zipfile.ZIP_DEFLATED)
+    path = write_zip(
+        tmp_path / "a.pth",
+        pickled({"a": tensor(Stored(2**38), 0, (3,))}),
+        [("0", np.zeros(1000, np.uint8))],
+        compression=zipfile.ZIP_DEFLATED,
+    )
     content = bytearray(content_of(path))
     start = content.index(b"PK\x01\x02", content.index(b"PK\x01\x02", content.index(b"PK\x01\x02") + 1) + 1)
-    content[start + 24:start + 28] = struct.pack("<I", 2 ** 31)
+    content[start + 24 : start + 28] = struct.pack("<I", 2**31)
     (tmp_path / "a.pth").write_bytes(content)
     assert_refused(path, "bytes")
 
@@ -559,7 +679,7 @@ def test_a_storage_twice(tmp_path):
 @pytest.mark.parametrize("percent", range(10, 100, 10))
 def test_a_truncated_file(path, percent, tmp_path):
     content = content_of(path)
-    (tmp_path / "cut.pth").write_bytes(content[:len(content) * percent // 100])
+    (tmp_path / "cut.pth").write_bytes(content[: len(content) * percent // 100])
     assert_refused(tmp_path / "cut.pth", "damaged or truncated")
 
 
@@ -572,7 +692,7 @@ def test_a_file_without_its_last_bytes(path, missing, tmp_path):
 
 def test_half_of_a_large_file(tmp_path):
     content = content_of(helpers.golden_path("tiny_trained.pth"))
-    (tmp_path / "cut.pth").write_bytes(content[:len(content) // 2])
+    (tmp_path / "cut.pth").write_bytes(content[: len(content) // 2])
     assert_refused(tmp_path / "cut.pth", "damaged or truncated", "copy it again")
 
 
@@ -581,7 +701,7 @@ def read_or_none(path):
     try:
         return read_pth(path)
     except CheckpointError as error:
-        assert str(error).startswith("{}: ".format(path)) and "\n" not in str(error)
+        assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
         return None
 
 
@@ -627,12 +747,20 @@ def test_random_changes_of_the_program(tmp_path):
     assert refused == 800  # at the latest, storage 0 has another size
 
 
-@pytest.mark.parametrize("content, words", [
-    (b"", "an empty file"), (b"P", "no weight file of PyTorch"), (b"SRFlow, weights\n", "no weight file of PyTorch"),
-    (np.random.RandomState(0).bytes(5000), "no weight file of PyTorch"), (b"PK\x03\x04" + bytes(100), "damaged"),
-    (b"\x80" + np.random.RandomState(0).bytes(5000), ""), (pickle.dumps({"a": 1}, 2), ""),
-    (pickle.dumps(5, 2) * 3, "none that torch.save wrote"), (pickle.dumps(np.arange(3)), "refused numpy"),
-])
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"", "an empty file"),
+        (b"P", "no weight file of PyTorch"),
+        (b"SRFlow, weights\n", "no weight file of PyTorch"),
+        (np.random.RandomState(0).bytes(5000), "no weight file of PyTorch"),
+        (b"PK\x03\x04" + bytes(100), "damaged"),
+        (b"\x80" + np.random.RandomState(0).bytes(5000), ""),
+        (pickle.dumps({"a": 1}, 2), ""),
+        (pickle.dumps(5, 2) * 3, "none that torch.save wrote"),
+        (pickle.dumps(np.arange(3)), "refused numpy"),
+    ],
+)
 def test_a_file_of_something_else(content, words, tmp_path):
     (tmp_path / "a.pth").write_bytes(content)
     assert_refused(tmp_path / "a.pth", words)
@@ -656,7 +784,7 @@ def test_no_file(tmp_path):
 @pytest.mark.parametrize("kind", sorted(WRITERS))
 def test_memory(kind, tmp_path):
     """Little more than the numbers themselves."""
-    storages = [(str(i), np.full(2 ** 20, i, np.float32)) for i in range(10)]
+    storages = [(str(i), np.full(2**20, i, np.float32)) for i in range(10)]
     state = {key: tensor(Stored(data.size, key), 0, (data.size,)) for key, data in storages}
     path = WRITERS[kind](tmp_path / "a.pth", pickled(state), storages)
     tracemalloc.start()
@@ -673,10 +801,14 @@ def test_memory(kind, tmp_path):
 
 def awkward_arrays():
     random = np.random.RandomState(0)
-    return {"layer.weight": random.standard_normal((4, 3, 2, 2)).astype(np.float32),
-            "layer.bias": np.array([np.pi, -0.0, 1e-42, 3e38, np.inf], np.float32),
-            "nan": np.array([0x7FC12345], np.uint32).view(np.float32), "scalar": np.array(2.5, np.float32),
-            "empty": np.zeros((2, 0, 3), np.float32), "µ": np.ones((1, 1, 7, 1), np.float32)}
+    return {
+        "layer.weight": random.standard_normal((4, 3, 2, 2)).astype(np.float32),
+        "layer.bias": np.array([np.pi, -0.0, 1e-42, 3e38, np.inf], np.float32),
+        "nan": np.array([0x7FC12345], np.uint32).view(np.float32),
+        "scalar": np.array(2.5, np.float32),
+        "empty": np.zeros((2, 0, 3), np.float32),
+        "µ": np.ones((1, 1, 7, 1), np.float32),
+    }
 
 
 @pytest.mark.parametrize("read", [read_pth, helpers.read_pth])
@@ -688,11 +820,21 @@ def test_what_is_written_is_read(read, tmp_path):
 
 def test_any_array_is_written_as_contiguous_float32(tmp_path):
     base = np.arange(12.0).reshape(3, 4)
-    write_pth(tmp_path / "a.pth", {"T": base.T, "fortran": np.asfortranarray(base), "big": base.astype(">f4"),
-                                   "half": base.astype(np.float16)[:, ::2], "long": base.astype(np.int64)})
+    write_pth(
+        tmp_path / "a.pth",
+        {
+            "T": base.T,
+            "fortran": np.asfortranarray(base),
+            "big": base.astype(">f4"),
+            "half": base.astype(np.float16)[:, ::2],
+            "long": base.astype(np.int64),
+        },
+    )
     expected = base.astype(np.float32)
-    assert_same(read_pth(tmp_path / "a.pth"), {
-        "T": expected.T, "fortran": expected, "big": expected, "half": expected[:, ::2], "long": expected})
+    assert_same(
+        read_pth(tmp_path / "a.pth"),
+        {"T": expected.T, "fortran": expected, "big": expected, "half": expected[:, ::2], "long": expected},
+    )
 
 
 def test_a_recorded_state_dict_survives(tmp_path):
@@ -713,15 +855,16 @@ def test_layout(tmp_path):
     content = content_of(str(tmp_path / "a.pth"))
     with zipfile.ZipFile(str(tmp_path / "a.pth")) as archive:
         assert archive.testzip() is None
-        assert archive.namelist() == ["archive/data.pkl", "archive/byteorder"] + \
-            ["archive/data/{}".format(i) for i in range(6)] + ["archive/version"]
+        assert archive.namelist() == ["archive/data.pkl", "archive/byteorder"] + [
+            f"archive/data/{i}" for i in range(6)
+        ] + ["archive/version"]
         assert archive.read("archive/version") == b"3\n"
         for info in archive.infolist():
             assert info.compress_type == zipfile.ZIP_STORED
             name, extra = struct.unpack_from("<HH", content, info.header_offset + 26)
             start = info.header_offset + 30 + name + extra
             assert start % 64 == 0
-            assert content[start:start + info.file_size] == archive.read(info)
+            assert content[start : start + info.file_size] == archive.read(info)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Training through train.py's own main, with tiny networks."""
+
 import json
 import os
 import resource
@@ -13,17 +14,39 @@ import tempfile
 import numpy as np
 import pytest
 from mindspore import Tensor, context
+from programs import (  # noqa: F401
+    HR_SIZE,
+    RATE,
+    REPO,
+    fixture_base,
+    fixture_converted,
+    fixture_pretrained,
+    fixture_trained,
+    last_line,
+    read_csv,
+    read_image,
+    run,
+    tiny_options,
+    train,
+    write_config,
+)
+from sabotage import at_step
+from test_weight_files import port_names, save_mindspore
 
 import train as train_program
-from programs import fixture_base, fixture_converted, fixture_pretrained, fixture_trained  # noqa: F401
-from programs import HR_SIZE, RATE, REPO, last_line, read_csv, read_image, run, tiny_options, train, write_config
-from sabotage import at_step
 from src.dataloader.dataset import DataError
 from src.model_utils.options import load_options, options_from_dict
+from src.network_names import IMAGE_ONLY
 from src.training.progress import Progress
 from src.training.run_folder import RunFolder
-from src.weights.checkpoint import TRAINING, Checkpoint, CheckpointError, parameter_arrays, read_checkpoint, \
-    write_checkpoint
+from src.weights.checkpoint import (
+    TRAINING,
+    Checkpoint,
+    CheckpointError,
+    parameter_arrays,
+    read_checkpoint,
+    write_checkpoint,
+)
 from src.weights.weight_files import write_any
 
 STAND_INS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stand_ins")
@@ -88,12 +111,24 @@ def test_checkpoint_holds_everything(trained, base):
     assert checkpoint.options == options(base, "output_dir=" + os.path.join(base, "trained"))
     names = set(checkpoint.parameters())
     assert "RRDB.conv_first.weight" in names and "flowUpsamplerNet.layers.1.invconv.weight" in names
-    unused = {"RRDB.upconv2.weight", "RRDB.upconv2.bias", "RRDB.HRconv.weight", "RRDB.HRconv.bias",
-              "RRDB.conv_last.weight", "RRDB.conv_last.bias"}
-    trained_names = {"encoder": {name for name in names if name.startswith("RRDB.")} - unused,
-                     "flow": {name for name in names if name.startswith("flowUpsamplerNet.")}}
-    states = {"optimizer.{}.{}.{}".format(part, moment, name)
-              for part, its_names in trained_names.items() for name in its_names for moment in "mv"}
+    unused = {
+        "RRDB.upconv2.weight",
+        "RRDB.upconv2.bias",
+        "RRDB.HRconv.weight",
+        "RRDB.HRconv.bias",
+        "RRDB.conv_last.weight",
+        "RRDB.conv_last.bias",
+    }
+    trained_names = {
+        "encoder": {name for name in names if name.startswith("RRDB.")} - unused,
+        "flow": {name for name in names if name.startswith("flowUpsamplerNet.")},
+    }
+    states = {
+        f"optimizer.{part}.{moment}.{name}"
+        for part, its_names in trained_names.items()
+        for name in its_names
+        for moment in "mv"
+    }
     assert set(checkpoint.arrays) - names == states | {"optimizer.flow.steps", "optimizer.encoder.steps"}
     assert checkpoint.arrays["optimizer.flow.steps"] == checkpoint.arrays["optimizer.encoder.steps"] == 4
     assert checkpoint.arrays["optimizer.flow.v.flowUpsamplerNet.layers.1.invconv.weight"].max() > 0
@@ -109,15 +144,29 @@ def test_every_trained_parameter_moves(trained):
 
 def test_nothing_else_is_written(trained, base):
     assert sorted(os.listdir(os.path.join(base, "trained"))) == [
-        "best.ckpt", "latest.ckpt", "loss.png", "pictures", "run.json", "step_0000002.ckpt", "step_0000004.ckpt",
-        "train.csv", "validation.csv"]
+        "best.ckpt",
+        "latest.ckpt",
+        "loss.png",
+        "pictures",
+        "run.json",
+        "step_0000002.ckpt",
+        "step_0000004.ckpt",
+        "train.csv",
+        "validation.csv",
+    ]
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(trained, base, tmp_path, capfd):
     """SIGKILL in the middle of step 3, the newest checkpoint being that of step 2."""
     folder = tmp_path / "killed"
-    arguments = ["--opt", os.path.join(base, "SRFlow.yml"), "--output_dir", str(folder), "--set",
-                 "datasets.val.dataroot=null"]
+    arguments = [
+        "--opt",
+        os.path.join(base, "SRFlow.yml"),
+        "--output_dir",
+        str(folder),
+        "--set",
+        "datasets.val.dataroot=null",
+    ]
     assert in_a_process("sabotage = kill_at(3)", *arguments, "train.val_heats=[0.5]").returncode == -signal.SIGKILL
     assert sorted(os.listdir(str(folder))) == [".lock", "latest.ckpt", "run.json", "step_0000002.ckpt", "train.csv"]
     assert_same_arrays(read_checkpoint(folder / "latest.ckpt").arrays, trained.arrays(2))
@@ -126,8 +175,9 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(trained, base, tmp_path
 
     capfd.readouterr()
     resumed = train(base, folder, "--set", "datasets.val.dataroot=null")
-    assert ("resumed from {} at step 2\nchanged since then: train.val_heats: [0.5] -> [0.0, 0.9]\n"
-            .format(folder / "latest.ckpt") in capfd.readouterr().out)
+    assert (
+        f"resumed from {folder / 'latest.ckpt'} at step 2\nchanged since then: train.val_heats: [0.5] -> [0.0, 0.9]\n"
+    ) in capfd.readouterr().out
     assert trained.initialisations == 1 and resumed.initialisations == 0
     assert list(resumed.paths) == [4]
     assert_same_arrays(trained.arrays(4), resumed.arrays(4))
@@ -139,36 +189,60 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(trained, base, tmp_path
     assert seconds == sorted(seconds) and not (folder / "validation.csv").exists()
 
 
+def test_another_implementation_goes_on(trained, base, tmp_path, capfd):
+    """After two steps of the arrangement for the CPU two of the definition: as if it had been the same."""
+    folder = tmp_path / "plain"
+    settings = [f"path.resume_state={trained.paths[2]}", "implementation=plain", "datasets.val.dataroot=null"]
+    resumed = train(base, folder, "--set", *settings)
+    assert "changed since then: implementation: 'auto' -> 'plain'" in capfd.readouterr().out
+    expected = {row["step"]: float(row["loss"]) for row in read_csv(os.path.join(base, "trained", "train.csv"))}
+    losses = {row["step"]: float(row["loss"]) for row in read_csv(folder / "train.csv")}
+    assert sorted(losses) == ["3", "4"]
+    for step, loss in losses.items():
+        np.testing.assert_allclose(loss, expected[step], rtol=1e-4)
+    start, came, after = trained.arrays(2), resumed.arrays(4), trained.arrays(4)
+    for name, value in after.items():
+        moved = np.linalg.norm(value - start[name])
+        assert np.linalg.norm(came[name] - value) <= 0.05 * moved, name
+
+
 def in_a_process(sabotage, *arguments):
     """train.py in a process of its own, something being done to it at a step: `sabotage` of tests/sabotage.py."""
-    code = ("import sys; sys.path[:0] = [{!r}, {!r}]\n"
-            "from sabotage import kill_at\n"
-            "import train\n"
-            "{}\n"
-            "train.pairs = sabotage(train.pairs)\n"
-            "train.run_main(lambda: train.main(sys.argv[1:]))\n").format(os.path.dirname(STAND_INS), REPO, sabotage)
-    return subprocess.run([sys.executable, "-c", code] + list(arguments), cwd=REPO, capture_output=True,
-                          text=True, check=False)
+    code = (
+        f"import sys; sys.path[:0] = [{os.path.dirname(STAND_INS)!r}, {REPO!r}]\n"
+        "from sabotage import kill_at\n"
+        "import train\n"
+        f"{sabotage}\n"
+        "train.pairs = sabotage(train.pairs)\n"
+        "train.run_main(lambda: train.main(sys.argv[1:]))\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code] + list(arguments), cwd=REPO, capture_output=True, text=True, check=False
+    )
 
 
 def test_signals_save_and_the_run_goes_on(pretrained, base, tmp_path, capfd, monkeypatch):
     """SIGTERM after step 1, SIGINT after step 3: both between two saves."""
     real, folder = train_program.pairs, tmp_path / "stopped"
     for step, number, status in ((1, signal.SIGTERM, 0), (3, signal.SIGINT, 130)):
-        monkeypatch.setattr(train_program, "pairs", at_step(
-            step + 1, lambda number=number: os.kill(os.getpid(), number))(real))
+        monkeypatch.setattr(
+            train_program, "pairs", at_step(step + 1, lambda number=number: os.kill(os.getpid(), number))(real)
+        )
         stopped = train(base, folder, model="RRDB", status=status)
         assert max(stopped.paths) == step
         assert last_line(capfd.readouterr().err) == (
-            "stopped by {} after step {} of 4; the same command goes on from there".format(number.name, step))
+            f"stopped by {number.name} after step {step} of 4; the same command goes on from there"
+        )
     monkeypatch.setattr(train_program, "pairs", real)
     finished = train(base, folder, model="RRDB")
     assert_same_arrays(finished.arrays(4), pretrained.arrays(4))
     for name, columns in (("train.csv", ("step", "loss", "skipped")), ("validation.csv", ("step", "l1", "psnr"))):
-        rows, expected = (read_csv(os.path.join(str(where), name)) for where in
-                          (folder, os.path.join(base, "pretrained")))
+        rows, expected = (
+            read_csv(os.path.join(str(where), name)) for where in (folder, os.path.join(base, "pretrained"))
+        )
         assert [[row[column] for column in columns] for row in rows] == [
-            [row[column] for column in columns] for row in expected]
+            [row[column] for column in columns] for row in expected
+        ]
     assert ".lock" not in os.listdir(str(folder))
     with open(str(folder / "run.json")) as file:
         assert [start["step"] for start in json.load(file)["starts"]] == [0, 1, 3]
@@ -176,12 +250,16 @@ def test_signals_save_and_the_run_goes_on(pretrained, base, tmp_path, capfd, mon
 
 def test_a_full_disk_stops_no_run_but_fails_its_last_save(base, tmp_path, capfd, monkeypatch):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    monkeypatch.setattr(train_program, "pairs", at_step(
-        2, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20000, hard)))(train_program.pairs))
+    monkeypatch.setattr(
+        train_program,
+        "pairs",
+        at_step(2, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20000, hard)))(train_program.pairs),
+    )
     folder = tmp_path / "full"
     try:
-        run = train(base, folder, "--set", "train.save_checkpoint_freq=1", "datasets.val.dataroot=null", model="RRDB",
-                    status=2)
+        run = train(
+            base, folder, "--set", "train.save_checkpoint_freq=1", "datasets.val.dataroot=null", model="RRDB", status=2
+        )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(run.paths) == [1]
@@ -190,9 +268,8 @@ def test_a_full_disk_stops_no_run_but_fails_its_last_save(base, tmp_path, capfd,
     assert [row["step"] for row in read_csv(folder / "train.csv")] == ["1", "2", "3", "4"]
     err = capfd.readouterr().err
     for step in (2, 3, 4):
-        assert "warning: step {} is not saved: {}: could not be written: ".format(
-            step, folder / "step_{:07d}.ckpt".format(step)) in err
-    assert last_line(err).startswith("error: {}: could not be written".format(folder / "step_0000004.ckpt"))
+        assert f"warning: step {step} is not saved: {folder / f'step_{step:07d}.ckpt'}: could not be written: " in err
+    assert last_line(err).startswith(f"error: {folder / 'step_0000004.ckpt'}: could not be written")
 
 
 def test_the_newest_checkpoint_is_damaged(pretrained, base, tmp_path, capfd):
@@ -205,8 +282,8 @@ def test_the_newest_checkpoint_is_damaged(pretrained, base, tmp_path, capfd):
     run = train(base, folder, model="RRDB")
     captured = capfd.readouterr()
     for name in ("latest.ckpt", "step_0000004.ckpt"):
-        assert "warning: {}: not a MindSpore checkpoint, or a truncated one".format(folder / name) in captured.err
-    assert "resumed from {} at step 2".format(folder / "step_0000002.ckpt") in captured.out
+        assert f"warning: {folder / name}: not a MindSpore checkpoint, or a truncated one" in captured.err
+    assert f"resumed from {folder / 'step_0000002.ckpt'} at step 2" in captured.out
     assert_same_arrays(run.arrays(4), pretrained.arrays(4))
     assert_same_arrays(read_checkpoint(folder / "latest.ckpt").arrays, pretrained.arrays(4))
     for name in ("latest.ckpt", "step_0000004.ckpt"):
@@ -215,8 +292,11 @@ def test_the_newest_checkpoint_is_damaged(pretrained, base, tmp_path, capfd):
 
 def contents(folder):
     """Path -> bytes of everything below a folder."""
-    return {os.path.join(path, name): read_bytes(os.path.join(path, name))
-            for path, _, names in os.walk(str(folder)) for name in names}
+    return {
+        os.path.join(path, name): read_bytes(os.path.join(path, name))
+        for path, _, names in os.walk(str(folder))
+        for name in names
+    }
 
 
 def finished_run(base, folder):
@@ -235,7 +315,7 @@ def test_another_course_from_an_earlier_step(pretrained, base, tmp_path, capfd):
     again = train(base, folder, "--set", named, model="RRDB")
     out = capfd.readouterr().out
     aside = folder / "before_resume_at_0000002"
-    assert "set aside in {}: latest.ckpt, step_0000004.ckpt".format(aside) in out
+    assert f"set aside in {aside}: latest.ckpt, step_0000004.ckpt" in out
     assert_same_arrays(again.arrays(4), pretrained.arrays(4))
     assert [row["step"] for row in read_csv(folder / "train.csv")] == ["1", "2", "3", "4"]
     assert set(before.values()) <= set(contents(folder).values())
@@ -244,13 +324,19 @@ def test_another_course_from_an_earlier_step(pretrained, base, tmp_path, capfd):
 
     shutil.rmtree(str(tmp_path / "back_steps"))
     assert train(base, aside, model="RRDB").paths == {}  # it is finished
-    assert "resumed from {} at step 4".format(aside / "latest.ckpt") in capfd.readouterr().out
+    assert f"resumed from {aside / 'latest.ckpt'} at step 4" in capfd.readouterr().out
 
 
-@pytest.mark.parametrize("overrides, words", [
-    (["network_G.nf=16"], "another network"), (["datasets.train.dataroot=none.mindrecord"], "none.mindrecord"),
-    (["datasets.val.dataroot=none.mindrecord"], "none.mindrecord"), (["device_target=Ascend"], "device_target Ascend"),
-    (["path.resume_state={folder}/step_0000003.ckpt"], "step_0000003.ckpt: damaged")])
+@pytest.mark.parametrize(
+    "overrides, words",
+    [
+        (["network_G.nf=16"], "another network"),
+        (["datasets.train.dataroot=none.mindrecord"], "none.mindrecord"),
+        (["datasets.val.dataroot=none.mindrecord"], "none.mindrecord"),
+        (["device_target=Ascend"], "device_target Ascend"),
+        (["path.resume_state={folder}/step_0000003.ckpt"], "step_0000003.ckpt: damaged"),
+    ],
+)
 def test_nothing_is_set_aside_by_a_run_that_is_refused(pretrained, base, tmp_path, capfd, overrides, words):
     folder = finished_run(base, tmp_path / "back")
     content = bytearray(read_bytes(folder / "step_0000004.ckpt"))
@@ -275,13 +361,19 @@ def test_a_checkpoint_from_outside_a_folder_with_a_run(pretrained, base, tmp_pat
     os.mkdir(str(folder / "below"))
     shutil.copy(pretrained.paths[4], str(folder / "below" / "latest.ckpt"))
     before = contents(folder)
-    for path in (pretrained.paths[2], os.path.relpath(pretrained.paths[4]), folder / "soft.ckpt",
-                 folder / "below" / "latest.ckpt"):
+    for path in (
+        pretrained.paths[2],
+        os.path.relpath(pretrained.paths[4]),
+        folder / "soft.ckpt",
+        folder / "below" / "latest.ckpt",
+    ):
         capfd.readouterr()
-        train(base, folder, "--set", "path.resume_state={}".format(path), model="RRDB", status=2)
+        train(base, folder, "--set", f"path.resume_state={path}", model="RRDB", status=2)
         err = capfd.readouterr().err
-        assert err.startswith("error: {}: does not lie in output_dir itself, which holds a run already ({}".format(
-            path, folder)) and err.count("\n") == 1
+        assert (
+            err.startswith(f"error: {path}: does not lie in output_dir itself, which holds a run already ({folder}")
+            and err.count("\n") == 1
+        )
         assert "path.resume_state=auto, or give another output_dir" in err
         assert contents(folder) == before
 
@@ -289,8 +381,14 @@ def test_a_checkpoint_from_outside_a_folder_with_a_run(pretrained, base, tmp_pat
 def test_a_checkpoint_from_outside_begins_a_new_folder(pretrained, base, tmp_path):
     """Which goes on by itself even if it is killed before its first step."""
     folder, before = tmp_path / "new", read_bytes(pretrained.paths[2])
-    arguments = ["--opt", os.path.join(base, "RRDB.yml"), "--output_dir", str(folder), "--set",
-                 "datasets.val.dataroot=null"]
+    arguments = [
+        "--opt",
+        os.path.join(base, "RRDB.yml"),
+        "--output_dir",
+        str(folder),
+        "--set",
+        "datasets.val.dataroot=null",
+    ]
     killed = in_a_process("sabotage = kill_at(3)", *arguments, "path.resume_state=" + pretrained.paths[2])
     assert killed.returncode == -signal.SIGKILL
     assert sorted(os.listdir(str(folder))) == [".lock", "latest.ckpt", "run.json", "step_0000002.ckpt"]
@@ -304,7 +402,7 @@ def test_a_checkpoint_from_outside_begins_a_new_folder(pretrained, base, tmp_pat
 def test_a_new_run_beside_a_best_checkpoint_alone(pretrained, base, tmp_path, capfd):
     shutil.copy(pretrained.paths[2], str(tmp_path / "best.ckpt"))
     train(base, tmp_path, "--set", "path.resume_state=null", model="RRDB", status=2)
-    assert "holds the run of {}".format(tmp_path / "best.ckpt") in capfd.readouterr().err
+    assert f"holds the run of {tmp_path / 'best.ckpt'}" in capfd.readouterr().err
     assert os.listdir(str(tmp_path)) == ["best.ckpt"]
 
 
@@ -326,11 +424,19 @@ def test_the_best_checkpoint(trained, base):
 def test_only_a_better_validation_is_the_best(tmp_path):
     validated = Validated(tmp_path)
     assert [validated(step, nll) for step, nll in enumerate((5.0, 6.0, 6.5, 3.0, -1.0, 0.5))] == [
-        None, 1, 1, 3, 4, 4]  # there is no checkpoint of step 0
+        None,
+        1,
+        1,
+        3,
+        4,
+        4,
+    ]  # there is no checkpoint of step 0
 
 
-@pytest.mark.parametrize("what, expected", [
-    ("nothing", 1), ("worse", 1), ("log deleted", 3), ("row lost", 3), ("other figure", 3), ("other data", 3)])
+@pytest.mark.parametrize(
+    "what, expected",
+    [("nothing", 1), ("worse", 1), ("log deleted", 3), ("row lost", 3), ("other figure", 3), ("other data", 3)],
+)
 def test_a_better_best_is_never_overwritten(tmp_path, what, expected):
     """After a resume from step 2, of which the best is that of step 1, with 4.0."""
     before = Validated(tmp_path)
@@ -383,12 +489,12 @@ def test_a_matrix_near_singularity_is_named(base, tmp_path, capfd):
     opt = options(base)
     net = train_program.build(opt)[0]
     name = "flowUpsamplerNet.layers.1.invconv.weight"
-    weight, = [parameter for parameter in net.get_parameters() if parameter.name == name]
+    (weight,) = [parameter for parameter in net.get_parameters() if parameter.name == name]
     weight.set_data(Tensor(np.diag([1.0] * (weight.shape[0] - 1) + [1e-7]).astype(np.float32)))
     folder = RunFolder(str(tmp_path), 3)
     train_program.save(opt, folder, net, {}, Progress(opt, {"step": 7}))
     err = capfd.readouterr().err
-    assert "warning: step 7: {} is near singular, condition number 1.0e+07".format(name) in err
+    assert f"warning: step 7: {name} is near singular, condition number 1.0e+07" in err
     assert err.count("near singular") == 1 and os.path.exists(folder.step_path(7))
 
 
@@ -432,8 +538,15 @@ def test_pretraining(pretrained, base):
 
 
 def test_encoder_is_loaded_frozen_and_then_trained_afresh(pretrained, base):
-    run = train(base, "delayed", "--set", "path.train_pretrain_model_G=" + pretrained.paths[4],
-                "network_G.train_RRDB_delay=0.5", "train.save_checkpoint_freq=1", "datasets.val.dataroot=null")
+    run = train(
+        base,
+        "delayed",
+        "--set",
+        "path.train_pretrain_model_G=" + pretrained.paths[4],
+        "network_G.train_RRDB_delay=0.5",
+        "train.save_checkpoint_freq=1",
+        "datasets.val.dataroot=null",
+    )
     loaded = {"RRDB." + name: value for name, value in read_checkpoint(pretrained.paths[4]).parameters().items()}
     for step in (1, 2):
         assert_same_arrays(encoder_of(run.arrays(step)), loaded)
@@ -447,7 +560,7 @@ def test_encoder_is_loaded_frozen_and_then_trained_afresh(pretrained, base):
             np.testing.assert_array_equal(before[name], after[name])  # of the image that the flow does not need
             continue
         gradient = after["optimizer.encoder.m." + name] / np.float32(1 - 0.9)
-        np.testing.assert_allclose(after["optimizer.encoder.v." + name], (1 - 0.999) * gradient ** 2, rtol=1e-3)
+        np.testing.assert_allclose(after["optimizer.encoder.v." + name], (1 - 0.999) * gradient**2, rtol=1e-3)
         moved.append(np.abs(after[name] - before[name])[np.abs(gradient) > 1e-4])
     moved = np.concatenate(moved)
     # Adam's first step, its state being fresh, is the rate itself wherever there is a gradient.
@@ -464,8 +577,16 @@ def test_frozen_encoder_and_steps_that_are_not_finite(base, capfd, monkeypatch):
             yield (np.full_like(hr, np.nan) if number == 3 or number > 4 else hr), lr
 
     monkeypatch.setattr(train_program, "pairs", poisoned)
-    run = train(base, "frozen", "--set", "network_G.train_RRDB=false", "train.save_checkpoint_freq=1",
-                "train.niter=20", "datasets.val.dataroot=null", status=2)
+    run = train(
+        base,
+        "frozen",
+        "--set",
+        "network_G.train_RRDB=false",
+        "train.save_checkpoint_freq=1",
+        "train.niter=20",
+        "datasets.val.dataroot=null",
+        status=2,
+    )
     latest = os.path.join(base, "frozen", "latest.ckpt")
 
     line = last_line(capfd.readouterr().err)
@@ -488,19 +609,36 @@ def test_frozen_encoder_and_steps_that_are_not_finite(base, capfd, monkeypatch):
 
 
 def test_a_rate_that_blows_up(base, capfd):
-    run = train(base, "blown_up", "--set", "train.lr_G=1e30", "train.niter=30", "train.save_checkpoint_freq=30",
-                "train.max_bad_steps=3", "datasets.val.dataroot=null", model="RRDB", status=2)
+    run = train(
+        base,
+        "blown_up",
+        "--set",
+        "train.lr_G=1e30",
+        "train.niter=30",
+        "train.save_checkpoint_freq=30",
+        "train.max_bad_steps=3",
+        "datasets.val.dataroot=null",
+        model="RRDB",
+        status=2,
+    )
     line = last_line(capfd.readouterr().err)
     assert line.startswith("error: step ") and "3 steps in a row" in line
     assert "no checkpoint yet" in line and "train.lr_G" in line
     assert run.paths == {} and sorted(os.listdir(os.path.join(base, "blown_up"))) == ["run.json", "train.csv"]
 
 
-@pytest.mark.parametrize("model, delay, niter, start", [
-    ("SRFlow", 0.0, 100, 0), ("SRFlow", 0.5, 100, 50), ("SRFlow", 0.5, 3, 2), ("SRFlow", 1.0, 100, 100),
-    ("RRDB", 0.5, 100, 0)])
+@pytest.mark.parametrize(
+    "model, delay, niter, start",
+    [
+        ("SRFlow", 0.0, 100, 0),
+        ("SRFlow", 0.5, 100, 50),
+        ("SRFlow", 0.5, 3, 2),
+        ("SRFlow", 1.0, 100, 100),
+        ("RRDB", 0.5, 100, 0),
+    ],
+)
 def test_when_the_encoder_starts(base, model, delay, niter, start):
-    opt = options(base, "model=" + model, "network_G.train_RRDB_delay={}".format(delay), "train.niter={}".format(niter))
+    opt = options(base, "model=" + model, f"network_G.train_RRDB_delay={delay}", f"train.niter={niter}")
     assert train_program.encoder_start(opt) == start
     both = {"flow": "flow's", "encoder": "encoder's"}
     if start:
@@ -530,7 +668,7 @@ def test_noise_is_added_and_paid_for(base):
     context.set_context(mode=context.PYNATIVE_MODE)
     for opt in (noisy, plain, options(base, "datasets.train.add_noise=true", "datasets.train.quant=256")):
         np.random.seed(0)
-        losses.append(train_program.build(opt)[1](Tensor(noisy_hr), Tensor(noisy_lr)).asnumpy())
+        losses.append(train_program.build(opt)[2](Tensor(noisy_hr), Tensor(noisy_lr)).asnumpy())
     np.testing.assert_allclose(losses[0] - losses[1], np.log2(32), rtol=1e-5)
     np.testing.assert_allclose(losses[2] - losses[1], np.log2(256), rtol=1e-5)
 
@@ -556,12 +694,12 @@ def test_damaged_records_are_counted_and_named(base, tmp_path, capfd):
     place = content.index(b"\x89PNG") + 500
     content[place] ^= 1  # in the first image's compressed pixels
     path.write_bytes(bytes(content))
-    overrides = "datasets.train.dataroot={}".format(path), "datasets.train.skip_damaged=true"
+    overrides = f"datasets.train.dataroot={path}", "datasets.train.skip_damaged=true"
     data = train_program.make_data(options(base, *overrides), 0, 1)
     assert data.records == 7 and data.len_batches == 3
     first, second = capfd.readouterr().err.splitlines()[-2:]
-    assert first == "warning: {}: 1 of 8 records are damaged and left out:".format(path)
-    assert second.startswith("warning: record 0: {}: HR of record 0 cannot be read as an image".format(path))
+    assert first == f"warning: {path}: 1 of 8 records are damaged and left out:"
+    assert second.startswith(f"warning: record 0: {path}: HR of record 0 cannot be read as an image")
     with pytest.raises(DataError, match="HR of record 0 cannot be read as an image"):
         train_program.make_data(options(base, overrides[0]), 0, 1)
 
@@ -570,13 +708,16 @@ def test_damaged_records_are_counted_and_named(base, tmp_path, capfd):
 # Checkpoints that do not fit
 
 
-@pytest.mark.parametrize("overrides, words", [
-    (["network_G.flow.K=2"], "another network (network_G.flow.K: 1 -> 2)"),
-    (["model=RRDB"], "another network (model: 'SRFlow' -> 'RRDB')"),
-    (["path.resume_state={folder}/none.ckpt"], "none.ckpt: no such checkpoint file"),
-    (["path.resume_state={outside}"], "does not lie in output_dir itself, which holds a run"),
-    (["path.resume_state=null"], "holds the run of"),  # a new run may not replace another
-])
+@pytest.mark.parametrize(
+    "overrides, words",
+    [
+        (["network_G.flow.K=2"], "another network (network_G.flow.K: 1 -> 2)"),
+        (["model=RRDB"], "another network (model: 'SRFlow' -> 'RRDB')"),
+        (["path.resume_state={folder}/none.ckpt"], "none.ckpt: no such checkpoint file"),
+        (["path.resume_state={outside}"], "does not lie in output_dir itself, which holds a run"),
+        (["path.resume_state=null"], "holds the run of"),  # a new run may not replace another
+    ],
+)
 def test_resuming_what_does_not_fit(trained, base, tmp_path, capfd, overrides, words):
     shutil.copy(trained.paths[2], str(tmp_path / "latest.ckpt"))
     before = read_bytes(tmp_path / "latest.ckpt")
@@ -593,10 +734,12 @@ def test_resuming_what_does_not_fit(trained, base, tmp_path, capfd, overrides, w
 def test_a_new_folder_is_not_made_for_what_does_not_fit(trained, converted, base, tmp_path, capfd):
     cut = tmp_path / "cut.ckpt"
     cut.write_bytes(read_bytes(trained.paths[4])[:5000])
-    for path, words in ((converted, "an inference checkpoint; training resumes from a training checkpoint"),
-                        (cut, "cut.ckpt: not a MindSpore checkpoint, or a truncated one")):
+    for path, words in (
+        (converted, "an inference checkpoint; training resumes from a training checkpoint"),
+        (cut, "cut.ckpt: not a MindSpore checkpoint, or a truncated one"),
+    ):
         capfd.readouterr()
-        train(base, tmp_path / "new", "--set", "path.resume_state={}".format(path), status=2)
+        train(base, tmp_path / "new", "--set", f"path.resume_state={path}", status=2)
         line = last_line(capfd.readouterr().err)
         assert line.startswith("error: ") and words in line
         assert not (tmp_path / "new").exists()
@@ -604,7 +747,7 @@ def test_a_new_folder_is_not_made_for_what_does_not_fit(trained, converted, base
 
 def test_which_checkpoint_a_run_resumes(trained, base, tmp_path):
     def found(*overrides):
-        opt = options(base, "output_dir={}".format(tmp_path), *overrides)
+        opt = options(base, f"output_dir={tmp_path}", *overrides)
         result = train_program.find_checkpoint(opt, RunFolder(opt.output_dir, 3))
         return result and (result[0], result[1].state["step"])
 
@@ -617,8 +760,10 @@ def test_which_checkpoint_a_run_resumes(trained, base, tmp_path):
 
 def test_an_encoder_of_another_size(pretrained, base, capsys):
     path = pretrained.paths[4]
-    strict, lax = (options(base, "network_G.nb=2", "path.train_pretrain_model_G=" + path, "path.strict_load=" + value)
-                   for value in ("true", "false"))
+    strict, lax = (
+        options(base, "network_G.nb=2", "path.train_pretrain_model_G=" + path, "path.strict_load=" + value)
+        for value in ("true", "false")
+    )
     net = train_program.build(strict)[0]
     before = parameter_arrays(net.RRDB)
     with pytest.raises(CheckpointError, match="weights of another network: 30 missing: RRDB.RRDB_trunk.1"):
@@ -639,6 +784,19 @@ def test_the_encoder_of_a_whole_network(trained, base):
     net = train_program.build(opt)[0]
     train_program.load_encoder(opt, net)
     assert_same_arrays(parameter_arrays(net.RRDB), encoder_of(trained.arrays(4)))
+
+
+def test_the_encoder_of_the_earlier_ports_starting_weights(trained, base, tmp_path):
+    weights = {name: value for name, value in trained.arrays(4).items() if not name.startswith("optimizer.")}
+    path = save_mindspore(tmp_path / "DF2K_4X_train.ckpt", port_names(weights, [3, 2, 2], False))
+    opt = options(base, "path.train_pretrain_model_G=" + path)
+    net = train_program.build(opt)[0]
+    flow_before = parameter_arrays(net.flowUpsamplerNet)
+    train_program.load_encoder(opt, net)
+    for name, value in parameter_arrays(net.RRDB).items():
+        if not name.startswith(IMAGE_ONLY):
+            np.testing.assert_array_equal(value, weights[name])
+    assert_same_arrays(parameter_arrays(net.flowUpsamplerNet), flow_before)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -675,15 +833,25 @@ def test_modelarts_copies_data_in_and_results_out(base, tmp_path, monkeypatch):
         shutil.copy(os.path.join(base, name), str(remote / "data"))
 
     settings = tiny_options(base, "RRDB")
-    settings.update(enable_modelarts=True, output_dir="run1", data_url=str(remote / "data"),
-                    data_path=str(cache / "data"), train_url=str(remote / "results"),
-                    output_path=str(cache / "train"), load_path=str(cache / "load"))
+    settings.update(
+        enable_modelarts=True,
+        output_dir="run1",
+        data_url=str(remote / "data"),
+        data_path=str(cache / "data"),
+        train_url=str(remote / "results"),
+        output_path=str(cache / "train"),
+        load_path=str(cache / "load"),
+    )
     settings["datasets"]["train"]["dataroot"] = "anywhere/train.mindrecord"
     settings["datasets"]["val"]["dataroot"] = None
     config = write_config(tmp_path / "c.yml", settings)
     assert run("train", "--opt", config, "--set", "train.niter=1") == 0
-    assert sorted(os.listdir(str(remote / "results" / "run1"))) == ["latest.ckpt", "run.json", "step_0000001.ckpt",
-                                                                       "train.csv"]
+    assert sorted(os.listdir(str(remote / "results" / "run1"))) == [
+        "latest.ckpt",
+        "run.json",
+        "step_0000001.ckpt",
+        "train.csv",
+    ]
     assert read_checkpoint(remote / "results" / "run1" / "latest.ckpt").state["step"] == 1
 
     shutil.rmtree(str(cache))  # the next job gets another machine, and goes on where this one stopped
@@ -697,7 +865,7 @@ def test_half_precision_with_recomputation(trained, base):
     """The run goes as one in float32 does, and keeps its loss scale; its parameters are float32."""
     half = train(base, "half", "--set", "precision=float16", "train.recompute=true", "datasets.val.dataroot=null")
     checkpoint = read_checkpoint(half.paths[4])
-    assert checkpoint.state["loss_scale"] == {"value": 2.0 ** 15, "finite_steps": 4}
+    assert checkpoint.state["loss_scale"] == {"value": 2.0**15, "finite_steps": 4}
     assert "loss_scale" not in read_checkpoint(trained.paths[4]).state
     assert {value.dtype for value in checkpoint.arrays.values()} == {np.dtype(np.float32)}
     rows, expected = (read_csv(os.path.join(base, name, "train.csv")) for name in ("half", "trained"))

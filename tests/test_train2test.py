@@ -1,26 +1,35 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Conversion for inference."""
+
 import os
 
 import numpy as np
 import pytest
+from programs import fixture_base, fixture_converted, fixture_pretrained, fixture_trained, run  # noqa: F401
 
-from programs import fixture_base, fixture_converted, fixture_pretrained, fixture_trained  # noqa: F401
-from programs import run
 from src.weights.checkpoint import INFERENCE, read_checkpoint, write_checkpoint
 from src.weights.torch_file import read_pth
 
 
 def convert(base, source, target, *arguments):
-    return run("train2test", "--opt", os.path.join(base, "SRFlow.yml"), "--train_path", source, "--test_path", target,
-               *arguments)
+    return run(
+        "train2test",
+        "--opt",
+        os.path.join(base, "SRFlow.yml"),
+        "--train_path",
+        source,
+        "--test_path",
+        target,
+        *arguments,
+    )
 
 
 def test_it_holds_the_parameters_without_what_makes_the_encoders_image(trained, converted):
     before, after = read_checkpoint(trained.paths[4]).parameters(), read_checkpoint(converted).arrays
-    assert set(before) - set(after) == {f"RRDB.{layer}.{kind}" for layer in ("HRconv", "conv_last")
-                                        for kind in ("weight", "bias")}
+    assert set(before) - set(after) == {
+        f"RRDB.{layer}.{kind}" for layer in ("HRconv", "conv_last") for kind in ("weight", "bias")
+    }
     for name, value in after.items():
         assert value.tobytes() == before[name].tobytes(), name
 
@@ -39,14 +48,21 @@ def test_what_is_printed_and_written(trained, base, tmp_path, capfd):
     captured = capfd.readouterr()
     assert captured.err == ""
     count = len(read_checkpoint(target).arrays)
-    assert captured.out.startswith("wrote {}: {} arrays, ".format(target, count))
+    assert captured.out.startswith(f"wrote {target}: {count} arrays, ")
     assert captured.out.endswith(" MB, trained for 2 steps\n")
     assert os.listdir(str(tmp_path / "new")) == ["SRFlow.ckpt"]
 
 
-@pytest.mark.parametrize("name, kind", [("model", "inference"), ("model.v1", "inference"),
-                                        ("model.ckpt.1", "inference"), ("model.pt", "PyTorch"),
-                                        ("model.pth", "PyTorch")])
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        ("model", "inference"),
+        ("model.v1", "inference"),
+        ("model.ckpt.1", "inference"),
+        ("model.pt", "PyTorch"),
+        ("model.pth", "PyTorch"),
+    ],
+)
 def test_the_name_that_was_typed(trained, base, tmp_path, capfd, name, kind):
     """And nothing else is left in the folder."""
     target = tmp_path / name
@@ -64,23 +80,26 @@ def damaged(trained, tmp_path, value):
     """A training checkpoint one of whose 1x1 weights is all the same value."""
     checkpoint = read_checkpoint(trained.paths[4])
     arrays = dict(checkpoint.arrays)
-    name, = [name for name in checkpoint.parameters() if name.endswith("layers.1.invconv.weight")]
+    (name,) = [name for name in checkpoint.parameters() if name.endswith("layers.1.invconv.weight")]
     arrays[name] = np.full_like(arrays[name], value)
     path = str(tmp_path / "damaged.ckpt")
     write_checkpoint(path, checkpoint._replace(arrays=arrays))
     return path
 
 
-@pytest.mark.parametrize("case, words", [
-    ("inference", "expected a training checkpoint of model SRFlow, got inference checkpoint of model SRFlow"),
-    ("RRDB", "expected a training checkpoint of model SRFlow, got training checkpoint of model RRDB"),
-    ("nan", "has values that are not finite"),
-    ("singular", "flowUpsamplerNet.layers.1.invconv.weight: a singular matrix"),
-    ("network", "missing: flowUpsamplerNet."),
-    ("encoder's configuration", "network_G.flow: missing"),
-    ("missing", "none.ckpt: no such file"),
-    ("same", "names the training checkpoint itself"),
-])
+@pytest.mark.parametrize(
+    "case, words",
+    [
+        ("inference", "expected a training checkpoint of model SRFlow, got inference checkpoint of model SRFlow"),
+        ("RRDB", "expected a training checkpoint of model SRFlow, got training checkpoint of model RRDB"),
+        ("nan", "has values that are not finite"),
+        ("singular", "flowUpsamplerNet.layers.1.invconv.weight: a singular matrix"),
+        ("network", "missing: flowUpsamplerNet."),
+        ("encoder's configuration", "network_G.flow: missing"),
+        ("missing", "none.ckpt: no such file"),
+        ("same", "names the training checkpoint itself"),
+    ],
+)
 def test_refused(trained, pretrained, converted, base, tmp_path, capfd, case, words):
     """One line, status 2, and what is there already stays."""
     source, target, arguments = trained.paths[4], tmp_path / "SRFlow.ckpt", []

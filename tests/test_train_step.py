@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Adam against PyTorch's formula in float64, and the training step on a loss that can be done by hand."""
+
 import numpy as np
 import pytest
 from helpers import MODES, arrays
@@ -25,9 +26,9 @@ class AdamReference:
         for i, grad in enumerate(grads):
             grad = np.asarray(grad, np.float64) + self.weight_decay * self.values[i]
             self.m[i] = self.beta1 * self.m[i] + (1 - self.beta1) * grad
-            self.v[i] = self.beta2 * self.v[i] + (1 - self.beta2) * grad ** 2
-            corrected_m = self.m[i] / (1 - self.beta1 ** self.steps)
-            corrected_v = self.v[i] / (1 - self.beta2 ** self.steps)
+            self.v[i] = self.beta2 * self.v[i] + (1 - self.beta2) * grad**2
+            corrected_m = self.m[i] / (1 - self.beta1**self.steps)
+            corrected_v = self.v[i] / (1 - self.beta2**self.steps)
             self.values[i] = self.values[i] - rate * corrected_m / (np.sqrt(corrected_v) + self.eps)
 
 
@@ -49,9 +50,11 @@ class Affine(nn.Cell):
         hr, lr = hr.astype(np.float64), lr.astype(np.float64)
         error = gain * lr + offset - hr
         axes = (0, 2, 3)
-        grads = [2 * (error * lr).sum(axes, keepdims=True) / error.size,
-                 2 * error.sum(axes, keepdims=True) / error.size]
-        return (error ** 2).mean(), grads
+        grads = [
+            2 * (error * lr).sum(axes, keepdims=True) / error.size,
+            2 * error.sum(axes, keepdims=True) / error.size,
+        ]
+        return (error**2).mean(), grads
 
 
 class Singular(nn.Cell):
@@ -156,7 +159,10 @@ def test_bias_correction_late_in_a_run():
 def test_names_of_the_state():
     optimizer = Adam([parameter("a.gain", [1, 2, 3])], "flow", BETA1, BETA2)
     assert [state.name for state in optimizer.state()] == [
-        "optimizer.flow.m.a.gain", "optimizer.flow.v.a.gain", "optimizer.flow.steps"]
+        "optimizer.flow.m.a.gain",
+        "optimizer.flow.v.a.gain",
+        "optimizer.flow.steps",
+    ]
     assert not any(state.requires_grad for state in optimizer.state())
 
 
@@ -174,7 +180,7 @@ def test_steps_follow_the_reference(mode):
         loss, norm, finite = call(step, hr, lr, 0.05)
         assert finite is True
         assert loss == pytest.approx(expected_loss, rel=1e-5)
-        assert norm == pytest.approx(np.sqrt(sum((grad ** 2).sum() for grad in grads)), rel=1e-5)
+        assert norm == pytest.approx(np.sqrt(sum((grad**2).sum() for grad in grads)), rel=1e-5)
         reference.step(grads, 0.05)
         np.testing.assert_allclose(loss_cell.gain.asnumpy(), reference.values[0], rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(loss_cell.offset.asnumpy(), reference.values[1], rtol=1e-5, atol=1e-6)
@@ -182,8 +188,10 @@ def test_steps_follow_the_reference(mode):
 
 def test_norm_of_many_numbers(mode):
     """Of as many as a stack of the full network has; float32 summed one after the other would be off by a percent."""
-    grads = [np.random.RandomState(i).standard_normal(shape).astype(np.float32)
-             for i, shape in enumerate([(60, 100, 800), (5,), (1, 3, 1, 1)])]
+    grads = [
+        np.random.RandomState(i).standard_normal(shape).astype(np.float32)
+        for i, shape in enumerate([(60, 100, 800), (5,), (1, 3, 1, 1)])
+    ]
     loss_cell = Affine()
     norm = GlobalNorm(TrainStep(loss_cell, [Adam([loss_cell.gain], "all", BETA1, BETA2)]))
     expected = np.sqrt(sum((grad.astype(np.float64) ** 2).sum() for grad in grads))
@@ -246,7 +254,7 @@ def test_clipping(clip_norm, mode):
     loss_cell, (hr, lr) = Affine(), batch()
     optimizer = Adam([loss_cell.gain, loss_cell.offset], "all", BETA1, BETA2)
     _, grads = Affine.reference(loss_cell.gain.asnumpy(), loss_cell.offset.asnumpy(), hr, lr)
-    expected_norm = np.sqrt(sum((grad ** 2).sum() for grad in grads))
+    expected_norm = np.sqrt(sum((grad**2).sum() for grad in grads))
     _, norm, finite = call(TrainStep(loss_cell, [optimizer], clip_norm), hr, lr, 0.05)
     assert finite is True
     assert norm == pytest.approx(expected_norm, rel=1e-5)  # that before clipping
@@ -274,12 +282,12 @@ def test_a_scaled_loss_gives_the_same_step(clip_norm, mode):
 def test_a_loss_scale_that_overflows_is_a_step_that_is_not_finite(mode):
     loss_cell = Affine()
     step = TrainStep(loss_cell, [Adam([loss_cell.gain], "all", BETA1, BETA2)], scaled=True)
-    step.set_loss_scale(2.0 ** 127)
+    step.set_loss_scale(2.0**127)
     assert call(step, *batch(), 0.05)[2] is False
     if mode == "pynative":
         # That of 1.7 takes a loss scale for a constant (docs/mindspore-1.7.md, 9).
         step = TrainStep(loss_cell, list(step.optimizers), scaled=True)
-    step.set_loss_scale(2.0 ** 10)
+    step.set_loss_scale(2.0**10)
     assert call(step, *batch(), 0.05)[2] is True
 
 

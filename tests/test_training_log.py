@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Logs that go on after an interruption without gaps, duplicates or torn lines; run.json; the loss curve."""
+
 import io
 import json
 import os
@@ -10,8 +11,8 @@ import resource
 import mindspore
 import numpy as np
 import pytest
-
 from programs import read_csv, read_image
+
 from src.model_utils.options import options_from_dict
 from src.training import training_log
 from src.training.loss_curve import loss_curve
@@ -64,7 +65,11 @@ def test_old_logs_are_all_kept(path):
         log.row(step=number, loss=1.0)
         assert os.path.exists(path + name)
     assert [steps(name) for name in (path + ".old", path + ".old2", path + ".old3", path)] == [
-        ["10", "20", "30"], ["1"], ["2"], ["3"]]
+        ["10", "20", "30"],
+        ["1"],
+        ["2"],
+        ["3"],
+    ]
 
 
 @pytest.mark.parametrize("torn", ["4", "40", "40,", "40,1.2", "40,1.2,5\n", "40\n", "\0\0\0\n", "x,y\n"])
@@ -78,7 +83,7 @@ def test_a_torn_line(path, torn):
 def test_a_row_costs_the_same_after_many(path, monkeypatch):
     """What it reads does not grow with the file, nor is the file written anew."""
     with open(path, "a") as file:
-        file.writelines("{},1.5\n".format(step) for step in range(31, 5000))
+        file.writelines(f"{step},1.5\n" for step in range(31, 5000))
     log, read, rewritten = CsvLog(path, 5000), [], []
 
     class Counting(io.FileIO):
@@ -110,9 +115,16 @@ def test_a_row_costs_the_same_after_many(path, monkeypatch):
     assert 0 < max(costs) < 10000
 
 
-@pytest.mark.parametrize("change, expected", [
-    ("remove", []), ("empty", []), ("tear", ["10", "20", "30"]), ("append", ["10", "20", "30", "35"]),
-    ("replace", ["1"])])
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        ("remove", []),
+        ("empty", []),
+        ("tear", ["10", "20", "30"]),
+        ("append", ["10", "20", "30", "35"]),
+        ("replace", ["1"]),
+    ],
+)
 def test_a_file_that_changes_under_us(path, change, expected):
     log = CsvLog(path, 30)
     if change == "remove":
@@ -141,8 +153,7 @@ def test_columns_come_and_go(path):
     log.row(step=40, loss=1.0, psnr=2.0)
     log.row(step=50, psnr=3.0)
     with open(path) as file:
-        assert file.read().splitlines() == ["step,loss,psnr", "10,3.33333,", "20,6.66667,", "30,10,", "40,1,2",
-                                            "50,,3"]
+        assert file.read().splitlines() == ["step,loss,psnr", "10,3.33333,", "20,6.66667,", "30,10,", "40,1,2", "50,,3"]
 
 
 def test_rows_that_the_disk_does_not_take_come_later(path, capsys):
@@ -156,7 +167,7 @@ def test_rows_that_the_disk_does_not_take_come_later(path, capsys):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert os.path.getsize(path) == size and steps(path) == ["10", "20", "30"]
-    assert capsys.readouterr().err.count("warning: {}: ".format(path)) == 2
+    assert capsys.readouterr().err.count(f"warning: {path}: ") == 2
     log.row(step=60, loss=1.0)
     assert steps(path) == ["10", "20", "30", "40", "50", "60"]
 
@@ -226,7 +237,7 @@ def test_tensorboard(opt, monkeypatch):
     log.train(5, loss=2.0, lr=1e-3)
     log.validation(6, {"nll": 1.0}, np.zeros((4, 5, 3), np.uint8))
     log.close()
-    writer, = Writer.made
+    (writer,) = Writer.made
     assert writer.folder == os.path.join(opt.output_dir, "tensorboard") and writer.purge_step == 5
     assert writer.scalars == [("train/loss", 2.0, 5), ("train/lr", 1e-3, 5), ("validation/nll", 1.0, 6)]
     assert writer.images == [("validation", (4, 5, 3), 6)] and writer.closed

@@ -1,14 +1,15 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Validation while training, with simple models in the networks' place."""
+
 import os
 
 import numpy as np
 import pytest
 from mindspore import nn
+from programs import SCALE, fixture_base  # noqa: F401
 from skimage.data import astronaut
 
-from programs import SCALE, fixture_base  # noqa: F401
 from src.dataloader.dataset import EvalData
 from src.dataloader.imresize import imresize
 from src.dataloader.prepare import prepare_images
@@ -58,20 +59,20 @@ def options(base, *overrides):
 
 
 def test_no_validation_file(base):
-    assert validation.make_validation(options(base, "datasets.val.dataroot=null"), None) is None
+    assert validation.make_validation(options(base, "datasets.val.dataroot=null"), None, None) is None
 
 
 def test_figures_of_the_flow(base, monkeypatch):
     monkeypatch.setattr(validation, "SRFlow", ModelOfKnownFigures)
     opt = options(base, "train.val_images=2", "train.val_heats=[0.0, 0.5, 1.0]")
-    validate = validation.make_validation(opt, "network")
+    validate = validation.make_validation(opt, "network", None)
     figures, picture = validate()
     model = validate.model
     assert list(figures) == ["nll", "psnr_heat_0", "psnr_heat_0.5", "psnr_heat_1"]
     pairs = [(hr, lr) for _, hr, lr in EvalData(opt.datasets.val.dataroot, SCALE)]
     for heat in (0.0, 0.5, 1.0):
         expected = np.mean([psnr((imresize(lr, SCALE) * (1 - heat / 2)).astype(np.uint8), hr) for hr, lr in pairs])
-        assert figures["psnr_heat_{:g}".format(heat)] == pytest.approx(expected)
+        assert figures[f"psnr_heat_{heat:g}"] == pytest.approx(expected)
     assert figures["nll"] == pytest.approx(np.mean([noise.mean() for noise in model.encoded]))
     assert not np.array_equal(model.encoded[0], model.encoded[1])
     assert picture.dtype == np.uint8 and picture.shape[0] > 2 * 32 and picture.shape[1] > 6 * 32
@@ -87,14 +88,15 @@ def test_figures_of_the_flow(base, monkeypatch):
 
 def test_the_seed_decides(base, monkeypatch):
     monkeypatch.setattr(validation, "SRFlow", ModelOfKnownFigures)
-    figures = [validation.make_validation(options(base, "train.manual_seed={}".format(seed)), "network")()[0]
-               for seed in (1, 1, 2)]
+    figures = [
+        validation.make_validation(options(base, f"train.manual_seed={seed}"), "network", None)()[0] for seed in (1, 1, 2)
+    ]
     assert figures[0] == figures[1] and figures[0]["nll"] != figures[2]["nll"]
 
 
 def test_figures_of_the_encoder(base):
     opt = options(base, "model=RRDB", "train.val_images=2")
-    figures, picture = validation.make_validation(opt, EnlargingEncoder())()
+    figures, picture = validation.make_validation(opt, None, EnlargingEncoder())()
     l1, quality = [], []
     for _, hr, lr in EvalData(opt.datasets.val.dataroot, SCALE):
         enlarged = lr.repeat(SCALE, 0).repeat(SCALE, 1)
@@ -105,20 +107,29 @@ def test_figures_of_the_encoder(base):
     assert picture.shape[1] > 4 * 32
 
 
-@pytest.mark.parametrize("size, expected", [
-    ((96, 80), 32),  # larger than the training patches: their centre
-    ((24, 40), 24),  # smaller: as much as there is
-])
+@pytest.mark.parametrize(
+    "size, expected",
+    [
+        ((96, 80), 32),  # larger than the training patches: their centre
+        ((24, 40), 24),  # smaller: as much as there is
+    ],
+)
 def test_centre_patches(base, tmp_path, size, expected):
-    image = astronaut()[:size[0], :size[1]]
+    image = astronaut()[: size[0], : size[1]]
     prepare_images([("astronaut", image)], str(tmp_path / "valid.mindrecord"), SCALE, whole=True, progress=False)
-    opt = options(base, "datasets.val.dataroot={}".format(tmp_path / "valid.mindrecord"))
-    (hr, lr), = validation._centre_patches(opt)
+    opt = options(base, f"datasets.val.dataroot={tmp_path / 'valid.mindrecord'}")
+    ((hr, lr),) = validation._centre_patches(opt)
     assert hr.shape == (expected, expected, 3) and lr.shape == (expected // SCALE, expected // SCALE, 3)
     top, left = ((side // SCALE - expected // SCALE) // 2 for side in size)
-    np.testing.assert_array_equal(hr, image[top * SCALE:top * SCALE + expected, left * SCALE:left * SCALE + expected])
-    np.testing.assert_array_equal(lr, imresize(np.ascontiguousarray(image), 1 / SCALE)[
-        top:top + expected // SCALE, left:left + expected // SCALE])
+    np.testing.assert_array_equal(
+        hr, image[top * SCALE : top * SCALE + expected, left * SCALE : left * SCALE + expected]
+    )
+    np.testing.assert_array_equal(
+        lr,
+        imresize(np.ascontiguousarray(image), 1 / SCALE)[
+            top : top + expected // SCALE, left : left + expected // SCALE
+        ],
+    )
 
 
 def test_as_many_images_as_configured(base):

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Other programs' weights: recognised by their content, brought under our names exactly, refused in one line."""
+
 import functools
 import json
 import os
@@ -57,7 +58,7 @@ def port_names(arrays, lengths, test):
             _, _, number, rest = name.split(".", 3)
             level, j = places[int(number)]
             j = lengths[level - 1] - 1 - j if test else j
-            name = "flowUpsamplerNet.layers_{}.{}.{}".format(level, j, rest)
+            name = f"flowUpsamplerNet.layers_{level}.{j}.{rest}"
             if test and rest == "invconv.weight":
                 value = np.linalg.inv(value.astype(np.float64)).astype(np.float32)
         renamed["SRFlow." + name] = value
@@ -108,7 +109,7 @@ def assert_refused(path, *words, read=read_weights):
     with pytest.raises(CheckpointError) as caught:
         read(path)
     message = str(caught.value)
-    assert message.startswith("{}: ".format(path)) and "\n" not in message
+    assert message.startswith(f"{path}: ") and "\n" not in message
     for word in words:
         assert word in message
 
@@ -121,7 +122,7 @@ def fixture_arrays():
 @pytest.fixture(name="encoder", scope="module")
 def fixture_encoder(arrays):
     """Arrays of the encoder alone, as the official pre-training names them."""
-    return {name[len("RRDB."):]: value for name, value in arrays.items() if name.startswith("RRDB.")}
+    return {name[len("RRDB.") :]: value for name, value in arrays.items() if name.startswith("RRDB.")}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -181,8 +182,11 @@ def test_other_types_become_float32(arrays, tmp_path):
     for i, (name, value) in enumerate(arrays.items()):
         bits = value.view(np.uint32) >> 16
         kind, data, expected[name] = (
-            ("F16", value.astype("<f2"), value.astype(np.float16)), ("F64", value.astype("<f8"), value),
-            ("BF16", bits.astype("<u2"), (bits << 16).view(np.float32)), ("F32", value, value))[i % 4]
+            ("F16", value.astype("<f2"), value.astype(np.float16)),
+            ("F64", value.astype("<f8"), value),
+            ("BF16", bits.astype("<u2"), (bits << 16).view(np.float32)),
+            ("F32", value, value),
+        )[i % 4]
         entries.append((name, kind, value.shape, data.tobytes()))
     (tmp_path / "a.safetensors").write_bytes(raw_safetensors(entries))
     assert_same(read_weights(tmp_path / "a.safetensors").arrays, expected)
@@ -190,7 +194,7 @@ def test_other_types_become_float32(arrays, tmp_path):
 
 def test_bytes_are_no_weights(encoder, tmp_path):
     """As float32 they would take four times the memory of the file."""
-    big = dict(encoder, more=np.zeros(8 * 10 ** 7, np.int8))
+    big = dict(encoder, more=np.zeros(8 * 10**7, np.int8))
     assert_refused(save_safetensors(tmp_path / "a.safetensors", big), "holds integers where weights were expected")
 
 
@@ -212,9 +216,15 @@ def test_a_pipe_and_a_device(read, tmp_path):
 # The earlier port
 
 # Network, and the layers of its levels as the specification counts them: squeeze, plain, coupling, split.
-PORTED = [(dict(scale=4, K=16), [20, 19, 19]), (dict(scale=4, K=2), [6, 5, 5]), (dict(scale=8, K=1), [5, 5, 4, 4]),
-          (dict(scale=8, K=3, split_levels=3), [7, 7, 7, 6]), (dict(scale=4, K=1, n_transitions=0), [3, 2, 2]),
-          (dict(scale=4, K=1, split_levels=0), [4, 4, 4]), (dict(scale=16, K=1, n_transitions=1), [4, 4, 4, 3, 3])]
+PORTED = [
+    (dict(scale=4, K=16), [20, 19, 19]),
+    (dict(scale=4, K=2), [6, 5, 5]),
+    (dict(scale=8, K=1), [5, 5, 4, 4]),
+    (dict(scale=8, K=3, split_levels=3), [7, 7, 7, 6]),
+    (dict(scale=4, K=1, n_transitions=0), [3, 2, 2]),
+    (dict(scale=4, K=1, split_levels=0), [4, 4, 4]),
+    (dict(scale=16, K=1, n_transitions=1), [4, 4, 4, 3, 3]),
+]
 
 
 @pytest.mark.parametrize("options, lengths", PORTED)
@@ -237,22 +247,36 @@ def test_the_earlier_port(options, lengths, test, tmp_path):
     assert (described["scale"], described["K"]) == (options["scale"], options["K"])
     assert explain_mismatch(weights.arrays, shapes(arrays)) == [
         "4 missing: RRDB.HRconv.weight, RRDB.HRconv.bias, RRDB.conv_last.weight, …",
-        "the file is without the layers that only make the encoder's own image; the flow does not need them"]
+        "the file is without the layers that only make the encoder's own image; the flow does not need them",
+    ]
 
 
-@pytest.mark.parametrize("test, name, number", [
-    (False, "layers_1.1", 1), (False, "layers_1.19", 19), (False, "layers_2.1", 21), (False, "layers_2.18", 38),
-    (False, "layers_3.1", 40), (False, "layers_3.18", 57), (True, "layers_1.18", 1), (True, "layers_1.0", 19),
-    (True, "layers_2.17", 21), (True, "layers_2.0", 38), (True, "layers_3.17", 40), (True, "layers_3.0", 57)])
+@pytest.mark.parametrize(
+    "test, name, number",
+    [
+        (False, "layers_1.1", 1),
+        (False, "layers_1.19", 19),
+        (False, "layers_2.1", 21),
+        (False, "layers_2.18", 38),
+        (False, "layers_3.1", 40),
+        (False, "layers_3.18", 57),
+        (True, "layers_1.18", 1),
+        (True, "layers_1.0", 19),
+        (True, "layers_2.17", 21),
+        (True, "layers_2.0", 38),
+        (True, "layers_3.17", 40),
+        (True, "layers_3.0", 57),
+    ],
+)
 def test_layer_numbers_of_the_published_checkpoints(test, name, number, tmp_path):
     """Scale 4, K = 16: the specification's formulas, at both ends of each level."""
     arrays = port_names(network_arrays(scale=4, K=16), [20, 19, 19], test)
     part = "conv.bias" if number == 19 else "actnorm.bias"
-    marked = "SRFlow.flowUpsamplerNet.{}.{}".format(name, part)
+    marked = f"SRFlow.flowUpsamplerNet.{name}.{part}"
     arrays[marked] = np.full_like(arrays[marked], 42)
     read = read_weights(save_mindspore(tmp_path / "a.ckpt", arrays)).arrays
     found = [key for key, value in read.items() if (value == 42).all()]
-    assert found == ["flowUpsamplerNet.layers.{}.{}".format(number, part)]
+    assert found == [f"flowUpsamplerNet.layers.{number}.{part}"]
 
 
 def test_the_recorded_network_through_the_earlier_ports_test_checkpoint(tmp_path):
@@ -272,7 +296,7 @@ def test_the_earlier_ports_optimizer_is_left_out(arrays, tmp_path):
     weights = read_weights(save_mindspore(tmp_path / "a.ckpt", saved))
     assert sorted(weights.arrays) == sorted(name for name in arrays if not name.startswith(IMAGE_ONLY))
     left = 2 + 2 * len(ported)
-    assert weights.notes[0].startswith("left out {} entries that are no weights of the network".format(left))
+    assert weights.notes[0].startswith(f"left out {left} entries that are no weights of the network")
 
 
 def test_a_badly_conditioned_weight_is_named(arrays, tmp_path):
@@ -280,18 +304,30 @@ def test_a_badly_conditioned_weight_is_named(arrays, tmp_path):
     weight = np.diag(np.geomspace(1, 1e-7, len(arrays[name]))).astype(np.float32)
     ported = port_names(dict(arrays, **{name: weight}), [6, 5, 5], True)
     weights = read_weights(save_mindspore(tmp_path / "a.ckpt", ported))
-    note, = [note for note in weights.notes if "condition number" in note]
+    (note,) = [note for note in weights.notes if "condition number" in note]
     assert "1e+07" in note and name in note
     np.testing.assert_allclose(np.diag(weights.arrays[name]), np.diag(weight), rtol=1e-5)
 
 
-@pytest.mark.parametrize("value", [np.ones((12, 12)), np.full((12, 12), np.nan), np.zeros((12, 12)), np.ones((12, 3)),
-                                   np.ones((12, 12, 1, 1)), np.ones(12), np.eye(12) * 1e-40])
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.ones((12, 12)),
+        np.full((12, 12), np.nan),
+        np.zeros((12, 12)),
+        np.ones((12, 3)),
+        np.ones((12, 12, 1, 1)),
+        np.ones(12),
+        np.eye(12) * 1e-40,
+    ],
+)
 def test_a_weight_that_cannot_be_inverted_is_named(value, arrays, tmp_path):
     ported = port_names(arrays, [6, 5, 5], True)
     ported["SRFlow.flowUpsamplerNet.layers_1.3.invconv.weight"] = value.astype(np.float32)
-    assert_refused(save_mindspore(tmp_path / "a.ckpt", ported),
-                   "flowUpsamplerNet.layers.2.invconv.weight: a matrix that cannot be inverted")
+    assert_refused(
+        save_mindspore(tmp_path / "a.ckpt", ported),
+        "flowUpsamplerNet.layers.2.invconv.weight: a matrix that cannot be inverted",
+    )
 
 
 def test_a_weight_that_would_take_minutes_to_invert(arrays, tmp_path):
@@ -301,9 +337,15 @@ def test_a_weight_that_would_take_minutes_to_invert(arrays, tmp_path):
 
 
 @pytest.mark.parametrize("test", [False, True])
-@pytest.mark.parametrize("lost, words", [
-    ("layers_1.2.", "layers of level 1 are missing"), ("layers_3.2.", "layers of level 3 are missing"),
-    ("layers_2.", "layers in an order that no SRFlow network has"), ("layers_1.", "layers in an order")])
+@pytest.mark.parametrize(
+    "lost, words",
+    [
+        ("layers_1.2.", "layers of level 1 are missing"),
+        ("layers_3.2.", "layers of level 3 are missing"),
+        ("layers_2.", "layers in an order that no SRFlow network has"),
+        ("layers_1.", "layers in an order"),
+    ],
+)
 def test_missing_layers_of_the_earlier_port(lost, words, test, arrays, tmp_path):
     ported = {name: value for name, value in port_names(arrays, [6, 5, 5], test).items() if lost not in name}
     assert_refused(save_mindspore(tmp_path / "a.ckpt", ported), words)
@@ -357,12 +399,21 @@ def test_no_file(read, tmp_path):
     assert_refused(tmp_path, "a folder", read=read)
 
 
-@pytest.mark.parametrize("content, words", [
-    (b"", "an empty file"), (b"a text file, of some length\n", "no weight file"), (b"\n\n\n\nmore text", "MindSpore"),
-    (np.random.RandomState(1).bytes(5000), "no weight file"), (b"\x00" * 1000, "no weight file"),
-    (b"\x10" + bytes(7) + b'{"a": 1, "b": 2}', "damaged"), (b"PK\x03\x04", "damaged"), (b"\x80\x02.", "damaged"),
-    (b"\xff" * 7 + b"\x7f{", "no weight file"), (b"\x08\x01", "no weight file"),
-])
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"", "an empty file"),
+        (b"a text file, of some length\n", "no weight file"),
+        (b"\n\n\n\nmore text", "MindSpore"),
+        (np.random.RandomState(1).bytes(5000), "no weight file"),
+        (b"\x00" * 1000, "no weight file"),
+        (b"\x10" + bytes(7) + b'{"a": 1, "b": 2}', "damaged"),
+        (b"PK\x03\x04", "damaged"),
+        (b"\x80\x02.", "damaged"),
+        (b"\xff" * 7 + b"\x7f{", "no weight file"),
+        (b"\x08\x01", "no weight file"),
+    ],
+)
 def test_a_file_of_something_else(content, words, tmp_path):
     (tmp_path / "a.pth").write_bytes(content)
     assert_refused(tmp_path / "a.pth", words)
@@ -384,7 +435,7 @@ def test_weights_of_two_networks(encoder, tmp_path):
 def test_a_truncated_file(container, percent, arrays, tmp_path):
     path = SAVERS[container](tmp_path / "a.pth", port_names(arrays, [6, 5, 5], True))
     content = (tmp_path / "a.pth").read_bytes()
-    (tmp_path / "a.pth").write_bytes(content[:len(content) * percent // 100])
+    (tmp_path / "a.pth").write_bytes(content[: len(content) * percent // 100])
     assert_refused(path, "truncated", "copy it again")
 
 
@@ -401,7 +452,7 @@ def test_a_flipped_bit(container, encoder, tmp_path):
         try:
             assert all(value.dtype == np.float32 for value in read_weights(path).arrays.values())
         except CheckpointError as error:
-            assert str(error).startswith("{}: ".format(path)) and "\n" not in str(error)
+            assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
             refused += 1
     assert refused > 10
 
@@ -412,7 +463,7 @@ def test_a_header_length_that_looks_like_another_container(arrays, tmp_path):
     length = struct.unpack("<Q", content[:8])[0]
     for low_byte in (0x80, 0x0A):
         padding = (low_byte - length) % 256
-        padded = struct.pack("<Q", length + padding) + content[8:8 + length] + b" " * padding + content[8 + length:]
+        padded = struct.pack("<Q", length + padding) + content[8 : 8 + length] + b" " * padding + content[8 + length :]
         assert padded[0] == low_byte
         (tmp_path / "a.safetensors").write_bytes(padded)
         assert_same(read_weights(tmp_path / "a.safetensors").arrays, arrays)
@@ -423,10 +474,15 @@ def test_a_type_that_weights_do_not_have(tmp_path):
     assert_refused(tmp_path / "a.safetensors", "a has numbers of type U64")
 
 
-@pytest.mark.parametrize("change, words", [
-    (lambda tensor: tensor.dims.extend([7]), "damaged"), (lambda tensor: tensor.dims.extend([2 ** 40]), "damaged"),
-    (lambda tensor: setattr(tensor, "tensor_content", b"12345"), "damaged"),
-    (lambda tensor: setattr(tensor, "tensor_type", "String"), "has numbers of type String")])
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda tensor: tensor.dims.extend([7]), "damaged"),
+        (lambda tensor: tensor.dims.extend([2**40]), "damaged"),
+        (lambda tensor: setattr(tensor, "tensor_content", b"12345"), "damaged"),
+        (lambda tensor: setattr(tensor, "tensor_type", "String"), "has numbers of type String"),
+    ],
+)
 def test_a_mindspore_checkpoint_that_contradicts_itself(change, words, encoder, tmp_path):
     path = save_mindspore(tmp_path / "a.ckpt", encoder)
     proto = MindSporeCheckpoint()
@@ -456,14 +512,31 @@ def test_a_large_tensor_in_several_pieces(encoder, tmp_path):
 
 
 def test_description():
-    assert describe_network(network_arrays(scale=8, K=3, n_transitions=1, nf=5, nb=3, gc=2, blocks=(0, 2), hidden=7)) \
-        == {"scale": 8, "nf": 5, "nb": 3, "gc": 2, "L": 4, "K": 3, "n_transitions": 1, "split_levels": [1, 2],
-            "hidden": 7, "blocks": 2}
+    assert describe_network(
+        network_arrays(scale=8, K=3, n_transitions=1, nf=5, nb=3, gc=2, blocks=(0, 2), hidden=7)
+    ) == {
+        "scale": 8,
+        "nf": 5,
+        "nb": 3,
+        "gc": 2,
+        "L": 4,
+        "K": 3,
+        "n_transitions": 1,
+        "split_levels": [1, 2],
+        "hidden": 7,
+        "blocks": 2,
+    }
 
 
-@pytest.mark.parametrize("options, expected", [
-    (dict(scale=16, K=1), dict(scale=16, L=5, split_levels=[1, 2, 3])), (dict(split_levels=0), dict(split_levels=[])),
-    (dict(n_transitions=0), dict(n_transitions=0, K=2)), (dict(blocks=(1,)), dict(blocks=1))])
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        (dict(scale=16, K=1), dict(scale=16, L=5, split_levels=[1, 2, 3])),
+        (dict(split_levels=0), dict(split_levels=[])),
+        (dict(n_transitions=0), dict(n_transitions=0, K=2)),
+        (dict(blocks=(1,)), dict(blocks=1)),
+    ],
+)
 def test_descriptions_of_other_networks(options, expected):
     described = describe_network(network_arrays(**options))
     assert {key: described[key] for key in expected} == expected
@@ -491,18 +564,26 @@ def test_mismatches_are_counted_and_the_first_are_named(arrays):
     changed["extra\nname"] = np.zeros(1)
     changed["RRDB.trunk_conv.bias"] = np.zeros(5)
     assert explain_mismatch(changed, expected) == [
-        "1 missing: RRDB.conv_first.bias", "1 unexpected: extra name",
+        "1 missing: RRDB.conv_first.bias",
+        "1 unexpected: extra name",
         "1 of another shape: RRDB.trunk_conv.bias (5,) instead of (4,)",
-        "the networks are of the same kind and size; the file is incomplete or has been changed"]
+        "the networks are of the same kind and size; the file is incomplete or has been changed",
+    ]
 
 
-@pytest.mark.parametrize("options, guess", [
-    (dict(K=4), "file: K 4; network: K 2"), (dict(nb=3), "file: nb 3; network: nb 2"),
-    (dict(nf=5), "file: nf 5; network: nf 4"), (dict(blocks=(1,)), "file: blocks 1; network: blocks 2"),
-    (dict(n_transitions=1), "file: n_transitions 1; network: n_transitions 2"),
-    (dict(split_levels=2), "file: split_levels [1, 2]; network: split_levels [1]"),
-    (dict(scale=8), "file: scale 8, L 4, split_levels [1, 2]; network: scale 4, L 3, split_levels [1]"),
-    (dict(hidden=8), "file: hidden 8; network: hidden 6")])
+@pytest.mark.parametrize(
+    "options, guess",
+    [
+        (dict(K=4), "file: K 4; network: K 2"),
+        (dict(nb=3), "file: nb 3; network: nb 2"),
+        (dict(nf=5), "file: nf 5; network: nf 4"),
+        (dict(blocks=(1,)), "file: blocks 1; network: blocks 2"),
+        (dict(n_transitions=1), "file: n_transitions 1; network: n_transitions 2"),
+        (dict(split_levels=2), "file: split_levels [1, 2]; network: split_levels [1]"),
+        (dict(scale=8), "file: scale 8, L 4, split_levels [1, 2]; network: scale 4, L 3, split_levels [1]"),
+        (dict(hidden=8), "file: hidden 8; network: hidden 6"),
+    ],
+)
 def test_guesses_at_the_cause(options, guess, arrays):
     lines = explain_mismatch(network_arrays(**options), shapes(arrays))
     assert lines[-1] == guess
@@ -511,10 +592,14 @@ def test_guesses_at_the_cause(options, guess, arrays):
 
 def test_guess_at_a_file_of_the_encoder_alone(arrays):
     encoder = {name: value for name, value in arrays.items() if name.startswith("RRDB.")}
-    assert explain_mismatch(encoder, shapes(arrays))[-1] == \
-        "the file is of the RRDB encoder alone, the network has a flow too"
-    assert explain_mismatch(arrays, shapes(encoder))[-1] == \
-        "the file has a flow too, the network is the RRDB encoder alone"
+    assert (
+        explain_mismatch(encoder, shapes(arrays))[-1]
+        == "the file is of the RRDB encoder alone, the network has a flow too"
+    )
+    assert (
+        explain_mismatch(arrays, shapes(encoder))[-1]
+        == "the file has a flow too, the network is the RRDB encoder alone"
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------

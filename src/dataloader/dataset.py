@@ -6,6 +6,7 @@ A file has the columns ``HR`` and ``LR``, each either encoded images (``bytes``:
 numeric type with values 0-255. ``src.dataloader.prepare`` writes such files. OpenCV decodes the images: MindSpore's own
 decoder stops at a damaged one without saying which, and in 2.8 a damaged JPEG crashes the process.
 """
+
 import collections
 import os
 
@@ -52,13 +53,25 @@ class TrainData:
         ValueError: an argument out of range.
     """
 
-    def __init__(self, path, scale, batch_size, hr_size, seed, use_flip=True, noise=False, rank_id=0, rank_size=1,
-                 workers=2, skip_damaged=False):
+    def __init__(
+        self,
+        path,
+        scale,
+        batch_size,
+        hr_size,
+        seed,
+        use_flip=True,
+        noise=False,
+        rank_id=0,
+        rank_size=1,
+        workers=2,
+        skip_damaged=False,
+    ):
         _require_positive(scale=scale, batch_size=batch_size, rank_size=rank_size, workers=workers)
         if not 0 <= rank_id < rank_size:
             raise ValueError(f"rank_id: expected 0 to {rank_size - 1}, got {rank_id!r}")
-        if not 0 <= seed < 2 ** 32:
-            raise ValueError(f"seed: expected 0 to {2 ** 32 - 1}, got {seed!r}")
+        if not 0 <= seed < 2**32:
+            raise ValueError(f"seed: expected 0 to {2**32 - 1}, got {seed!r}")
         if hr_size is not None and (hr_size < scale or hr_size % scale):
             raise ValueError(f"hr_size: expected a multiple of the scale, {scale}, got {hr_size!r}")
         self._file = open_mindrecord(path, skip_damaged)
@@ -75,8 +88,10 @@ class TrainData:
         self.records = len(self._usable)
         self.len_batches = self.records // (batch_size * rank_size)
         if self.len_batches == 0:
-            raise DataError(f"{self._file.path}: has {self.records} records, fewer than one batch (batch_size "
-                            f"{batch_size}, ranks {rank_size}); prepare more or lower the batch size")
+            raise DataError(
+                f"{self._file.path}: has {self.records} records, fewer than one batch (batch_size "
+                f"{batch_size}, ranks {rank_size}); prepare more or lower the batch size"
+            )
         self._probe()
 
     def batches(self, epoch, start=0):
@@ -128,8 +143,13 @@ class TrainData:
         rows = ds.zip((rows, ds.NumpySlicesDataset({"position": positions}, shuffle=False)))
         # As many columns out as in: otherwise MindSpore 1.7 demands an argument that 2.x does without
         # (docs/mindspore-1.7.md, 17).
-        rows = rows.map(augment, input_columns=["HR", "LR", "position"], output_columns=["HR", "LR", "noise"],
-                        num_parallel_workers=_threads(self._workers), python_multiprocessing=False)
+        rows = rows.map(
+            augment,
+            input_columns=["HR", "LR", "position"],
+            output_columns=["HR", "LR", "noise"],
+            num_parallel_workers=_threads(self._workers),
+            python_multiprocessing=False,
+        )
         return rows.batch(self._batch_size, drop_remainder=True)
 
     def _plan(self, epoch):
@@ -143,8 +163,8 @@ class TrainData:
         hr, lr = self._checked(hr, lr, plan.order[position])
         size, scale = self.hr_size // self._scale, self._scale
         top, left = (int(fraction * (side - size + 1)) for fraction, side in zip(plan.crops[position], lr.shape))
-        lr = lr[top:top + size, left:left + size]
-        hr = hr[top * scale:(top + size) * scale, left * scale:(left + size) * scale]
+        lr = lr[top : top + size, left : left + size]
+        hr = hr[top * scale : (top + size) * scale, left * scale : (left + size) * scale]
         if self._use_flip and plan.flips[position]:
             hr, lr = hr[:, ::-1], lr[:, ::-1]
         hr, lr = _to_chw(hr), _to_chw(lr)
@@ -155,7 +175,7 @@ class TrainData:
             return np.zeros(1, np.float32)  # a column that nobody reads
         random = np.random.RandomState([self._seed, epoch, position])
         # Multiples of 2^-24 are exact in float32; rounding a float64 below 1 could give 1.
-        return random.randint(0, 1 << 24, hr.shape, dtype=np.uint32).astype(np.float32) * np.float32(2 ** -24)
+        return random.randint(0, 1 << 24, hr.shape, dtype=np.uint32).astype(np.float32) * np.float32(2**-24)
 
     def _blank(self):
         hr, lr = (np.zeros((3, size, size), np.float32) for size in (self.hr_size, self.hr_size // self._scale))
@@ -168,8 +188,10 @@ class TrainData:
             hr, _ = self._checked(row["HR"], row["LR"], record)
             if self.hr_size is None:
                 if hr.shape[0] != hr.shape[1]:
-                    raise DataError(f"{self._file.path}: record {record} is {_size(hr)}, not square; set the size of "
-                                    "the HR patches to crop")
+                    raise DataError(
+                        f"{self._file.path}: record {record} is {_size(hr)}, not square; set the size of "
+                        "the HR patches to crop"
+                    )
                 self.hr_size = hr.shape[0]
 
     def _checked(self, hr, lr, record):
@@ -177,8 +199,10 @@ class TrainData:
         hr, lr = _decoded_pair(self._file, hr, lr, record)
         _require_scale(hr, lr, self._file.path, record, self._scale)
         if self.hr_size is not None and min(hr.shape[:2]) < self.hr_size:
-            raise DataError(f"{self._file.path}: HR of record {record} is {_size(hr)}, smaller than the HR patches "
-                            f"of {self.hr_size}; lower their size or {PREPARE}")
+            raise DataError(
+                f"{self._file.path}: HR of record {record} is {_size(hr)}, smaller than the HR patches "
+                f"of {self.hr_size}; lower their size or {PREPARE}"
+            )
         return hr, lr
 
 
@@ -225,8 +249,9 @@ class EvalData:
 
 def _read(file, records, workers):
     """MindSpore dataset of the given records in the given order, columns HR and LR as stored."""
-    return ds.MindDataset(file.path, columns_list=list(COLUMNS), sampler=ds.SubsetSampler(records),
-                          num_parallel_workers=_threads(workers))
+    return ds.MindDataset(
+        file.path, columns_list=list(COLUMNS), sampler=ds.SubsetSampler(records), num_parallel_workers=_threads(workers)
+    )
 
 
 def _iterate(pipeline, file):
@@ -234,8 +259,9 @@ def _iterate(pipeline, file):
     try:
         yield from _rows(pipeline)
     except RuntimeError as error:  # no single record's fault, as far as we can tell
-        raise DataError(f"{file.path}: MindSpore cannot read it ({_summary(error)}); "
-                        f"copy it again or {PREPARE}") from None
+        raise DataError(
+            f"{file.path}: MindSpore cannot read it ({_summary(error)}); copy it again or {PREPARE}"
+        ) from None
 
 
 def _rows(pipeline):
@@ -261,8 +287,10 @@ def _find_damaged(file, records, workers, check):
 
 def _decoded_pair(file, hr, lr, record):
     """A stored pair as uint8 or float32 pixels (H, W, 3) with values 0-255."""
-    return [_pixels(_decoded(file, stored, name, record), name, file.path, record)
-            for name, stored in zip(COLUMNS, (hr, lr))]
+    return [
+        _pixels(_decoded(file, stored, name, record), name, file.path, record)
+        for name, stored in zip(COLUMNS, (hr, lr))
+    ]
 
 
 def _decoded(file, stored, name, record):
@@ -275,15 +303,17 @@ def _decoded(file, stored, name, record):
     except cv2.error:
         image = None
     if image is None:
-        raise DataError(f"{file.path}: {name} of record {record} cannot be read as an image; {PREPARE}, or set "
-                        "datasets.train.skip_damaged")
+        raise DataError(
+            f"{file.path}: {name} of record {record} cannot be read as an image; {PREPARE}, or set "
+            "datasets.train.skip_damaged"
+        )
     return image[:, :, ::-1]
 
 
 def _summary(error):
     """The one telling line of a MindSpore exception, which is a page long in 2.x."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    marked = [line[len("[ERROR]"):].strip() for line in lines if line.startswith("[ERROR]")]
+    marked = [line[len("[ERROR]") :].strip() for line in lines if line.startswith("[ERROR]")]
     return (marked or lines or [type(error).__name__])[0].rstrip(".")
 
 
@@ -294,19 +324,25 @@ def _threads(workers):
 
 def _require_scale(hr, lr, path, record, scale):
     if scale < 1 or hr.shape[0] != lr.shape[0] * scale or hr.shape[1] != lr.shape[1] * scale:
-        raise DataError(f"{path}: in record {record} HR ({_size(hr)}) is not {scale or 'any whole number of'} times LR "
-                        f"({_size(lr)}); check the scale or {PREPARE}")
+        raise DataError(
+            f"{path}: in record {record} HR ({_size(hr)}) is not {scale or 'any whole number of'} times LR "
+            f"({_size(lr)}); check the scale or {PREPARE}"
+        )
 
 
 def _pixels(image, name, path, record):
     if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype.kind not in "uif":
-        raise DataError(f"{path}: {name} of record {record} is an array {image.shape} of {image.dtype}, expected "
-                        f"numbers (height, width, 3); {PREPARE}")
+        raise DataError(
+            f"{path}: {name} of record {record} is an array {image.shape} of {image.dtype}, expected "
+            f"numbers (height, width, 3); {PREPARE}"
+        )
     if image.dtype == np.uint8:
         return image
     if not (image.min() >= 0 and image.max() <= 255):  # also catches NaN
-        raise DataError(f"{path}: {name} of record {record} has values from {image.min():g} to {image.max():g}, "
-                        f"expected 0 to 255; {PREPARE}")
+        raise DataError(
+            f"{path}: {name} of record {record} has values from {image.min():g} to {image.max():g}, "
+            f"expected 0 to 255; {PREPARE}"
+        )
     return image.astype(np.float32)
 
 

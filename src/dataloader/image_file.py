@@ -9,6 +9,7 @@ profiles and gamma are not applied. Of several pages or frames the first counts.
 Pillow reads every file whole, so that a damaged or truncated one is found: OpenCV fills up what is missing of a JPEG
 file. The pixels are Pillow's too, except where OpenCV's are the better ones, see :func:`_needs_opencv`.
 """
+
 import io
 import logging
 import os
@@ -62,7 +63,7 @@ def read_image(path):
             # Whole: decoders ask for as much as a damaged file claims to have, and a file would take memory for it.
             return _read(io.BytesIO(file.read()))
     except OSError as error:
-        raise UnusableImage("cannot be read: %s" % (error.strerror or error)) from None
+        raise UnusableImage(f"cannot be read: {error.strerror or error}") from None
 
 
 def to_rgb8(image):
@@ -89,8 +90,9 @@ def _read(file):
     except UnusableImage:
         raise
     except Image.UnidentifiedImageError:
-        raise UnusableImage("cannot be read as an image: it is damaged, or no BMP, JPEG, PNG, PPM, TIFF or WebP of 8 "
-                            "or 16 bits") from None
+        raise UnusableImage(
+            "cannot be read as an image: it is damaged, or no BMP, JPEG, PNG, PPM, TIFF or WebP of 8 or 16 bits"
+        ) from None
     except Exception as error:  # noqa: BLE001  # damaged files make decoders raise whatever there is
         raise UnusableImage(f"cannot be read as an image: {_reason(error)}") from None
 
@@ -98,8 +100,9 @@ def _read(file):
 def _decode(file):
     picture = Image.open(file, formats=_FORMATS)
     if picture.width * picture.height > LARGEST_IMAGE:
-        raise UnusableImage(f"has {picture.height}x{picture.width} pixels, more than {LARGEST_IMAGE} are not read; "
-                            "cut it into parts")
+        raise UnusableImage(
+            f"has {picture.height}x{picture.width} pixels, more than {LARGEST_IMAGE} are not read; cut it into parts"
+        )
     if picture.format == "TIFF":
         _check_tiff(picture.tag_v2)
     picture.draft(None, (1, 1))  # of JPEG, whose pixels will be OpenCV's, an eighth of the size will do
@@ -123,8 +126,9 @@ def _check_tiff(tags):
         raise UnusableImage(f"is a TIFF of {' '.join(str(number) for number in bits[:4])} bits, expected 8 or 16")
     interleaved = len(bits) == 1 or tags.get(_PLANAR, _INTERLEAVED) == _INTERLEAVED
     if bits[0] == 16 and not (interleaved and tags.get(_PHOTOMETRIC) in (_BLACK_IS_ZERO, _RGB)):
-        raise UnusableImage("is a TIFF of 16 bits of an uncommon kind, expected black as zero and the colours of a "
-                            "pixel side by side")
+        raise UnusableImage(
+            "is a TIFF of 16 bits of an uncommon kind, expected black as zero and the colours of a pixel side by side"
+        )
 
 
 def _needs_opencv(picture, file):
@@ -165,8 +169,8 @@ def _without_metadata(png):
     """A PNG file's pixels alone: libpng writes to stderr what it thinks of the rest, such as colour profiles."""
     kept, start = [png[:8]], 8
     while start < len(png):
-        end = start + 12 + int.from_bytes(png[start:start + 4], "big")
-        if png[start + 4:start + 8] in (b"IHDR", b"IDAT", b"IEND"):
+        end = start + 12 + int.from_bytes(png[start : start + 4], "big")
+        if png[start + 4 : start + 8] in (b"IHDR", b"IDAT", b"IEND"):
             kept.append(png[start:end])
         start = end
     return b"".join(kept)

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Folders of images as evaluation reads them."""
+
 import os
 
 from src.dataloader.dataset import DataError
@@ -19,16 +20,16 @@ class ImageFolder:
     files: name -> (LR path, HR path or None) of the images, in their order; skipped: of every image that cannot be read
     or is too small, a line that names the file. Raises DataError, one line that names the folder or file: no folder, no
     image in it, none that can be used, two of one name, no partner, a partner of another size. All images are read once
-    to begin with, so that the last one cannot fail after hours of work.
+    to begin with, so that the last one cannot fail after hours of work; their sizes are known from then on.
     """
 
     def __init__(self, lr_dir, hr_dir, scale):
         self.scale = scale
         self.files = _paired(_images(lr_dir), hr_dir, scale)
-        self.skipped = []
+        self.skipped, self._sizes = [], {}
         for name in list(self.files):
             try:
-                self._read(name)
+                self._sizes[name] = self._read(name)[1].shape[:2]
             except UnusableImage as error:
                 self.skipped.append(str(error))
                 del self.files[name]
@@ -42,9 +43,21 @@ class ImageFolder:
         for name in self.files:
             try:
                 hr, lr = self._read(name)
+                self._require_size(name, lr)
             except UnusableImage as error:
                 raise DataError(f"{error}; it has changed since the evaluation began") from None
             yield name, hr, lr
+
+    def sizes(self):
+        """Gives (name, HR size or None, LR size) of every image, in their order, without reading it again."""
+        for name, (_, hr_path) in self.files.items():
+            height, width = self._sizes[name]
+            yield name, (height * self.scale, width * self.scale) if hr_path else None, (height, width)
+
+    def _require_size(self, name, lr):
+        if lr.shape[:2] != self._sizes[name]:
+            height, width = self._sizes[name]
+            raise UnusableImage(f"{self.files[name][0]}: is {lr.shape[0]}x{lr.shape[1]}, was {height}x{width}")
 
     def _read(self, name):
         lr_path, hr_path = self.files[name]
@@ -54,8 +67,10 @@ class ImageFolder:
         hr = _read(hr_path, SMALLEST_HR)
         expected = (lr.shape[0] * self.scale, lr.shape[1] * self.scale)
         if hr.shape[:2] != expected:
-            raise DataError(f"{hr_path}: is {hr.shape[0]}x{hr.shape[1]}, expected {self.scale} times its LR image: "
-                            f"{expected[0]}x{expected[1]}")
+            raise DataError(
+                f"{hr_path}: is {hr.shape[0]}x{hr.shape[1]}, expected {self.scale} times its LR image: "
+                f"{expected[0]}x{expected[1]}"
+            )
         return hr, lr
 
 
@@ -75,7 +90,7 @@ def _paired(lr_files, hr_dir, scale):
         return {name: (path, None) for name, path in lr_files.items()}
     hr_files, ending, files = _images(hr_dir), f"x{scale}", {}
     for name, path in lr_files.items():
-        names = [name] + [name[:-len(ending)]] * name.endswith(ending)
+        names = [name] + [name[: -len(ending)]] * name.endswith(ending)
         partners = [hr_files[partner] for partner in names if partner in hr_files]
         if not partners:
             raise DataError(f"{hr_dir}: has no image {' or '.join(names)} for {path}")
@@ -93,8 +108,9 @@ def _images(folder):
         if file.startswith(".") or suffix.lower() not in IMAGE_SUFFIXES:
             continue
         if name in files:
-            raise DataError(f"{folder}: has two images of one name, {os.path.basename(files[name])} and {file}; "
-                            "rename one of them")
+            raise DataError(
+                f"{folder}: has two images of one name, {os.path.basename(files[name])} and {file}; rename one of them"
+            )
         files[name] = os.path.join(folder, file)
     if not files:
         raise DataError(f"{folder}: has no image files ({', '.join(IMAGE_SUFFIXES)})")

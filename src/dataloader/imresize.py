@@ -5,6 +5,7 @@
 OpenCV's and Pillow's bicubic filters differ (no antialiasing, another ``a``), and a network trained on one
 kind of LR image performs poorly on another, so every LR image of this project comes from here.
 """
+
 import numpy as np
 
 _KERNEL_WIDTH = 4  # support of the cubic kernel, in pixels of the coarser image

@@ -13,6 +13,7 @@ or takes all memory. So whatever it will look at is compared here with what Mind
 
 What the images hold is looked at when they are decoded; here only how large they say they are.
 """
+
 import collections
 import contextlib
 import json
@@ -49,22 +50,31 @@ _GROUP = rb'\{"id":\d{1,10},"offset":\d{1,19}\}'
 _GROUPS = re.compile(rb'"row_group_ids":\[(?:' + _GROUP + rb",)*" + _GROUP + rb"\]")
 
 _TABLES = {
-    "INDEXES": re.compile(r"CREATE TABLE INDEXES\((\s*\w+\s+\w+(\s+NOT NULL)?\s*,)+\s*PRIMARY KEY\(ROW_ID(,\w+)*\)\)",
-                          re.ASCII),
+    "INDEXES": re.compile(
+        r"CREATE TABLE INDEXES\((\s*\w+\s+\w+(\s+NOT NULL)?\s*,)+\s*PRIMARY KEY\(ROW_ID(,\w+)*\)\)", re.ASCII
+    ),
     "SHARD_NAME": re.compile(r"CREATE TABLE SHARD_NAME\(NAME\s+TEXT\s+NOT NULL\)"),
 }
-_ROW = ("ROW_ID", "ROW_GROUP_ID", "PAGE_ID_RAW", "PAGE_OFFSET_RAW", "PAGE_OFFSET_RAW_END",
-        "PAGE_ID_BLOB", "PAGE_OFFSET_BLOB", "PAGE_OFFSET_BLOB_END")
+_ROW = (
+    "ROW_ID",
+    "ROW_GROUP_ID",
+    "PAGE_ID_RAW",
+    "PAGE_OFFSET_RAW",
+    "PAGE_OFFSET_RAW_END",
+    "PAGE_ID_BLOB",
+    "PAGE_OFFSET_BLOB",
+    "PAGE_OFFSET_BLOB_END",
+)
 # Values that are no integers come as NULL, so that none of a gigabyte is ever fetched.
 _INTEGERS = ", ".join(f"CASE typeof({name}) WHEN 'integer' THEN {name} END" for name in _ROW)
 _ROWS = f"SELECT {_INTEGERS} FROM INDEXES ORDER BY ROW_ID"
 
 _PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 _JPEG = b"\xff\xd8\xff"
-_JPEG_SIZES = set(range(0xc0, 0xd0)) - {0xc4, 0xc8, 0xcc}  # the segments that hold the size
+_JPEG_SIZES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the segments that hold the size
 
-_MSGPACK_NUMBERS = {0xca: 4, 0xcb: 8, 0xcc: 1, 0xcd: 2, 0xce: 4, 0xcf: 8, 0xd0: 1, 0xd1: 2, 0xd2: 4, 0xd3: 8}
-_MSGPACK_TEXTS = {0xd9: 1, 0xda: 2, 0xdb: 4}
+_MSGPACK_NUMBERS = {0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
+_MSGPACK_TEXTS = {0xD9: 1, 0xDA: 2, 0xDB: 4}
 
 # By a byte of a compressed array's map: the bytes that its four numbers take, 1, 2, 4 or 8 each.
 _WIDTHS = bytes(sum(1 << (byte >> shift & 3) for shift in (0, 2, 4, 6)) for byte in range(256))
@@ -110,8 +120,10 @@ def open_mindrecord(path, skip_damaged=False):
     header = _read_header(path)
     names = header["shard_addresses"]
     if os.path.basename(path) not in names:
-        raise DataError(f"{path}: was renamed, which MindRecord does not allow; give it and its .db the name "
-                        f"{_listed(names, ' or ')} back")
+        raise DataError(
+            f"{path}: was renamed, which MindRecord does not allow; give it and its .db the name "
+            f"{_listed(names, ' or ')} back"
+        )
     columns = header["schema"][0]["schema"]
     _check_columns(path, columns)
     records, damaged = 0, {}
@@ -131,12 +143,15 @@ def open_mindrecord(path, skip_damaged=False):
 def _check_columns(path, columns):
     missing = [name for name in COLUMNS if name not in columns]
     if missing:
-        raise DataError(f"{path}: has no column {' and no column '.join(missing)} "
-                        f"(it has {_listed(sorted(columns), ', ')}); {PREPARE}")
+        raise DataError(
+            f"{path}: has no column {' and no column '.join(missing)} "
+            f"(it has {_listed(sorted(columns), ', ')}); {PREPARE}"
+        )
     for name in COLUMNS:
         if columns[name]["type"] != "bytes" and "shape" not in columns[name]:
-            raise DataError(f"{path}: its column {name} holds no images, but one {columns[name]['type']} a record; "
-                            f"{PREPARE}")
+            raise DataError(
+                f"{path}: its column {name} holds no images, but one {columns[name]['type']} a record; {PREPARE}"
+            )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -162,8 +177,9 @@ def _require_file(path, advice):
 
 
 def _not_a_mindrecord(path, reason):
-    return DataError(f"{path}: not a MindRecord file, or its beginning is damaged ({str(reason)[:200]}); copy it "
-                     f"again or {PREPARE}")
+    return DataError(
+        f"{path}: not a MindRecord file, or its beginning is damaged ({str(reason)[:200]}); copy it again or {PREPARE}"
+    )
 
 
 def _header_text(file):
@@ -182,8 +198,9 @@ def _header_text(file):
 
 def _parse(text):
     """JSON as MindRecord writes it: every key once, whole numbers of 64 bits; others are read in different ways."""
-    return json.loads(text, object_pairs_hook=_unique, parse_int=_parse_int, parse_float=_refuse_number,
-                      parse_constant=_refuse_number)
+    return json.loads(
+        text, object_pairs_hook=_unique, parse_int=_parse_int, parse_float=_refuse_number, parse_constant=_refuse_number
+    )
 
 
 def _unique(pairs):
@@ -219,8 +236,15 @@ def _check_shard_names(names):
     _expect(isinstance(names, list) and 1 <= len(names) <= _MOST_SHARDS, "shard_addresses", names)
     for name in names:
         # Files beside this one only: a name that leads elsewhere, or to no file at all, was not written by MindRecord.
-        _expect(isinstance(name, str) and 1 <= len(name) <= 255 and name.isprintable() and name not in (".", "..")
-                and not set(name) & set("/\\"), "shard_addresses", name)
+        _expect(
+            isinstance(name, str)
+            and 1 <= len(name) <= 255
+            and name.isprintable()
+            and name not in (".", "..")
+            and not set(name) & set("/\\"),
+            "shard_addresses",
+            name,
+        )
     _expect(len(set(names)) == len(names), "shard_addresses", names)
 
 
@@ -239,14 +263,21 @@ def _check_schema(schemas):
 def _is_column(column):
     if not isinstance(column, dict) or column.get("type") not in _TYPES:
         return False
-    return set(column) == {"type"} or (set(column) == {"type", "shape"} and column["type"] in _ITEM_SIZES
-                                       and _is_shape(column["shape"]))
+    return set(column) == {"type"} or (
+        set(column) == {"type", "shape"} and column["type"] in _ITEM_SIZES and _is_shape(column["shape"])
+    )
 
 
 def _is_shape(shape):
     """Sides from 1, one of which may be -1, for any."""
-    return (isinstance(shape, list) and 1 <= len(shape) <= 8 and all(_is_whole(side, -1, 1 << 31) for side in shape)
-            and 0 not in shape and shape.count(-1) <= 1 and abs(_product(shape)) < 1 << 31)
+    return (
+        isinstance(shape, list)
+        and 1 <= len(shape) <= 8
+        and all(_is_whole(side, -1, 1 << 31) for side in shape)
+        and 0 not in shape
+        and shape.count(-1) <= 1
+        and abs(_product(shape)) < 1 << 31
+    )
 
 
 def _check_index_fields(fields, columns):
@@ -254,8 +285,14 @@ def _check_index_fields(fields, columns):
     for field in fields or ():
         _expect(isinstance(field, dict) and _is_whole(field.get("schema_id"), 0, 0), "index_fields", field)
         name = field.get("index_field")
-        _expect(isinstance(name, str) and name in columns and columns[name]["type"] != "bytes"
-                and "shape" not in columns[name], "index_fields", field)
+        _expect(
+            isinstance(name, str)
+            and name in columns
+            and columns[name]["type"] != "bytes"
+            and "shape" not in columns[name],
+            "index_fields",
+            field,
+        )
 
 
 def _is_whole(value, smallest, largest):
@@ -293,8 +330,10 @@ def _read_pages(path, header, number):
     own = _read_header(path)
     for key in set(header) | set(own):
         if key not in ("page", "shard_id") and header.get(key) != own.get(key):
-            raise DataError(f"{path}: contradicts the other files of its data set ({_short(key)}); copy all of them "
-                            f"again or {PREPARE}")
+            raise DataError(
+                f"{path}: contradicts the other files of its data set ({_short(key)}); copy all of them "
+                f"again or {PREPARE}"
+            )
     pages = {_RAW: [], _BLOB: []}
     try:
         for place, page in enumerate(own["page"]):
@@ -312,16 +351,23 @@ def _read_pages(path, header, number):
 
 def _is_page(page, place, shard, largest):
     numbers = "page_type_id", "start_row_id", "end_row_id"
-    return (isinstance(page, dict) and page.get("page_type") in (_RAW, _BLOB)
-            and _is_whole(page.get("page_id"), place, place) and _is_whole(page.get("shard_id"), shard, shard)
-            and _is_whole(page.get("page_size"), 0, largest) and _are_groups(page.get("row_group_ids"))
-            and all(_is_whole(page.get(key), *_INT64) for key in numbers)
-            and page["start_row_id"] <= page["end_row_id"])
+    return (
+        isinstance(page, dict)
+        and page.get("page_type") in (_RAW, _BLOB)
+        and _is_whole(page.get("page_id"), place, place)
+        and _is_whole(page.get("shard_id"), shard, shard)
+        and _is_whole(page.get("page_size"), 0, largest)
+        and _are_groups(page.get("row_group_ids"))
+        and all(_is_whole(page.get(key), *_INT64) for key in numbers)
+        and page["start_row_id"] <= page["end_row_id"]
+    )
 
 
 def _are_groups(groups):
-    return isinstance(groups, list) and all(isinstance(group, dict) and _is_whole(group.get("id"), *_INT64)
-                                            and _is_whole(group.get("offset"), *_INT64) for group in groups)
+    return isinstance(groups, list) and all(
+        isinstance(group, dict) and _is_whole(group.get("id"), *_INT64) and _is_whole(group.get("offset"), *_INT64)
+        for group in groups
+    )
 
 
 def _check_complete(path, header, last):
@@ -348,8 +394,13 @@ class _Walk:
         """Whether a chunk from ``begin`` to ``end`` of a page is the next one."""
         if self.page is None or self.end == self.page.size:
             self.page, self.end = next(self.pages, None), 0
-        good = (self.page is not None and number == self.page.number and begin == self.end
-                and end is not None and begin + 8 <= end <= self.page.size)
+        good = (
+            self.page is not None
+            and number == self.page.number
+            and begin == self.end
+            and end is not None
+            and begin + 8 <= end <= self.page.size
+        )
         self.end = end
         return good
 
@@ -365,23 +416,28 @@ def _index_rows(index, path, stored, has_fields):
     """The rows of an index, in order, the values of :data:`_ROW`: integers, and None for whatever is none."""
     _check_index_file(index, path, stored, has_fields)
     try:
-        with contextlib.closing(sqlite3.connect(pathlib.Path(index).as_uri() + "?mode=ro", uri=True,
-                                                timeout=1)) as database:
+        with contextlib.closing(
+            sqlite3.connect(pathlib.Path(index).as_uri() + "?mode=ro", uri=True, timeout=1)
+        ) as database:
             # A damaged database can have loops. A row takes fewer than a hundred steps.
             budget = iter(range(10 + stored // 10000))
             database.set_progress_handler(lambda: next(budget, None) is None, 1000000)
             _check_tables(database)
             names = database.execute("SELECT NAME FROM SHARD_NAME LIMIT 2").fetchall()
-            count, = database.execute("SELECT COUNT(*) FROM INDEXES").fetchone()
+            (count,) = database.execute("SELECT COUNT(*) FROM INDEXES").fetchone()
             if names != [(os.path.basename(path),)] or count != stored:
-                name = ", ".join(_short(name).strip("'") for name, in names)
-                raise DataError(f"{index}: index of another file ({name}, {count} records) than {path} ({stored} "
-                                f"records); copy both again or {PREPARE}")
+                name = ", ".join(_short(name).strip("'") for (name,) in names)
+                raise DataError(
+                    f"{index}: index of another file ({name}, {count} records) than {path} ({stored} "
+                    f"records); copy both again or {PREPARE}"
+                )
             yield from database.execute(_ROWS)
     except (sqlite3.Error, UnicodeError, _IndexProblem) as error:  # UnicodeError: in what SQLite says of it
         reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{index}: damaged index, or in use by another program ({reason}); copy it again with its "
-                        f".mindrecord or {PREPARE}") from None
+        raise DataError(
+            f"{index}: damaged index, or in use by another program ({reason}); copy it again with its "
+            f".mindrecord or {PREPARE}"
+        ) from None
 
 
 class _IndexProblem(Exception):
@@ -393,18 +449,23 @@ def _check_index_file(index, path, stored, has_fields):
     real = os.path.realpath(index)
     for unfinished in (real + "-journal", real + "-wal"):
         if os.path.lexists(unfinished):
-            raise DataError(f"{index}: beside it is {os.path.basename(unfinished)}, so it is being written or was "
-                            f"not finished; copy it again or {PREPARE}")
+            raise DataError(
+                f"{index}: beside it is {os.path.basename(unfinished)}, so it is being written or was "
+                f"not finished; copy it again or {PREPARE}"
+            )
     with open(index, "rb") as file:
         head = file.read(20)
     if head[:16] != b"SQLite format 3\0" or head[18:] != b"\1\1":  # 2 for a log in files beside it, which reading makes
-        raise DataError(f"{index}: damaged index, it does not begin as MindRecord's; copy it again with its "
-                        f".mindrecord or {PREPARE}")
+        raise DataError(
+            f"{index}: damaged index, it does not begin as MindRecord's; copy it again with its "
+            f".mindrecord or {PREPARE}"
+        )
     # With fields of its own a row holds texts; otherwise it takes about 60 bytes.
     largest = (1 << 20) + stored * (4096 if has_fields else 256)
     if os.path.getsize(index) > largest:
-        raise DataError(f"{index}: damaged index, too large for {stored} records; copy it again with its .mindrecord "
-                        f"or {PREPARE}")
+        raise DataError(
+            f"{index}: damaged index, too large for {stored} records; copy it again with its .mindrecord or {PREPARE}"
+        )
 
 
 def _check_tables(database):
@@ -416,7 +477,7 @@ def _check_tables(database):
     for name, pattern in _TABLES.items():
         if not isinstance(tables[name], str) or not pattern.fullmatch(tables[name]):
             raise _IndexProblem(f"its table {name} is not MindRecord's")
-    problem, = database.execute("PRAGMA integrity_check(1)").fetchone()
+    (problem,) = database.execute("PRAGMA integrity_check(1)").fetchone()
     if problem != "ok":
         raise _IndexProblem(problem)
 
@@ -432,18 +493,23 @@ def _broken_records(path, header, pages, first):
     """
     schema, index = header["schema"][0], path + ".db"
     columns = schema["schema"]
-    checks = [(name, _column_check(columns[name], header["version"]) if name in COLUMNS else None)
-              for name in schema["blob_fields"]]
+    checks = [
+        (name, _column_check(columns[name], header["version"]) if name in COLUMNS else None)
+        for name in schema["blob_fields"]
+    ]
     walks = {kind: _Walk(pages[kind]) for kind in pages}
     rows = _index_rows(index, path, _stored(pages), bool(header.get("index_fields")))
     good_scalars = b""
     with open(path, "rb", buffering=0) as file:
         for expected, row in enumerate(rows):
             if not _is_row(row, expected, walks):
-                raise DataError(f"{index}: damaged index, row {expected} is no place of a record; copy it again with "
-                                f"its .mindrecord or {PREPARE}")
-            raw, blob = (header["header_size"] + page * header["page_size"] + begin
-                         for page, begin in (row[2:4], row[5:7]))
+                raise DataError(
+                    f"{index}: damaged index, row {expected} is no place of a record; copy it again with "
+                    f"its .mindrecord or {PREPARE}"
+                )
+            raw, blob = (
+                header["header_size"] + page * header["page_size"] + begin for page, begin in (row[2:4], row[5:7])
+            )
             scalars = _chunk(file, raw, row[4] - row[3])
             if scalars is None or not (scalars == good_scalars or _are_scalars(scalars, len(columns))):
                 raise DataError(f"{path}: damaged at byte {raw}; copy it again or {PREPARE}")
@@ -452,8 +518,9 @@ def _broken_records(path, header, pages, first):
             if problem is not None:
                 yield first + expected, problem
     if not all(walk.is_over() for walk in walks.values()):
-        raise DataError(f"{index}: damaged index, it leaves out a part of {path}; copy it again with its .mindrecord "
-                        f"or {PREPARE}")
+        raise DataError(
+            f"{index}: damaged index, it leaves out a part of {path}; copy it again with its .mindrecord or {PREPARE}"
+        )
 
 
 def _is_row(row, expected, walks):
@@ -477,11 +544,11 @@ def _are_scalars(content, most):
     """Whether MessagePack is a map from texts to numbers or texts, of at most so many: what MindRecord writes."""
     try:
         first = content[0]
-        if first & 0xf0 == 0x80:
-            count, place = first & 0x0f, 1
+        if first & 0xF0 == 0x80:
+            count, place = first & 0x0F, 1
         else:
-            size = {0xde: 2, 0xdf: 4}[first]
-            count, place = int.from_bytes(content[1:1 + size], "big"), 1 + size
+            size = {0xDE: 2, 0xDF: 4}[first]
+            count, place = int.from_bytes(content[1 : 1 + size], "big"), 1 + size
         if count > most:
             return False
         for _ in range(count):
@@ -493,14 +560,14 @@ def _are_scalars(content, most):
 
 def _after_scalar(content, place, only_text=False):
     first = content[place]
-    if 0xa0 <= first < 0xc0:
-        return place + 1 + first - 0xa0
+    if 0xA0 <= first < 0xC0:
+        return place + 1 + first - 0xA0
     if first in _MSGPACK_TEXTS:
         size = _MSGPACK_TEXTS[first]
-        return place + 1 + size + int.from_bytes(content[place + 1:place + 1 + size], "big")
+        return place + 1 + size + int.from_bytes(content[place + 1 : place + 1 + size], "big")
     if only_text:
         raise KeyError(first)
-    return place + 1 + (0 if first < 0x80 or first >= 0xe0 else _MSGPACK_NUMBERS[first])
+    return place + 1 + (0 if first < 0x80 or first >= 0xE0 else _MSGPACK_NUMBERS[first])
 
 
 def _record_problem(file, start, length, checks, record):
@@ -515,7 +582,7 @@ def _record_problem(file, start, length, checks, record):
         size = struct.unpack(">Q", head[:8])[0] if len(head) >= 8 else end
         if place + 8 + size > end:
             return f"damaged at byte {place}, in record {record}"
-        values.append((place + 8, size, head[8:8 + size]))
+        values.append((place + 8, size, head[8 : 8 + size]))
         place += 8 + size
     if place != end:
         return f"damaged at byte {place}, in record {record}"
@@ -592,9 +659,9 @@ def _image_size(file, place, size, head):
     for _ in range(_MOST_SEGMENTS if head[:3] == _JPEG else 0):
         file.seek(place)
         segment = file.read(9)
-        if len(segment) < 9 or place + 9 > end or segment[0] != 0xff or segment[1] in (0xd9, 0xda):
+        if len(segment) < 9 or place + 9 > end or segment[0] != 0xFF or segment[1] in (0xD9, 0xDA):
             break
         if segment[1] in _JPEG_SIZES:
             return struct.unpack(">HH", segment[5:])
-        place += 1 if segment[1] == 0xff else 2 + struct.unpack(">H", segment[2:4])[0]
+        place += 1 if segment[1] == 0xFF else 2 + struct.unpack(">H", segment[2:4])[0]
     return None

@@ -14,6 +14,7 @@ depend on the seed and its place in that order alone.
 
 A run that is ended by Ctrl-C or SIGTERM leaves nothing; what one that was killed left is removed by the next.
 """
+
 import argparse
 import collections
 import contextlib
@@ -61,8 +62,9 @@ PrepareResult = collections.namedtuple("PrepareResult", "records images skipped"
 PrepareResult.__doc__ = """What :func:`prepare` wrote: records, from how many images, and how many images it skipped."""
 
 
-def prepare(hr_dir, out, scale=4, patch=160, per_image=47, seed=10, whole=False, form="bytes", overwrite=False,
-            progress=True):
+def prepare(
+    hr_dir, out, scale=4, patch=160, per_image=47, seed=10, whole=False, form="bytes", overwrite=False, progress=True
+):
     """Write the image files of a folder as HR/LR pairs; see the module's docstring.
 
     Args:
@@ -78,15 +80,15 @@ def prepare(hr_dir, out, scale=4, patch=160, per_image=47, seed=10, whole=False,
     """
     if not os.path.isdir(hr_dir):
         raise DataError(f"{hr_dir}: no such folder; give the folder of HR images")
-    files = [os.path.join(hr_dir, name) for name in sorted(os.listdir(hr_dir))
-             if name.lower().endswith(IMAGE_SUFFIXES)]
+    files = [os.path.join(hr_dir, name) for name in sorted(os.listdir(hr_dir)) if name.lower().endswith(IMAGE_SUFFIXES)]
     if not files:
         raise DataError("{}: has no image files ({})".format(hr_dir, ", ".join(IMAGE_SUFFIXES)))
     return prepare_images(files, out, scale, patch, per_image, seed, whole, form, overwrite, progress)
 
 
-def prepare_images(images, out, scale=4, patch=160, per_image=47, seed=10, whole=False, form="bytes", overwrite=False,
-                   progress=True):
+def prepare_images(
+    images, out, scale=4, patch=160, per_image=47, seed=10, whole=False, form="bytes", overwrite=False, progress=True
+):
     """Write images as HR/LR pairs into a MindRecord file, which appears with its ``.db`` whole or not at all.
 
     Args:
@@ -143,18 +145,23 @@ def prepare_images(images, out, scale=4, patch=160, per_image=47, seed=10, whole
 
 def _check_arguments(scale, patch, per_image, seed, whole, form):
     for name, value, least in (
-            ("scale", scale, 2), ("patch", patch, 1), ("per_image", per_image, 1), ("seed", seed, 0)):
+        ("scale", scale, 2),
+        ("patch", patch, 1),
+        ("per_image", per_image, 1),
+        ("seed", seed, 0),
+    ):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
             raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
-    if seed >= 2 ** 32:
-        raise ValueError(f"seed: expected at most {2 ** 32 - 1}, got {seed}")
+    if seed >= 2**32:
+        raise ValueError(f"seed: expected at most {2**32 - 1}, got {seed}")
     if form not in FORMS:
         raise ValueError("form: expected {}, got {!r}".format(" or ".join(FORMS), form))
     if whole and form == "array":
         raise ValueError("form: whole images differ in size, which an array column cannot hold; use bytes")
     if not whole and patch % (2 * scale):
-        raise ValueError(f"patch: expected a multiple of 2 x scale = {2 * scale}, so that LR sides are even, "
-                         f"got {patch}")
+        raise ValueError(
+            f"patch: expected a multiple of 2 x scale = {2 * scale}, so that LR sides are even, got {patch}"
+        )
     if not whole and _page_size(patch) > _LARGEST_PAGE:
         raise ValueError(f"patch: {patch} is too large for a MindRecord page; use --whole")
 
@@ -181,7 +188,7 @@ def _random_crops(image, size, count, random):
     if min(height, width) < size:
         raise UnusableImage(f"is {height}x{width}, smaller than the patch size {size}")
     tops, lefts = random.randint(0, height - size + 1, count), random.randint(0, width - size + 1, count)
-    return [np.ascontiguousarray(image[top:top + size, left:left + size]) for top, left in zip(tops, lefts)]
+    return [np.ascontiguousarray(image[top : top + size, left : left + size]) for top, left in zip(tops, lefts)]
 
 
 def _cut_to_multiple(image, multiple):
@@ -310,8 +317,11 @@ def _remove_leftovers(parent):
         if lock is None:
             if not os.path.isdir(path):  # another run has just removed it
                 continue
-            print(f"warning: {path}: may be what a killed run left; remove it if no other run is writing here",
-                  file=sys.stderr, flush=True)
+            print(
+                f"warning: {path}: may be what a killed run left; remove it if no other run is writing here",
+                file=sys.stderr,
+                flush=True,
+            )
             continue
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
@@ -357,14 +367,20 @@ def _check_fits(name, rows, page_size):
     for row in rows:
         size = sum(len(value) if isinstance(value, bytes) else value.nbytes for value in row.values())
         if size + _ROW_OVERHEAD > page_size:
-            raise DataError(f"{name}: its record of {size} bytes exceeds a MindRecord page of {page_size}; split the "
-                            "image or remove it")
+            raise DataError(
+                f"{name}: its record of {size} bytes exceeds a MindRecord page of {page_size}; split the "
+                "image or remove it"
+            )
 
 
 def _parse(arguments=None):
     description, notes = __doc__.split("\n\n", 1)
-    parser = argparse.ArgumentParser(prog="python -m src.dataloader.prepare", description=description, epilog=notes,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m src.dataloader.prepare",
+        description=description,
+        epilog=notes,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--hr_dir", required=True, help="folder of HR images")
     parser.add_argument("--out", required=True, help="MindRecord file to write")
     parser.add_argument("--scale", type=int, default=4, help="HR size / LR size (default %(default)s)")
@@ -372,8 +388,9 @@ def _parse(arguments=None):
     parser.add_argument("--per_image", type=int, default=47, help="random crops per image (default %(default)s)")
     parser.add_argument("--seed", type=int, default=10, help="seed of the crops (default %(default)s)")
     parser.add_argument("--whole", action="store_true", help="whole images instead of crops, for validation")
-    parser.add_argument("--format", choices=FORMS, default="bytes", dest="form",
-                        help="PNG images or int32 arrays (default %(default)s)")
+    parser.add_argument(
+        "--format", choices=FORMS, default="bytes", dest="form", help="PNG images or int32 arrays (default %(default)s)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     return parser.parse_args(arguments)
 

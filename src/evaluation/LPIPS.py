@@ -4,6 +4,7 @@
 
 Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018, section 3.
 """
+
 import os
 
 import mindspore.common.dtype as mstype
@@ -27,15 +28,18 @@ SCALE = np.array([0.458, 0.448, 0.450], np.float32)
 NORM_EPS = 1e-10
 
 # AlexNet's convolutions: the place in torchvision's `features`, the weights' shape, stride, padding, pooling before it.
-_CONVOLUTIONS = ((0, (64, 3, 11, 11), 4, 2, False),
-                 (3, (192, 64, 5, 5), 1, 2, True),
-                 (6, (384, 192, 3, 3), 1, 1, True),
-                 (8, (256, 384, 3, 3), 1, 1, False),
-                 (10, (256, 256, 3, 3), 1, 1, False))
+_CONVOLUTIONS = (
+    (0, (64, 3, 11, 11), 4, 2, False),
+    (3, (192, 64, 5, 5), 1, 2, True),
+    (6, (384, 192, 3, 3), 1, 1, True),
+    (8, (256, 384, 3, 3), 1, 1, False),
+    (10, (256, 256, 3, 3), 1, 1, False),
+)
 _ALEXNET_SHAPES = {f"features.{place}.weight": shape for place, shape, _, _, _ in _CONVOLUTIONS}
 _ALEXNET_SHAPES.update((f"features.{place}.bias", shape[:1]) for place, shape, _, _, _ in _CONVOLUTIONS)
-_LINEAR_SHAPES = {f"lin{number}.model.1.weight": (1, convolution[1][0], 1, 1)
-                  for number, convolution in enumerate(_CONVOLUTIONS)}
+_LINEAR_SHAPES = {
+    f"lin{number}.model.1.weight": (1, convolution[1][0], 1, 1) for number, convolution in enumerate(_CONVOLUTIONS)
+}
 
 
 class LPIPS(nn.Cell):
@@ -59,10 +63,19 @@ class LPIPS(nn.Cell):
         super().__init__()
         _require_weights(alexnet, _ALEXNET_SHAPES, "alexnet")
         _require_weights(linear, _LINEAR_SHAPES, "linear")
-        self.layers = nn.CellList([
-            _Layer(alexnet[f"features.{place}.weight"], alexnet[f"features.{place}.bias"],
-                   linear[f"lin{number}.model.1.weight"], stride, pad, pooled)
-            for number, (place, _, stride, pad, pooled) in enumerate(_CONVOLUTIONS)])
+        self.layers = nn.CellList(
+            [
+                _Layer(
+                    alexnet[f"features.{place}.weight"],
+                    alexnet[f"features.{place}.bias"],
+                    linear[f"lin{number}.model.1.weight"],
+                    stride,
+                    pad,
+                    pooled,
+                )
+                for number, (place, _, stride, pad, pooled) in enumerate(_CONVOLUTIONS)
+            ]
+        )
         # ((2x − 1) − shift)/scale as one product and one sum.
         self.factor = Tensor((2 / SCALE).reshape(1, 3, 1, 1))
         self.offset = Tensor(((-1 - SHIFT) / SCALE).reshape(1, 3, 1, 1))
@@ -74,8 +87,10 @@ class LPIPS(nn.Cell):
         They are at `ALEXNET_URL` and `LINEAR_URL`; nothing is downloaded here. Raises CheckpointError, with one line
         that names the wrong file and says where to get both, for None, a missing file, and one of other contents.
         """
-        return cls(_read(alexnet_path, _ALEXNET_SHAPES, "AlexNet's weights"),
-                   _read(linear_path, _LINEAR_SHAPES, "LPIPS's linear weights"))
+        return cls(
+            _read(alexnet_path, _ALEXNET_SHAPES, "AlexNet's weights"),
+            _read(linear_path, _LINEAR_SHAPES, "LPIPS's linear weights"),
+        )
 
     def distance(self, a, b):
         """d(a, b) of two pictures, uint8 (H, W, 3) of one shape with sides of at least `MIN_SIDE` -> float.
@@ -142,18 +157,22 @@ def _unit_length(x):
 def _require_batches(shape_a, dtype_a, shape_b, dtype_b):
     """Shapes and dtypes are known when the cell is compiled: that is when this runs."""
     if dtype_a != mstype.float32 or len(shape_a) != 4 or shape_a[1] != 3 or min(shape_a[2:]) < MIN_SIDE:
-        raise ValueError(f"a: expected float32 (N, 3, H, W) with H and W at least {MIN_SIDE} pixels, got "
-                         f"{dtype_a} {tuple(shape_a)}")
+        raise ValueError(
+            f"a: expected float32 (N, 3, H, W) with H and W at least {MIN_SIDE} pixels, got {dtype_a} {tuple(shape_a)}"
+        )
     if dtype_b != dtype_a or shape_b != shape_a:
-        raise ValueError(f"b: expected the dtype and the shape of a, {dtype_a} {tuple(shape_a)}, got "
-                         f"{dtype_b} {tuple(shape_b)}")
+        raise ValueError(
+            f"b: expected the dtype and the shape of a, {dtype_a} {tuple(shape_a)}, got {dtype_b} {tuple(shape_b)}"
+        )
 
 
 def _picture(picture, name):
     picture = np.asarray(picture)
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or min(picture.shape[:2]) < MIN_SIDE:
-        raise ValueError(f"{name}: expected a uint8 array (H, W, 3) with sides of at least {MIN_SIDE} pixels, got "
-                         f"{picture.dtype} {picture.shape}")
+        raise ValueError(
+            f"{name}: expected a uint8 array (H, W, 3) with sides of at least {MIN_SIDE} pixels, got "
+            f"{picture.dtype} {picture.shape}"
+        )
     return picture
 
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Evaluation of images: the pictures, and the figures that the paper and the earlier port report."""
+
 import math
 
 import numpy as np
@@ -31,13 +32,17 @@ def evaluate_image(model, lr, hr, heat, n_samples, seed, tile=None, size=None, l
         figures["pixel_std"] = samples.astype(np.float32).std(axis=0).mean()
     if hr is not None:
         bicubic, psnrs = imresize(lr, model.scale), [psnr(sample, hr) for sample in samples]
-        figures.update(psnr=np.mean(psnrs), ssim=np.mean([ssim(sample, hr) for sample in samples]),
-                       ssim_gaussian=np.mean([ssim_gaussian(sample / 255, hr / 255) for sample in samples]),
-                       nll=likelihood(model, lr, hr, seed, tile, size),
-                       psnr_bicubic=psnr(bicubic, hr), ssim_bicubic=ssim(bicubic, hr))
+        figures.update(
+            psnr=np.mean(psnrs),
+            ssim=np.mean([ssim(sample, hr) for sample in samples]),
+            ssim_gaussian=np.mean([ssim_gaussian(sample / 255, hr / 255) for sample in samples]),
+            nll=likelihood(model, lr, hr, seed, tile, size),
+            psnr_bicubic=psnr(bicubic, hr),
+            ssim_bicubic=ssim(bicubic, hr),
+        )
         if n_samples > 1:
             figures["psnr_best"] = max(psnrs)
-        if lpips is not None and not is_too_small_for_lpips(hr):
+        if lpips is not None and not is_too_small_for_lpips(hr.shape[:2]):
             figures["lpips"] = np.mean([lpips.distance(sample, hr) for sample in samples])
     if not_finite:
         figures.update({name: math.nan for name in figures if name not in _NOT_OF_SAMPLES})
@@ -52,8 +57,8 @@ def _as_pictures(images):
     return to_uint8(images), sum(int(np.count_nonzero(~np.isfinite(image).all(axis=0))) for image in images)
 
 
-def is_too_small_for_lpips(hr):
-    return min(hr.shape[:2]) < MIN_SIDE
+def is_too_small_for_lpips(hr_size):
+    return min(hr_size) < MIN_SIDE
 
 
 def likelihood(model, lr, hr, seed, tile=None, size=None):
@@ -68,17 +73,26 @@ def likelihood(model, lr, hr, seed, tile=None, size=None):
     noise = np.empty(hr.shape, np.float32)
     fill(noise, np.random.RandomState(seed).random_sample)
     side = tile if tile is not None and max(size) > tile else max(size)
-    return np.mean([model.encode(as_floats(part.cut(hr, model.scale)[None]), as_floats(part.cut(lr)[None]),
-                                 part.cut(noise, model.scale)[None])[1][0]
-                    for part in tiles(*size, side, overlap=0)])
+    return np.mean(
+        [
+            model.encode(
+                as_floats(part.cut(hr, model.scale)[None]),
+                as_floats(part.cut(lr)[None]),
+                part.cut(noise, model.scale)[None],
+            )[1][0]
+            for part in tiles(*size, side, overlap=0)
+        ]
+    )
 
 
 def problems(row):
     """What is wrong with the figures of an image as `evaluate_image` gives them: a list of words."""
     found = []
     if row["not_finite"]:
-        found.append(f"{row['not_finite']} pixels of its samples are not finite, black or white in the pictures; a "
-                     "lower heat or another checkpoint may help")
+        found.append(
+            f"{row['not_finite']} pixels of its samples are not finite, black or white in the pictures; a "
+            "lower heat or another checkpoint may help"
+        )
     if not math.isfinite(row.get("nll", 0)):
         found.append(f"its nll is {row['nll']}")
     return found
@@ -91,7 +105,10 @@ def mean_figures(rows):
     NaN. `not_finite`, a count, is no figure.
     """
     names = {name: None for row in rows for name in row if name != "not_finite"}  # in their order
-    values = {name: [row[name] for row in rows if row.get(name) is not None and not math.isnan(row[name])]
-              for name in names}
-    return ({name: float(np.mean(found)) if found else math.nan for name, found in values.items()},
-            {name: len(found) for name, found in values.items()})
+    values = {
+        name: [row[name] for row in rows if row.get(name) is not None and not math.isnan(row[name])] for name in names
+    }
+    return (
+        {name: float(np.mean(found)) if found else math.nan for name, found in values.items()},
+        {name: len(found) for name, found in values.items()},
+    )

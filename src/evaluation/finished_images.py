@@ -1,11 +1,13 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Which images of an evaluation are finished, so that an interrupted one goes on."""
+
 import contextlib
 import json
 import os
 
-from src.model_utils.util import atomic_write, first_few
+from src.model_utils.util import atomic_write
+from src.texts import first_few
 
 
 class FinishedImages:
@@ -65,14 +67,19 @@ class FinishedImages:
             changed = [name for name in {**self.settings, **settings} if settings.get(name) != self.settings.get(name)]
             self.notes.append(f"{self.path}: is of an evaluation with another {' and '.join(changed)}; begins anew")
             return
-        self._rows = {image: row for image, row in rows.items()
-                      if image in self.pictures and all(os.path.exists(path) for path in self.pictures[image])}
+        self._rows = {
+            image: row
+            for image, row in rows.items()
+            if image in self.pictures and all(os.path.exists(path) for path in self.pictures[image])
+        }
         if self._rows:
             self.notes.append(f"{self.path}: goes on after {len(self._rows)} finished images")
         lost = sorted({str(row["name"]) for image, row in rows.items() if image not in self._rows})
         if lost:
-            self.notes.append(f"{self.path}: {len(lost)} finished images were changed, moved or removed, or their "
-                              f"pictures were; what is still there is done again: {first_few(lost)}")
+            self.notes.append(
+                f"{self.path}: {len(lost)} finished images were changed, moved or removed, or their "
+                f"pictures were; what is still there is done again: {first_few(lost)}"
+            )
 
     def _read(self):
         """(settings or None, {image: row}) of the file, as far as it is whole."""
@@ -86,8 +93,11 @@ class FinishedImages:
         entries = [entry for entry in entries if isinstance(entry, dict)]
         if not entries:
             return None, {}
-        return entries[0], {entry["image"]: entry["row"] for entry in entries[1:]
-                            if isinstance(entry.get("image"), str) and _is_row(entry.get("row"))}
+        return entries[0], {
+            entry["image"]: entry["row"]
+            for entry in entries[1:]
+            if isinstance(entry.get("image"), str) and _is_row(entry.get("row"))
+        }
 
 
 def _is_row(row):
@@ -106,8 +116,10 @@ def number_images(names, files, sizes):
     The number belongs to it because the seed of an image's samples does. files: for each image a list of paths. sizes:
     at which they are computed, which the other images of the folder have a say in.
     """
-    return [json.dumps([number, str(name), list(size)] + [file_identity(path) for path in paths])
-            for number, (name, size, paths) in enumerate(zip(names, sizes, files), start=1)]
+    return [
+        json.dumps([number, str(name), list(size)] + [file_identity(path) for path in paths])
+        for number, (name, size, paths) in enumerate(zip(names, sizes, files), start=1)
+    ]
 
 
 def file_identity(path):

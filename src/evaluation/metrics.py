@@ -5,6 +5,7 @@
 Published tables mix protocols: RGB or luma, a uniform or a Gaussian SSIM window, shaved borders or none. Numbers of
 different protocols must not be compared, hence one function per protocol. Images are channels-last (H, W, 3) RGB.
 """
+
 import inspect
 
 import cv2
@@ -18,8 +19,11 @@ _GAUSSIAN_WINDOW = 11
 _GAUSSIAN_SIGMA = 1.5
 _K1, _K2 = 0.01, 0.03  # stabilising constants of Wang et al. 2004
 # scikit-image renamed the argument in 0.19.
-_CHANNELS_LAST = ({"channel_axis": 2} if "channel_axis" in inspect.signature(structural_similarity).parameters
-                  else {"multichannel": True})
+_CHANNELS_LAST = (
+    {"channel_axis": 2}
+    if "channel_axis" in inspect.signature(structural_similarity).parameters
+    else {"multichannel": True}
+)
 
 
 def psnr(a, b):
@@ -58,9 +62,10 @@ def psnr_y(a, b, border=0):
     a, b = _uint8_pair(a, b)
     height, width = a.shape[:2]
     if border < 0 or 2 * border >= min(height, width):
-        raise ValueError("border: expected 0 to %d for images of shape %s, got %d"
-                         % ((min(height, width) - 1) // 2, a.shape, border))
-    inside = np.s_[border:height - border, border:width - border]
+        raise ValueError(
+            f"border: expected 0 to {(min(height, width) - 1) // 2} for images of shape {a.shape}, got {border}"
+        )
+    inside = np.s_[border : height - border, border : width - border]
     return _psnr(_luma(a[inside]), _luma(b[inside]))
 
 
@@ -103,11 +108,11 @@ def ssim_gaussian(a, b):
     a, b = _float_pair(a, b)
     _require_size(a, _GAUSSIAN_WINDOW)
     mean_a, mean_b = _gaussian_mean(a), _gaussian_mean(b)
-    variance_a = _gaussian_mean(a * a) - mean_a ** 2
-    variance_b = _gaussian_mean(b * b) - mean_b ** 2
+    variance_a = _gaussian_mean(a * a) - mean_a**2
+    variance_b = _gaussian_mean(b * b) - mean_b**2
     covariance = _gaussian_mean(a * b) - mean_a * mean_b
-    luminance = (2 * mean_a * mean_b + _K1 ** 2) / (mean_a ** 2 + mean_b ** 2 + _K1 ** 2)
-    contrast_structure = (2 * covariance + _K2 ** 2) / (variance_a + variance_b + _K2 ** 2)
+    luminance = (2 * mean_a * mean_b + _K1**2) / (mean_a**2 + mean_b**2 + _K1**2)
+    contrast_structure = (2 * covariance + _K2**2) / (variance_a + variance_b + _K2**2)
     return float(np.mean(luminance * contrast_structure))
 
 
@@ -130,13 +135,13 @@ def lr_psnr(sr, lr, scale):
     sr, lr = _checked(sr, "sr"), _checked(lr, "lr")
     expected = (lr.shape[0] * scale, lr.shape[1] * scale, 3)
     if sr.shape != expected:
-        raise ValueError("sr: expected shape %s for lr %s at scale %s, got %s" % (expected, lr.shape, scale, sr.shape))
+        raise ValueError(f"sr: expected shape {expected} for lr {lr.shape} at scale {scale}, got {sr.shape}")
     return psnr(imresize(sr, 1 / scale), lr)
 
 
 def _psnr(a, b):
     error = np.mean((a - b) ** 2)
-    return float("inf") if error == 0 else float(10 * np.log10(255 ** 2 / error))
+    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
 
 
 def _luma(image):
@@ -153,7 +158,7 @@ def _gaussian_mean(image):
 def _checked(image, name):
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError("%s: expected a uint8 array (H, W, 3), got %s %s" % (name, image.dtype, image.shape))
+        raise ValueError(f"{name}: expected a uint8 array (H, W, 3), got {image.dtype} {image.shape}")
     return image
 
 
@@ -168,9 +173,9 @@ def _float_pair(a, b):
     for name, image in (("a", a), ("b", b)):
         image = np.asarray(image)
         if image.dtype.kind != "f" or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-            raise ValueError("%s: expected a float array (H, W, 3), got %s %s" % (name, image.dtype, image.shape))
+            raise ValueError(f"{name}: expected a float array (H, W, 3), got {image.dtype} {image.shape}")
         if not (image.min() >= 0 and image.max() <= 1):  # also catches NaN
-            raise ValueError("%s: expected values in [0, 1], got %g to %g" % (name, image.min(), image.max()))
+            raise ValueError(f"{name}: expected values in [0, 1], got {image.min():g} to {image.max():g}")
         pair.append(image.astype(np.float64))
     _require_same_shape(*pair)
     return pair
@@ -178,9 +183,9 @@ def _float_pair(a, b):
 
 def _require_same_shape(a, b):
     if a.shape != b.shape:
-        raise ValueError("b: expected the shape of a, %s, got %s" % (a.shape, b.shape))
+        raise ValueError(f"b: expected the shape of a, {a.shape}, got {b.shape}")
 
 
 def _require_size(image, window):
     if min(image.shape[:2]) < window:
-        raise ValueError("a, b: expected sides of at least %d pixels, got shape %s" % (window, image.shape))
+        raise ValueError(f"a, b: expected sides of at least {window} pixels, got shape {image.shape}")

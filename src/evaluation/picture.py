@@ -1,12 +1,14 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Pictures to look at: sheets of images side by side, and PNG files."""
+
 import cv2
 import numpy as np
 
 from src.model_utils.util import atomic_write
 
 MARGIN, CAPTION = 4, 18
+SHEET_ROWS = 4  # images that a sheet shows, of however many there are
 
 
 def write_png(path, image):
@@ -32,7 +34,7 @@ def sheet(rows, titles):
         line = np.full((height + MARGIN, sum(widths) + MARGIN * len(widths), 3), 255, np.uint8)
         left = 0
         for picture, width in zip(row, widths):
-            line[:picture.shape[0], left:left + picture.shape[1]] = picture
+            line[: picture.shape[0], left : left + picture.shape[1]] = picture
             left += width + MARGIN
         parts.append(line)
     return np.concatenate(parts)

@@ -5,6 +5,7 @@
 Notation of this package: N batch, C channels, (H, W) the size of the map at hand. `ft` are the features of the
 low-resolution image that condition a layer: (N, F, H, W), or (1, F, H, W) where a batch shares them.
 """
+
 import math
 
 import mindspore.common.dtype as mstype

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """ActNorm: a per-channel affine map that starts by normalising the first batch (Glow, section 3.1)."""
+
 import numpy as np
 from mindspore import Parameter, Tensor, ops
 

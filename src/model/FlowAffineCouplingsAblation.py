@@ -1,13 +1,14 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The conditional affine coupling of SRFlow (section 3.4 of the paper): two small networks per flow step."""
+
 import mindspore.common.dtype as mstype
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from src.model.convolutions import conv2d
 from src.model.Flow import Conv2dZeros, FlowCell, even_odd, sum_per_image
 from src.model.FlowActNorms import ActNorm
+from src.model.convolutions import conv2d
 
 
 class NormalisedConv2d(nn.Cell):
@@ -27,7 +28,7 @@ class NormalisedConv2d(nn.Cell):
 
     def convolve(self, x, start=0):
         """What the input channels from `start` on contribute to the convolution; x has those that are at hand."""
-        return conv2d(x, self.weight[:, start:start + x.shape[1]])
+        return conv2d(x, self.weight[:, start : start + x.shape[1]])
 
     def initialise(self, x):
         """Host side: set the ActNorm for this batch; returns the output."""
@@ -101,13 +102,13 @@ class CondAffineSeparatedAndCond(FlowCell):
     def construct(self, x, condition=()):
         shift_ft, scale_ft, hidden_ft = condition
         z = (x + shift_ft) * scale_ft
-        z1, z2 = z[:, :self.kept], z[:, self.kept:]
+        z1, z2 = z[:, : self.kept], z[:, self.kept :]
         shift, scale = self._affine(z1, hidden_ft)
         return ops.Concat(1)((z1, (z2 + shift) * scale)), _sum_of_logs(scale_ft, scale)
 
     def inverse(self, z, condition=()):
         shift_ft, scale_ft, hidden_ft = condition
-        z1, z2 = z[:, :self.kept], z[:, self.kept:]
+        z1, z2 = z[:, : self.kept], z[:, self.kept :]
         shift, scale = self._affine(z1, hidden_ft)
         x = ops.Concat(1)((z1, z2 / scale - shift)) / scale_ft - shift_ft
         return x, -_sum_of_logs(scale_ft, scale)
@@ -116,7 +117,7 @@ class CondAffineSeparatedAndCond(FlowCell):
         """Host side: set the ActNorms inside for this batch, fFeatures' first; returns the coupling's output."""
         shift_ft, scale_ft = self._shift_scale(self.fFeatures.initialise(ft))
         z = (x + shift_ft) * scale_ft
-        self.fAffine.initialise(ops.Concat(1)((z[:, :self.kept], ft)))
+        self.fAffine.initialise(ops.Concat(1)((z[:, : self.kept], ft)))
         return self.construct(x, (shift_ft, scale_ft, self.fAffine.first(ft, self.kept)))[0]
 
     def _affine(self, z1, hidden_ft):

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """One step of the flow: ActNorm, invertible 1×1 convolution, and a coupling where the step has one."""
+
 from src.model.Flow import FlowCell
 from src.model.FlowActNorms import ActNorm
 from src.model.InvertibleConv1x1 import InvertibleConv1x1

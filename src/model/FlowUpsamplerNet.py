@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The conditional flow between images and latents: its levels, and layers one after the other (SRFlow, section 3.4)."""
+
 import mindspore.common.dtype as mstype
 from mindspore import nn, ops
 
@@ -82,8 +83,10 @@ class FlowUpsamplerNet(FlowCell):
         for level in range(n_levels):
             channels *= 4
             steps = [FlowStep(channels) for _ in range(n_transitions)]
-            steps += [FlowStep(channels, CondAffineSeparatedAndCond(channels, feature_channels, hidden, eps))
-                      for _ in range(K)]
+            steps += [
+                FlowStep(channels, CondAffineSeparatedAndCond(channels, feature_channels, hidden, eps))
+                for _ in range(K)
+            ]
             split = [Split2d(channels)] if level < split_levels else []
             self.level_channels += (channels,)
             channels = channels // 2 if split else channels
@@ -126,8 +129,8 @@ class FlowUpsamplerNet(FlowCell):
             x, term = level(x, condition[i])
             logdet = logdet + term
             if i < self.split_levels:
-                latents = latents + (x[:, self.kept[i]:],)
-                x = x[:, :self.kept[i]]
+                latents = latents + (x[:, self.kept[i] :],)
+                x = x[:, : self.kept[i]]
         return latents + (x,), logdet
 
     def inverse(self, latents, condition=()):
@@ -148,4 +151,4 @@ class FlowUpsamplerNet(FlowCell):
             features: what RRDBNet returns for its low-resolution images.
         """
         for level, ft in zip(self.levels, features):
-            x = level.initialise(x, ops.Cast()(ft, mstype.float32))[:, :level.kept]
+            x = level.initialise(x, ops.Cast()(ft, mstype.float32))[:, : level.kept]

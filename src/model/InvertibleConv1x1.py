@@ -1,11 +1,12 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Invertible 1×1 convolution: a learned mixing of the channels (Glow, section 3.2)."""
+
 import numpy as np
 from mindspore import Parameter, Tensor, ops
 
-from src.model.convolutions import conv2d
 from src.model.Flow import FlowCell, per_image
+from src.model.convolutions import conv2d
 from src.model.slogdet import SLogDet, matrix_inverse
 
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """RRDBNet, the encoder of the low-resolution image (ESRGAN's generator, section 3.1 there; SRFlow, section 3.4)."""
+
 import math
 
 import mindspore.common.dtype as mstype

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """SRFlow as people use it: NumPy in, NumPy out."""
+
 import math
 import numbers
 import os
@@ -12,11 +13,11 @@ from mindspore import Tensor
 from src.images import as_floats, dequantise, even, fill, pad_to, to_uint8
 from src.model.SRFlowNet import SRFlowNet
 from src.model.implementation import AUTO, choose
-from src.weights.checkpoint import INFERENCE, CheckpointError, load_parameters, require_parameters
-from src.network_names import IMAGE_ONLY, shapes_of, split_levels
-from src.model_utils.options import OptionsError, differences, load_options
+from src.model_utils.options import OptionsError, load_options, network_differences
 from src.model_utils.util import give_back_memory, set_device
+from src.network_names import IMAGE_ONLY, shapes_of, split_levels
 from src.tiling import assemble, crop_latents, tiles
+from src.weights.checkpoint import INFERENCE, CheckpointError, load_parameters, require_parameters
 from src.weights.weight_files import read_any
 
 TRAINED_HEAT = 1.0  # training maximises the likelihood of latents of this standard deviation
@@ -42,27 +43,37 @@ class SRFlow:
     """
 
     def __init__(self, net, quant=32, implementation=AUTO):
-        """net: SRFlowNet; quant: levels of the dequantisation noise that `encode` adds; implementation: auto, plain, cpu."""
+        """net: SRFlowNet; quant: levels of the noise that `encode` adds; implementation: auto, plain or cpu."""
         self.net, self.scale, self.quant, self.notes = net, net.scale, quant, []
         self._is_released, self._sampler = False, choose(implementation).sampler(net)
         self._last_lr, self._conditions = None, None
 
     @classmethod
-    def from_checkpoint(cls, path, opt=None, device_target="CPU", device_id=0, precision="float32",
-                        implementation=AUTO):
-        """The network with the weights of a checkpoint: of train.py or train2test.py, an official `.pth`, the same as
-        `.safetensors`, or one of the earlier MindSpore port; the content tells which.
+    def from_checkpoint(
+        cls,
+        path,
+        opt=None,
+        device_target="CPU",
+        device_id=0,
+        precision="float32",
+        implementation=AUTO,
+        allow_tf32=False,
+    ):
+        """The network with the weights of a checkpoint.
 
+        path: a file of train.py or train2test.py, an official `.pth`, the same as `.safetensors`, or one of the earlier
+        MindSpore port; the content tells which.
         opt: Options or the path of a YAML whose network the checkpoint must have; None: whatever it has, and for other
         programs' files, what their names and shapes tell of the published networks. `notes` of the result: what there
         is to know of such a file, a line each. precision:
         float16 computes RRDB and coupling networks in half precision, which is for GPUs. implementation: which code
-        computes the network, `plain`, `cpu` or `auto`, which is `cpu` on a CPU.
+        computes the network, `plain`, `cpu` or `auto`, which is `cpu` on a CPU. allow_tf32: whether a GPU may compute
+        float32 in TF32, with ten bits of mantissa.
         Raises CheckpointError (a ValueError) for a file that cannot be used and DeviceError for the device.
         """
         if precision not in ("float32", "float16"):
             raise ValueError(f"precision: expected 'float32' or 'float16', got {precision!r}")
-        set_device(device_target, device_id)
+        set_device(device_target, device_id, allow_tf32)
         if isinstance(opt, (str, os.PathLike)):
             opt = load_options(opt)
         checkpoint = read_any(path, opt)
@@ -89,8 +100,10 @@ class SRFlow:
         is read for implementation `cpu`.
         """
         if self._is_released:
-            raise ValueError("refresh: this model is made of an inference checkpoint, and its parameters are given up "
-                             "for their memory; expected a model made of a training checkpoint")
+            raise ValueError(
+                "refresh: this model is made of an inference checkpoint, and its parameters are given up "
+                "for their memory; expected a model made of a training checkpoint"
+            )
         self._sampler.refresh()
         self._last_lr, self._conditions = None, None
 
@@ -123,11 +136,11 @@ class SRFlow:
         shape = (height, width, 3) if is_picture else (3, height, width)
         samples = np.empty((len(heats) * n, len(images)) + shape, np.uint8 if is_picture else np.float32)
         for row, strip in self._decode_samples(pad_to(images, size), noise, heats, batch, tile):
-            strip = strip[..., :max(height - row, 0), :width]
+            strip = strip[..., : max(height - row, 0), :width]
             if is_picture:
-                to_uint8(strip, samples[..., row:row + strip.shape[-2], :, :])
+                to_uint8(strip, samples[..., row : row + strip.shape[-2], :, :])
             else:
-                samples[..., row:row + strip.shape[-2], :] = strip
+                samples[..., row : row + strip.shape[-2], :] = strip
         samples = samples[:, 0] if is_picture else samples
         samples = samples.reshape((len(heats), n) + samples.shape[1:]) if several else samples
         if not with_latents:
@@ -142,7 +155,7 @@ class SRFlow:
         """
         noise = [np.empty((n,) + shape, np.float32) for shape in self._latent_shapes(count, size)]
         inner = [shape[2:] for shape in self._latent_shapes(count, least)]
-        for k, sample_seed in enumerate(np.random.RandomState(seed).randint(0, 2 ** 31 - 1, n)):
+        for k, sample_seed in enumerate(np.random.RandomState(seed).randint(0, 2**31 - 1, n)):
             draw = np.random.RandomState(sample_seed).standard_normal
             for latent, (height, width) in zip(noise, inner):
                 fill(latent[k, ..., :height, :width], draw)
@@ -163,6 +176,7 @@ class SRFlow:
 
         def image_of(part):
             return self._decode_whole(part.cut(lr), crop_latents(noise, part, self.scale), heats, batch)
+
         yield from assemble(tiles(*lr.shape[2:], tile, overlap), image_of, self.scale, TILE_MARGIN)
 
     def _decode_whole(self, lr, noise, heats, batch):
@@ -173,10 +187,11 @@ class SRFlow:
         conditions = self._condition(as_floats(lr))
         images = np.empty((len(chosen), len(lr), 3) + tuple(side * self.scale for side in lr.shape[2:]), np.float32)
         for start in range(0, len(chosen), together):
-            some = chosen[start:start + together]
-            decoded = self._decode(conditions, [np.concatenate([value * latent[k] for value, k in some])
-                                                for latent in noise])
-            images[start:start + together] = decoded.reshape((len(some),) + images.shape[1:])
+            some = chosen[start : start + together]
+            decoded = self._decode(
+                conditions, [np.concatenate([value * latent[k] for value, k in some]) for latent in noise]
+            )
+            images[start : start + together] = decoded.reshape((len(some),) + images.shape[1:])
         return images
 
     def encode(self, hr, lr, noise=None):
@@ -228,8 +243,10 @@ class SRFlow:
         return [(count,) + shape for shape in self.net.flowUpsamplerNet.latent_shapes(height, width)]
 
     def _condition(self, lr):
-        """What the flow needs of the images. The last images' is kept, so that all that is done with them, one call
-        after the other, computes it once."""
+        """What the flow needs of the images.
+
+        That of the last images is kept: all that is done with them, one call after the other, computes it once.
+        """
         if self._last_lr is None or not np.array_equal(self._last_lr, lr):
             self._last_lr, self._conditions = None, None  # their memory first
             self._conditions = self._sampler.condition(Tensor(lr))
@@ -242,9 +259,13 @@ class SRFlow:
         if not np.isfinite(images).all():
             level = self._sampler.first_not_finite(latents, conditions)
             share = 100 * np.mean(~np.isfinite(images).all(axis=1))
-            warnings.warn(f"decoding is not finite from level {level} of {self.net.flowUpsamplerNet.n_levels} on, in "
-                          f"{share:.3g} % of the pixels; nothing is clamped. A lower heat or another checkpoint may "
-                          "help", RuntimeWarning, stacklevel=4)
+            warnings.warn(
+                f"decoding is not finite from level {level} of {self.net.flowUpsamplerNet.n_levels} on, in "
+                f"{share:.3g} % of the pixels; nothing is clamped. A lower heat or another checkpoint may "
+                "help",
+                RuntimeWarning,
+                stacklevel=4,
+            )
         return images
 
 
@@ -253,8 +274,18 @@ def build_network(opt):
     _require_flow(opt)
     network, flow = opt.network_G, opt.network_G.flow
     coupling = flow.CondAffineSeparatedAndCond
-    return SRFlowNet(opt.scale, network.nf, network.nb, network.gc, flow.stackRRDB.blocks, flow.K,
-                     flow.additionalFlowNoAffine, split_levels(opt), coupling.hidden_channels, coupling.eps)
+    return SRFlowNet(
+        opt.scale,
+        network.nf,
+        network.nb,
+        network.gc,
+        flow.stackRRDB.blocks,
+        flow.K,
+        flow.additionalFlowNoAffine,
+        split_levels(opt),
+        coupling.hidden_channels,
+        coupling.eps,
+    )
 
 
 def load_network(checkpoint, path, opt=None):
@@ -281,22 +312,25 @@ def require_usable(net, source):
         if parameter.name.endswith(".invconv.weight"):
             sign, log_abs_det = np.linalg.slogdet(value.astype(np.float64))
             if sign == 0 or not np.isfinite(log_abs_det):
-                raise CheckpointError(f"{source}: {parameter.name}: a singular matrix, it cannot be inverted; use "
-                                      "another checkpoint")
+                raise CheckpointError(
+                    f"{source}: {parameter.name}: a singular matrix, it cannot be inverted; use another checkpoint"
+                )
 
 
 def _require_flow(opt):
     if opt.network_G.flow is None:
-        raise OptionsError("network_G.flow: missing, as the configuration is one of the encoder alone (model: RRDB); "
-                           "expected one of model SRFlow")
+        raise OptionsError(
+            "network_G.flow: missing, as the configuration is one of the encoder alone (model: RRDB); "
+            "expected one of model SRFlow"
+        )
 
 
 def _require_network(checkpoint, opt, path):
-    changed = [key for key in differences(checkpoint.options, opt)
-               if key == "scale" or key.startswith("network_G") and not key.startswith("network_G.train_RRDB")]
+    changed = network_differences(checkpoint.options, opt)
     if changed:
-        raise CheckpointError(f"{path}: weights of another network than the configuration's; they differ in "
-                              f"{', '.join(changed)}")
+        raise CheckpointError(
+            f"{path}: weights of another network than the configuration's; they differ in {', '.join(changed)}"
+        )
 
 
 def normalise_latents(latents, heat=1.0):
@@ -305,8 +339,12 @@ def normalise_latents(latents, heat=1.0):
     latents: tuple of float32 (N, C, H, W), as `encode` returns them; the result is of the same kind. For restoration:
     what a degraded image has that natural ones have not shows in its latents' statistics (SRFlow, section 3.5).
     """
-    return tuple((heat * (latent - latent.mean(axis=(2, 3), keepdims=True))
-                  / (latent.std(axis=(2, 3), keepdims=True) + 1e-6)).astype(np.float32) for latent in latents)
+    return tuple(
+        (
+            heat * (latent - latent.mean(axis=(2, 3), keepdims=True)) / (latent.std(axis=(2, 3), keepdims=True) + 1e-6)
+        ).astype(np.float32)
+        for latent in latents
+    )
 
 
 def _require_sampling(heats, n, batch, seed):
@@ -314,14 +352,18 @@ def _require_sampling(heats, n, batch, seed):
         if not isinstance(heat, numbers.Real) or not 0 <= heat < math.inf:
             raise ValueError(f"heat: expected a number >= 0 or a list of them, got {heat!r}")
         if heat > TRAINED_HEAT:
-            warnings.warn(f"heat {heat:g}: above {TRAINED_HEAT:g}, that of the latents in training; decoding may become "
-                          "not finite", RuntimeWarning, stacklevel=3)
+            warnings.warn(
+                f"heat {heat:g}: above {TRAINED_HEAT:g}, that of the latents in training; decoding may become "
+                "not finite",
+                RuntimeWarning,
+                stacklevel=3,
+            )
     if not heats:
         raise ValueError("heat: expected a number >= 0 or a list of them, got an empty list")
     for name, value in (("n", n), ("batch", batch)):
         if not isinstance(value, numbers.Integral) or value < 1:
             raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
-    if seed is not None and (not isinstance(seed, numbers.Integral) or not 0 <= seed < 2 ** 32):
+    if seed is not None and (not isinstance(seed, numbers.Integral) or not 0 <= seed < 2**32):
         raise ValueError(f"seed: expected None or an integer from 0 to 2**32 - 1, got {seed!r}")
 
 
@@ -337,8 +379,11 @@ def _as_batch(lr):
 def _checked_size(size, images):
     least = even(images.shape[2:])
     size = tuple(size) if isinstance(size, (tuple, list, np.ndarray)) else (size,)
-    if len(size) != 2 or not all(isinstance(side, numbers.Integral) and side % 2 == 0 for side in size) \
-            or any(side < smallest for side, smallest in zip(size, least)):
+    if (
+        len(size) != 2
+        or not all(isinstance(side, numbers.Integral) and side % 2 == 0 for side in size)
+        or any(side < smallest for side, smallest in zip(size, least))
+    ):
         raise ValueError(f"size: expected an even height and width, at least {least} for this lr, got {size}")
     return size
 
@@ -364,4 +409,4 @@ def _require_even(lr):
 def _log_normal(latent):
     """log N(latent; 0, 1) of each image, float64 (N,), nats."""
     latent = latent.astype(np.float64)
-    return -0.5 * (latent ** 2 + math.log(2 * math.pi)).sum(axis=(1, 2, 3))
+    return -0.5 * (latent**2 + math.log(2 * math.pi)).sum(axis=(1, 2, 3))

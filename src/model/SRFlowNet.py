@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The whole network, its likelihood, and the cells that training and its validation compile."""
+
 import math
 
 from mindspore import Tensor, nn, ops
@@ -28,16 +29,17 @@ class SRFlowNet(nn.Cell):
         levels = int(math.log2(scale)) + 1
         self.scale = scale
         self.RRDB = RRDBNet(scale, nf, nb, gc, blocks)
-        self.flowUpsamplerNet = FlowUpsamplerNet(levels, K, n_transitions, split_levels, nf * (1 + len(blocks)), hidden,
-                                                 eps)
+        self.flowUpsamplerNet = FlowUpsamplerNet(
+            levels, K, n_transitions, split_levels, nf * (1 + len(blocks)), hidden, eps
+        )
 
     def compute_in_half(self):
-        """Compute RRDB and coupling networks in float16 from now on; parameters, log-dets, determinants stay float32."""
+        """Compute RRDB and coupling networks in float16 from now on; parameters and log-dets stay float32."""
         self.RRDB.compute_in_half()
         self.flowUpsamplerNet.compute_in_half()
 
     def condition(self, lr):
-        """What the low-resolution images contribute to the flow, for construct and inverse of its `flowUpsamplerNet`."""
+        """What the low-resolution images contribute to the flow: the condition of `flowUpsamplerNet`."""
         return self.flowUpsamplerNet.condition(self.RRDB(lr))
 
     def construct(self, hr, lr):

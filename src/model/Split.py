@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Split: takes half of the channels out of the flow as Gaussian noise (RealNVP, section 3.6; Glow, section 3.4)."""
+
 from mindspore import ops
 
 from src.model.Flow import Conv2dZeros, FlowCell, even_odd, sum_per_image
@@ -24,13 +25,13 @@ class Split2d(FlowCell):
         self.conv = Conv2dZeros(self.kept, 2 * (channels - self.kept))
 
     def construct(self, x, condition=()):
-        z1, z2 = x[:, :self.kept], x[:, self.kept:]
+        z1, z2 = x[:, : self.kept], x[:, self.kept :]
         mean, logs = even_odd(self.conv(z1))
         eps = (z2 - mean) * ops.Exp()(-logs)
         return ops.Concat(1)((z1, eps)), -sum_per_image(logs)
 
     def inverse(self, z, condition=()):
-        z1, eps = z[:, :self.kept], z[:, self.kept:]
+        z1, eps = z[:, : self.kept], z[:, self.kept :]
         mean, logs = even_odd(self.conv(z1))
         return ops.Concat(1)((z1, mean + ops.Exp()(logs) * eps)), sum_per_image(logs)
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The convolution and the two resizings that the network is made of."""
+
 from mindspore import ops
 
 

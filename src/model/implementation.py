@@ -4,6 +4,7 @@
 
 Both compute the same functions of the same parameters; a test compares them.
 """
+
 from typing import Any, Callable, NamedTuple
 
 from mindspore import context
@@ -32,11 +33,22 @@ class Implementation(NamedTuple):
     encoder_stacks: Callable[[Any], list]
 
 
-_PLAIN = Implementation(PLAIN, network=lambda net: net, encoder=lambda rrdb: rrdb, sampler=PlainSampler,
-                        flow_stacks=lambda computed: [], encoder_stacks=lambda computed: [])
-_CPU = Implementation(CPU, network=Network, encoder=Encoder, sampler=lambda net: CPUSampler(net, Network(net)),
-                      flow_stacks=lambda computed: computed.flow_stacks(),
-                      encoder_stacks=lambda computed: computed.encoder_stacks())
+_PLAIN = Implementation(
+    PLAIN,
+    network=lambda net: net,
+    encoder=lambda rrdb: rrdb,
+    sampler=PlainSampler,
+    flow_stacks=lambda computed: [],
+    encoder_stacks=lambda computed: [],
+)
+_CPU = Implementation(
+    CPU,
+    network=Network,
+    encoder=Encoder,
+    sampler=lambda net: CPUSampler(net, Network(net)),
+    flow_stacks=lambda computed: computed.flow_stacks(),
+    encoder_stacks=lambda computed: computed.encoder_stacks(),
+)
 
 
 def choose(name=AUTO):

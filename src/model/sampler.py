@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Encoding and decoding by compiled parts, level by level, with conditions that are computed once per image."""
+
 import numpy as np
 from mindspore import context, nn, ops
 
@@ -66,8 +67,9 @@ class Sampler:
 
     def decode(self, latents, conditions):
         """Latents, tensors as `encode` returns them -> the image."""
-        for x in self._outputs(latents, conditions):
-            pass  # the last one is the image
+        x = None
+        for x in self._outputs(latents, conditions):  # noqa: B007  # the last one is the image
+            pass
         return x
 
     def first_not_finite(self, latents, conditions):
@@ -132,7 +134,7 @@ class _Encode(Part):
     def construct(self, *tensors):
         z, logdet = self.methods[0](tensors[0], _nest(tensors, 1, self.sizes))
         if self.splits:
-            return z[:, :self.kept], z[:, self.kept:], logdet
+            return z[:, : self.kept], z[:, self.kept :], logdet
         return z, z, logdet
 
 
@@ -161,6 +163,6 @@ def _nest(tensors, at, sizes):
     """A tuple for each size, of the flat tensors from `at` on; for graph mode."""
     nested = ()
     for size in sizes:
-        nested = nested + (tensors[at:at + size],)
+        nested = nested + (tensors[at : at + size],)
         at += size
     return nested

@@ -5,6 +5,7 @@
 1.7.0 has no GPU kernel for LogMatrixDeterminant; it has one for LU, from which the determinant can be read.
 Both ways are here, and both run on CPU. The gradient is our own in either case: ∂ log|det W| / ∂W = W⁻ᵀ.
 """
+
 import mindspore
 import mindspore.common.dtype as mstype
 import numpy as np

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Command lines of train.py, eval.py and train2test.py, laid over the YAML configuration."""
+
 import argparse
 import json
 import re
@@ -76,27 +77,52 @@ def _make_parser(kind):
     parser.add_argument("--opt", "--config_path", required=True, metavar="CFG", help="YAML configuration")
     for flag, (key, kinds, text) in _OPTION_FLAGS.items():
         if kinds is None or kind in kinds:
-            parser.add_argument(flag, help="{} (option {})".format(text, key))
-    parser.add_argument("--set", nargs="+", action="append", default=[], metavar="KEY=VALUE",
-                        help="set options, such as train.niter=100; may be repeated")
+            parser.add_argument(flag, help=f"{text} (option {key})")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set options, such as train.niter=100; may be repeated",
+    )
     if kind == "eval":
         parser.add_argument("--lr_dir", help="folder of LR images to super-resolve, instead of the MindRecord")
-        parser.add_argument("--hr_dir", help="folder of the HR images of the same names, or of those without x4 "
-                            "(the scale) at the end as DIV2K has them, to measure against")
+        parser.add_argument(
+            "--hr_dir",
+            help="folder of the HR images of the same names, or of those without x4 "
+            "(the scale) at the end as DIV2K has them, to measure against",
+        )
         parser.add_argument("--n_samples", type=_positive, default=1, help="samples per image (default 1)")
         parser.add_argument("--seed", type=_seed, help="seed of the samples (default: option train.manual_seed)")
-        parser.add_argument("--tile", type=_tile, default=96, metavar="N", help="super-resolve images with a side above "
-                            "N LR pixels by overlapping tiles of N x N (default 96); 0: always whole")
+        parser.add_argument(
+            "--tile",
+            type=_tile,
+            default=96,
+            metavar="N",
+            help="super-resolve images with a side above "
+            "N LR pixels by overlapping tiles of N x N (default 96); 0: always whole",
+        )
         parser.add_argument("--lpips_alexnet", metavar="FILE", help="for LPIPS: torchvision's AlexNet weights (.pth)")
         parser.add_argument("--lpips_linear", metavar="FILE", help="for LPIPS: its own linear weights (.pth)")
     elif kind == "train2test":
-        parser.add_argument("--train_path", required=True, metavar="IN", help="checkpoint to convert: a training "
-                            "checkpoint of train.py; the official code's .pth, old or new format, or the same as "
-                            ".safetensors; the earlier MindSpore port's DF2K_4X_train.ckpt or DF2K_4X_test.ckpt. Its "
-                            "content tells which it is, whatever its name")
-        parser.add_argument("--test_path", required=True, metavar="OUT", help="file to write: NAME.pth or NAME.pt (for "
-                            "torch.load and the official code), NAME.safetensors, or an inference checkpoint for "
-                            "eval.py under any other name")
+        parser.add_argument(
+            "--train_path",
+            required=True,
+            metavar="IN",
+            help="checkpoint to convert: a training "
+            "checkpoint of train.py; the official code's .pth, old or new format, or the same as "
+            ".safetensors; the earlier MindSpore port's DF2K_4X_train.ckpt or DF2K_4X_test.ckpt. Its "
+            "content tells which it is, whatever its name",
+        )
+        parser.add_argument(
+            "--test_path",
+            required=True,
+            metavar="OUT",
+            help="file to write: NAME.pth or NAME.pt (for "
+            "torch.load and the official code), NAME.safetensors, or an inference checkpoint for "
+            "eval.py under any other name",
+        )
     return parser
 
 
@@ -108,7 +134,7 @@ def _overrides(args, kind):
         if text is not None:
             # A flag's value is never YAML syntax beyond a plain number or word: quote whatever else it is.
             plain = text.replace(".", "").replace("-", "").replace("+", "").isalnum()
-            overrides.append("{}={}".format(key, text if plain else _quoted(text)))
+            overrides.append(f"{key}={text if plain else _quoted(text)}")
     return overrides
 
 
@@ -117,31 +143,34 @@ def _launched_on(overrides):
     if any(override.partition("=")[0].strip() == "device_id" for override in overrides):
         return []
     device_id = get_device_id(None)  # the variable is the same on ModelArts
-    return [] if device_id is None else ["device_id={}".format(device_id)]
+    return [] if device_id is None else [f"device_id={device_id}"]
 
 
 def _quoted(text):
     """Text as a YAML string; characters that YAML takes only so, such as bytes that are not UTF-8, are escaped."""
-    return re.sub("[\x7f-\x9f\ud800-\udfff\ufffe\uffff]", lambda match: "\\u{:04x}".format(ord(match.group())),
-                  json.dumps(text, ensure_ascii=False))
+    return re.sub(
+        "[\x7f-\x9f\ud800-\udfff\ufffe\uffff]",
+        lambda match: f"\\u{ord(match.group()):04x}",
+        json.dumps(text, ensure_ascii=False),
+    )
 
 
 def _positive(text):
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError("expected an integer >= 1, got {}".format(text))
+        raise argparse.ArgumentTypeError(f"expected an integer >= 1, got {text}")
     return value
 
 
 def _tile(text):
     value = int(text)
     if value != 0 and (value < 32 or value % 2):
-        raise argparse.ArgumentTypeError("expected 0 or an even integer >= 32, got {}".format(text))
+        raise argparse.ArgumentTypeError(f"expected 0 or an even integer >= 32, got {text}")
     return value or None
 
 
 def _seed(text):
     value = int(text)
-    if not 0 <= value < 2 ** 31:
-        raise argparse.ArgumentTypeError("expected an integer from 0 to 2147483647, got {}".format(text))
+    if not 0 <= value < 2**31:
+        raise argparse.ArgumentTypeError(f"expected an integer from 0 to 2147483647, got {text}")
     return value

@@ -11,6 +11,7 @@ Both adapters have the same functions: ``get_device_id``, ``get_device_num``, ``
     def run():
         ...
 """
+
 from src.model_utils import local_adapter, moxing_adapter
 
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Adapter of a run on this machine: the launcher's environment variables, and nothing to copy."""
+
 import functools
 import os
 
@@ -45,7 +46,9 @@ def moxing_wrapper(opt, pre_process=None, post_process=None):
             if post_process:
                 post_process()
             return result
+
         return wrapped
+
     return decorate
 
 
@@ -59,5 +62,5 @@ def _from_environment(name, default, minimum):
     if not text:
         return default
     if not text.isdecimal() or int(text) < minimum:
-        raise ValueError("environment variable {}: expected an integer >= {}, got {!r}".format(name, minimum, text))
+        raise ValueError(f"environment variable {name}: expected an integer >= {minimum}, got {text!r}")
     return int(text)

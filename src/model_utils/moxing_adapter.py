@@ -5,6 +5,7 @@
 The processes of one node share its disk, so one of them copies (that of the node's first device) and the others wait.
 They meet at a small file per copy in the temporary folder, which says how the copy went.
 """
+
 import functools
 import hashlib
 import itertools
@@ -17,8 +18,15 @@ from src.model_utils.local_adapter import get_device_id, get_device_num, get_job
 from src.model_utils.options import OptionsError, options_from_dict
 from src.model_utils.util import atomic_write
 
-__all__ = ["get_device_id", "get_device_num", "get_rank_id", "get_job_id", "sync_data", "moxing_wrapper",
-           "localise_paths"]
+__all__ = [
+    "get_device_id",
+    "get_device_num",
+    "get_job_id",
+    "get_rank_id",
+    "localise_paths",
+    "moxing_wrapper",
+    "sync_data",
+]
 
 DEVICES_PER_NODE = 8
 _copy_numbers = itertools.count(1)  # of this process: all processes copy the same things in the same order
@@ -57,6 +65,7 @@ def moxing_wrapper(opt, pre_process=None, post_process=None):
         opt: Options.
         pre_process, post_process: functions without arguments, or None.
     """
+
     def decorate(run):
         @functools.wraps(run)
         def wrapped(*args, **kwargs):
@@ -73,7 +82,9 @@ def moxing_wrapper(opt, pre_process=None, post_process=None):
             if opt.train_url:
                 sync_data(opt.output_path, opt.train_url)
             return result
+
         return wrapped
+
     return decorate
 
 
@@ -94,7 +105,7 @@ def _rescue_results(opt):
     try:
         sync_data(opt.output_path, opt.train_url)
     except (OSError, ValueError) as error:
-        print("warning: the results of the failed run were not copied: {}".format(error), file=sys.stderr, flush=True)
+        print(f"warning: the results of the failed run were not copied: {error}", file=sys.stderr, flush=True)
 
 
 def localise_paths(opt):
@@ -117,8 +128,10 @@ def localise_paths(opt):
     root = os.path.abspath(opt.output_path)
     output_dir = os.path.abspath(os.path.join(root, opt.output_dir))
     if os.path.commonpath([output_dir, root]) != root:
-        raise OptionsError("output_dir: expected a folder below output_path = {}, which ModelArts copies to train_url, "
-                           "got {}".format(opt.output_path, opt.output_dir))
+        raise OptionsError(
+            f"output_dir: expected a folder below output_path = {opt.output_path}, which ModelArts "
+            f"copies to train_url, got {opt.output_dir}"
+        )
     values["output_dir"] = output_dir
     return options_from_dict(values)
 
@@ -137,7 +150,7 @@ def _is_copier():
 def _report_path(from_path, to_path, count):
     """File by which the processes of a node agree on one copy: the job's, this copy's, the n-th of the process."""
     name = hashlib.sha256("\n".join([get_job_id(), str(count), from_path, to_path]).encode()).hexdigest()[:16]
-    return os.path.join(tempfile.gettempdir(), "srflow_copy_{}_{}".format(count, name))
+    return os.path.join(tempfile.gettempdir(), f"srflow_copy_{count}_{name}")
 
 
 def _copy_and_report(from_path, to_path, missing_ok, report):
@@ -146,13 +159,13 @@ def _copy_and_report(from_path, to_path, missing_ok, report):
     try:
         moxing = _import_moxing()
         if not missing_ok or moxing.file.exists(from_path):
-            print("copying {} to {}".format(from_path, to_path), flush=True)
+            print(f"copying {from_path} to {to_path}", flush=True)
             moxing.file.copy_parallel(from_path, to_path)
     except Exception as error:
-        _write_report(report, "{}: {}".format(type(error).__name__, error))
+        _write_report(report, f"{type(error).__name__}: {error}")
         if isinstance(error, (OSError, ValueError)):
             raise
-        raise OSError("copying {} to {} failed: {}".format(from_path, to_path, error)) from error
+        raise OSError(f"copying {from_path} to {to_path} failed: {error}") from error
     _write_report(report, "")
 
 
@@ -166,20 +179,22 @@ def _await_report(from_path, to_path, report, timeout):
     deadline = time.monotonic() + timeout
     while not os.path.exists(report):
         if time.monotonic() > deadline:
-            raise OSError("waited {} seconds for the process of this node's first device to copy {} to {}"
-                          .format(timeout, from_path, to_path))
+            raise OSError(
+                f"waited {timeout} seconds for the process of this node's first device to copy {from_path} to {to_path}"
+            )
         time.sleep(0.1)
     with open(report) as file:
         problem = file.read()
     if problem:
-        raise OSError("copying {} to {} failed in the process of this node's first device: {}"
-                      .format(from_path, to_path, problem))
+        raise OSError(f"copying {from_path} to {to_path} failed in the process of this node's first device: {problem}")
 
 
 def _import_moxing():
     try:
         import moxing  # pylint: disable=import-outside-toplevel  # exists on ModelArts only
     except ImportError as error:
-        raise ValueError("enable_modelarts: the moxing package, which ModelArts provides, is not here ({}); set "
-                         "enable_modelarts to false to run on this machine".format(error)) from None
+        raise ValueError(
+            f"enable_modelarts: the moxing package, which ModelArts provides, is not here ({error}); set "
+            "enable_modelarts to false to run on this machine"
+        ) from None
     return moxing

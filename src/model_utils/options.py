@@ -8,6 +8,7 @@ type or an impossible value is an :class:`OptionsError` that names the key, what
 
 ``python -m src.model_utils.options`` prints the table of all keys as Markdown.
 """
+
 import copy
 import difflib
 import functools
@@ -24,9 +25,9 @@ import yaml
 from src.network_names import shapes_of
 
 # A configuration is small. What is not would take hours to read, or be a few bytes that multiply.
-MAX_TEXT, MAX_MERGED, MAX_DEPTH = 2 ** 15, 10000, 50  # bytes, keys that `<<` may bring, levels of nesting
-MAX_INTEGER = 2 ** 63 - 1
-MAX_PARAMETERS = 10 ** 9  # of a network: 4 GB, twenty-five times the published one
+MAX_TEXT, MAX_MERGED, MAX_DEPTH = 2**15, 10000, 50  # bytes, keys that `<<` may bring, levels of nesting
+MAX_INTEGER = 2**63 - 1
+MAX_PARAMETERS = 10**9  # of a network: 4 GB, twenty-five times the published one
 
 
 class OptionsError(ValueError):
@@ -56,18 +57,40 @@ class Field(NamedTuple):
 
 
 SCHEMA = {
-    "model": Field(str, "SRFlow", "what is trained: SRFlow, or its encoder RRDB alone by L1 pre-training",
-                   choices=("SRFlow", "RRDB")),
+    "model": Field(
+        str,
+        "SRFlow",
+        "what is trained: SRFlow, or its encoder RRDB alone by L1 pre-training",
+        choices=("SRFlow", "RRDB"),
+    ),
     "scale": Field(int, REQUIRED, "super-resolution factor", choices=(4, 8)),
     "heat": Field(float, 0.9, "sampling temperature: the standard deviation of the latents", minimum=0),
-    "test_pretrained_model_path": Field(str, None, "checkpoint that eval.py reads when --ckpt is not given",
-                                        nullable=True),
+    "test_pretrained_model_path": Field(
+        str, None, "checkpoint that eval.py reads when --ckpt is not given", nullable=True
+    ),
     "output_dir": Field(str, "output", "folder for checkpoints, logs, pictures and metrics"),
     "device_target": Field(str, "GPU", "where MindSpore runs", choices=("GPU", "CPU", "Ascend")),
     "device_id": Field(int, 0, "number of the device", minimum=0),
-    "precision": Field(str, "float32", "float16: the RRDB and coupling networks compute in half precision, for GPUs; "
-                       "log-dets, determinants, weights and their updates stay in float32",
-                       choices=("float32", "float16")),
+    "precision": Field(
+        str,
+        "float32",
+        "float16: the RRDB and coupling networks compute in half precision, for GPUs; "
+        "log-dets, determinants, weights and their updates stay in float32",
+        choices=("float32", "float16"),
+    ),
+    "implementation": Field(
+        str,
+        "auto",
+        "which code computes the network: plain, its definition in src/model, or cpu, the "
+        "same arranged for the CPU, in src/model/cpu; auto: cpu on a CPU, plain elsewhere",
+        choices=("auto", "plain", "cpu"),
+    ),
+    "allow_tf32": Field(
+        bool,
+        False,
+        "NVIDIA GPUs from Ampere on may compute float32 convolutions and matrix products "
+        "in TF32: faster, but with ten bits of mantissa decoding no longer inverts encoding",
+    ),
     "enable_modelarts": Field(bool, False, "run on ModelArts: copy data in and results out through moxing"),
     "data_url": Field(str, "", "ModelArts: remote folder with the data, copied to data_path"),
     "train_url": Field(str, "", "ModelArts: remote folder for the results, copied from output_path"),
@@ -84,12 +107,17 @@ SCHEMA = {
             "use_flip": Field(bool, True, "flip HR and LR together, left to right, at random"),
             "add_noise": Field(bool, False, "add the dequantisation noise in training (the published run did not)"),
             "num_workers": Field(int, 2, "parallel workers of the data pipeline", minimum=1),
-            "skip_damaged": Field(bool, False, "leave out the records that cannot be read or do not fit, counted and "
-                                  "named, instead of stopping; the whole file is read for that at every start"),
+            "skip_damaged": Field(
+                bool,
+                False,
+                "leave out the records that cannot be read or do not fit, counted and "
+                "named, instead of stopping; the whole file is read for that at every start",
+            ),
         },
         "val": {
-            "dataroot": Field(str, None, "validation MindRecord; eval.py needs it unless --lr_dir is given",
-                              nullable=True),
+            "dataroot": Field(
+                str, None, "validation MindRecord; eval.py needs it unless --lr_dir is given", nullable=True
+            ),
             "limit": Field(int, None, "evaluate only the first so many images; null: all", minimum=1, nullable=True),
         },
     },
@@ -100,25 +128,30 @@ SCHEMA = {
         "nb": Field(int, 23, "number of RRDB blocks", minimum=1, maximum=256),
         "gc": Field(int, 32, "growth channels inside an RRDB block", minimum=1),
         "train_RRDB": Field(bool, True, "train the encoder too; false: keep it frozen for the whole run"),
-        "train_RRDB_delay": Field(float, 0.0, "fraction of niter for which the encoder stays frozen; 0: never",
-                                  minimum=0, maximum=1),
+        "train_RRDB_delay": Field(
+            float, 0.0, "fraction of niter for which the encoder stays frozen; 0: never", minimum=0, maximum=1
+        ),
         "flow": {
             "K": Field(int, 16, "flow steps with coupling per level", minimum=1, maximum=128),
             "L": Field(int, 3, "levels: 3 for scale 4, 4 for scale 8", minimum=1),
-            "coupling": Field(str, "CondAffineSeparatedAndCond", "kind of coupling",
-                              choices=("CondAffineSeparatedAndCond",)),
-            "additionalFlowNoAffine": Field(int, 2, "flow steps without coupling at the start of each level",
-                                            minimum=0, maximum=128),
+            "coupling": Field(
+                str, "CondAffineSeparatedAndCond", "kind of coupling", choices=("CondAffineSeparatedAndCond",)
+            ),
+            "additionalFlowNoAffine": Field(
+                int, 2, "flow steps without coupling at the start of each level", minimum=0, maximum=128
+            ),
             "split": {
                 "enable": Field(bool, True, "split off half of the channels after the earlier levels"),
                 "consume_ratio": Field(float, 0.5, "share of the channels that a split takes", choices=(0.5,)),
                 "correct_splits": Field(bool, False, "split after every level but the last; false: but the last two"),
             },
-            "fea_up0": Field(bool, True, "half-resolution encoder features, which the last level reads",
-                             choices=(True,)),
+            "fea_up0": Field(
+                bool, True, "half-resolution encoder features, which the last level reads", choices=(True,)
+            ),
             "stackRRDB": {
-                "blocks": Field(int, [1, 8, 15, 22], "RRDB blocks whose outputs condition the flow, from 0",
-                                minimum=0, is_list=True),
+                "blocks": Field(
+                    int, [1, 8, 15, 22], "RRDB blocks whose outputs condition the flow, from 0", minimum=0, is_list=True
+                ),
                 "concat": Field(bool, True, "append them to each level's own features", choices=(True,)),
             },
             "CondAffineSeparatedAndCond": {
@@ -128,45 +161,69 @@ SCHEMA = {
         },
     },
     "path": {
-        "train_pretrain_model_G": Field(str, None, "checkpoint of the pre-trained RRDB encoder; null: none",
-                                        nullable=True),
+        "train_pretrain_model_G": Field(
+            str, None, "checkpoint of the pre-trained RRDB encoder; null: none", nullable=True
+        ),
         "strict_load": Field(bool, True, "a missing or surplus parameter in that checkpoint is an error"),
-        "resume_state": Field(str, None, "checkpoint to resume; auto: the newest one in output_dir, if any; null: none",
-                              nullable=True),
-        "keep_checkpoints": Field(int, 3, "how many checkpoints stay in output_dir, the newest ones; best.ckpt, the "
-                                  "one with the best validation, stays beside them", minimum=1),
+        "resume_state": Field(
+            str, None, "checkpoint to resume; auto: the newest one in output_dir, if any; null: none", nullable=True
+        ),
+        "keep_checkpoints": Field(
+            int,
+            3,
+            "how many checkpoints stay in output_dir, the newest ones; best.ckpt, the "
+            "one with the best validation, stays beside them",
+            minimum=1,
+        ),
     },
     "train": {
-        "manual_seed": Field(int, 10, "seed of initialisation, shuffling and noise", minimum=0, maximum=2 ** 31 - 1),
+        "manual_seed": Field(int, 10, "seed of initialisation, shuffling and noise", minimum=0, maximum=2**31 - 1),
         "lr_G": Field(float, 2.5e-4, "learning rate of Adam", above=0),
         "weight_decay_G": Field(float, 0.0, "weight decay of Adam", minimum=0),
         "beta1": Field(float, 0.9, "Adam's first decay rate", minimum=0, below=1),
-        "beta2": Field(float, 0.999, "Adam's second decay rate (the published run's; its YAML says 0.99)",
-                       minimum=0, below=1),
-        "lr_scheme": Field(str, "MultiStepLR", "course of the learning rate",
-                           choices=("MultiStepLR", "CosineAnnealingLR_Restart")),
-        "lr_steps_rel": Field(float, [0.5, 0.75, 0.9, 0.95],
-                              "MultiStepLR: fractions of niter at which the rate is multiplied by lr_gamma",
-                              above=0, below=1, is_list=True),
+        "beta2": Field(
+            float, 0.999, "Adam's second decay rate (the published run's; its YAML says 0.99)", minimum=0, below=1
+        ),
+        "lr_scheme": Field(
+            str, "MultiStepLR", "course of the learning rate", choices=("MultiStepLR", "CosineAnnealingLR_Restart")
+        ),
+        "lr_steps_rel": Field(
+            float,
+            [0.5, 0.75, 0.9, 0.95],
+            "MultiStepLR: fractions of niter at which the rate is multiplied by lr_gamma",
+            above=0,
+            below=1,
+            is_list=True,
+        ),
         "lr_gamma": Field(float, 0.5, "MultiStepLR: factor at each of lr_steps_rel", above=0, maximum=1),
         "restart_period": Field(int, 50000, "CosineAnnealingLR_Restart: steps between restarts", minimum=1),
         "eta_min": Field(float, 1e-7, "CosineAnnealingLR_Restart: lowest learning rate", minimum=0),
         "warmup_iter": Field(int, 0, "steps in which the rate rises linearly from 0", minimum=0),
         "niter": Field(int, 200000, "training steps", minimum=1),
         "val_freq": Field(int, 40000, "steps between validations", minimum=1),
-        "val_heats": Field(float, [0.0, 0.5, 0.75, 1.0], "temperatures at which the validation samples",
-                           minimum=0, is_list=True),
+        "val_heats": Field(
+            float, [0.0, 0.5, 0.75, 1.0], "temperatures at which the validation samples", minimum=0, is_list=True
+        ),
         "val_images": Field(int, 8, "images per validation", minimum=1),
         "save_checkpoint_freq": Field(int, 1000, "steps between checkpoints", minimum=1),
         "print_freq": Field(int, 100, "steps between rows of the CSV log", minimum=1),
-        "recompute": Field(bool, False, "compute the flow's steps again in the backward pass instead of keeping their "
-                           "results: slower, less memory"),
-        "grad_clip_norm": Field(float, None, "largest norm of the whole gradient; null: no clipping",
-                                above=0, nullable=True),
+        "recompute": Field(
+            bool,
+            False,
+            "compute the flow's steps again in the backward pass instead of keeping their results: slower, less memory",
+        ),
+        "grad_clip_norm": Field(
+            float, None, "largest norm of the whole gradient; null: no clipping", above=0, nullable=True
+        ),
         "max_bad_steps": Field(int, 10, "so many non-finite steps in a row stop the run", minimum=1),
-        "loss_alarm_multiple": Field(float, 1.5, "warn when the loss stays above so many times its best; by how much, "
-                                     "where an NLL is below 1: (this - 1) bits or times its size; null: never",
-                                     above=1, nullable=True),
+        "loss_alarm_multiple": Field(
+            float,
+            1.5,
+            "warn when the loss stays above so many times its best; by how much, "
+            "where an NLL is below 1: (this - 1) bits or times its size; null: never",
+            above=1,
+            nullable=True,
+        ),
         "loss_alarm_steps": Field(int, 2000, "for so many steps in a row", minimum=1),
     },
 }
@@ -187,14 +244,13 @@ class Options:
         try:
             return self._values[name]
         except KeyError:
-            raise AttributeError("options have no {!r} here; there are {}".format(name, ", ".join(self._values))) \
-                from None
+            raise AttributeError(f"options have no {name!r} here; there are {', '.join(self._values)}") from None
 
     def __setattr__(self, name, value):
-        raise AttributeError("options are read-only; set {!r} in the YAML or by an override".format(name))
+        raise AttributeError(f"options are read-only; set {name!r} in the YAML or by an override")
 
     def __delattr__(self, name):
-        raise AttributeError("options are read-only; {!r} stays".format(name))
+        raise AttributeError(f"options are read-only; {name!r} stays")
 
     def __dir__(self):
         return ["to_dict"] + list(self._values)
@@ -206,7 +262,7 @@ class Options:
         return hash(tuple(self._values.items()))
 
     def __repr__(self):
-        return "Options({!r})".format(self.to_dict())
+        return f"Options({self.to_dict()!r})"
 
     def __reduce__(self):
         return Options, (self.to_dict(),)
@@ -260,7 +316,7 @@ def options_from_dict(values, source="options"):
     """
     try:
         if not isinstance(values, dict):
-            raise OptionsError("expected a mapping of options, got {}".format(_show(values)))
+            raise OptionsError(f"expected a mapping of options, got {_show(values)}")
         # The encoder can be pre-trained without a flow; the defaults of a flow that nobody reads would only mislead.
         network = values.get("network_G")
         without_flow = values.get("model") == "RRDB" and (not isinstance(network, dict) or network.get("flow") is None)
@@ -273,7 +329,7 @@ def options_from_dict(values, source="options"):
         options = Options(checked)
         _check_size(options)
     except OptionsError as error:
-        raise OptionsError("{}: {}".format(source, error)) from None
+        raise OptionsError(f"{source}: {error}") from None
     return options
 
 
@@ -292,8 +348,10 @@ def require(opt, *keys):
         for name in key.split("."):
             value = getattr(value, name)
         if value is None or value == "":
-            raise OptionsError("{}: expected {}, got nothing; set it in the YAML or by --set {}=..."
-                               .format(key, _expected(_field(key)).replace(" or null", ""), key))
+            raise OptionsError(
+                f"{key}: expected {_expected(_field(key)).replace(' or null', '')}, got nothing; set it "
+                f"in the YAML or by --set {key}=..."
+            )
 
 
 def differences(first, second):
@@ -303,11 +361,32 @@ def differences(first, second):
     return sorted(key for key in set(first) | set(second) if first.get(key, missing) != second.get(key, missing))
 
 
-def changes(first, second):
-    """The same as lines `key: value in first -> value in second`; "nothing" where the key is absent."""
-    values = [_flatten(options.to_dict()) for options in (first, second)]
-    return ["{}: {} -> {}".format(key, *[_show(side[key]) if key in side else "nothing" for side in values])
-            for key in differences(first, second)]
+def network_differences(first, second):
+    """Those of the differences that make another network: weights of the one are none of the other.
+
+    When the encoder is trained is no part of it.
+    """
+    return [
+        key
+        for key in differences(first, second)
+        if key.split(".")[0] in ("model", "scale", "network_G") and not key.startswith("network_G.train_RRDB")
+    ]
+
+
+def changes(first, second, keys=None):
+    """Differences as lines `key: value in first -> value in second`; "nothing" where the key is absent.
+
+    keys: those to tell; None: all.
+    """
+    before, after = (_flatten(options.to_dict()) for options in (first, second))
+
+    def shown(side, key):
+        return _show(side[key]) if key in side else "nothing"
+
+    return [
+        f"{key}: {shown(before, key)} -> {shown(after, key)}"
+        for key in (differences(first, second) if keys is None else keys)
+    ]
 
 
 def all_keys():
@@ -324,15 +403,19 @@ _NOT_YAML = (yaml.YAMLError, ValueError, ArithmeticError, LookupError, Attribute
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """The safe loader, but a key that stands twice in one mapping is an error instead of the last one winning, and
-    neither mappings merged by `<<`, each into several, nor nesting grow without end."""
+    """The safe loader, with bounds.
+
+    A key that stands twice in one mapping is an error instead of the last one winning, and neither mappings merged by
+    `<<`, each into several, nor nesting grow without end.
+    """
 
     merged = depth = 0
 
     def compose_node(self, parent, index):
         if self.depth == MAX_DEPTH:  # the time that scanning takes grows with its square
-            raise yaml.composer.ComposerError(problem="nested more than {} deep".format(MAX_DEPTH),
-                                              problem_mark=self.peek_event().start_mark)
+            raise yaml.composer.ComposerError(
+                problem=f"nested more than {MAX_DEPTH} deep", problem_mark=self.peek_event().start_mark
+            )
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -342,8 +425,10 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         super().flatten_mapping(node)  # calls this for each mapping before it copies that one's keys
         self.merged += len(node.value)
         if self.merged > MAX_MERGED:
-            raise OptionsError("line {}: mappings that << merges multiply to more than {} keys; write them out"
-                               .format(node.start_mark.line + 1, MAX_MERGED))
+            raise OptionsError(
+                f"line {node.start_mark.line + 1}: mappings that << merges multiply to more than "
+                f"{MAX_MERGED} keys; write them out"
+            )
 
     def construct_mapping(self, node, deep=False):
         seen = set()
@@ -351,8 +436,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             if not isinstance(key_node, yaml.ScalarNode):
                 continue  # no key of ours; the safe loader or the schema refuses it
             if key_node.value in seen:
-                raise OptionsError("line {}: the key {} is there twice".format(key_node.start_mark.line + 1,
-                                                                              _show(key_node.value)))
+                raise OptionsError(
+                    f"line {key_node.start_mark.line + 1}: the key {_show(key_node.value)} is there twice"
+                )
             seen.add(key_node.value)
         return super().construct_mapping(node, deep=deep)
 
@@ -361,17 +447,17 @@ def _read_yaml(path):
     try:
         values = _load_yaml(_read_small(path))
     except FileNotFoundError:
-        raise OptionsError("configuration file {} does not exist".format(path)) from None
+        raise OptionsError(f"configuration file {path} does not exist") from None
     except OSError as error:
-        raise OptionsError("configuration file {} cannot be read: {}".format(path, error.strerror)) from None
+        raise OptionsError(f"configuration file {path} cannot be read: {error.strerror}") from None
     except OptionsError as error:
-        raise OptionsError("{}: {}".format(path, error)) from None
+        raise OptionsError(f"{path}: {error}") from None
     except _NOT_YAML as error:
-        raise OptionsError("{}: not valid YAML: {}".format(path, _yaml_problem(error))) from None
+        raise OptionsError(f"{path}: not valid YAML: {_yaml_problem(error)}") from None
     if values is None:
-        raise OptionsError("{}: the file is empty".format(path))
+        raise OptionsError(f"{path}: the file is empty")
     if not isinstance(values, dict):
-        raise OptionsError("{}: expected a mapping of options, got {}".format(path, _show(values)))
+        raise OptionsError(f"{path}: expected a mapping of options, got {_show(values)}")
     return values
 
 
@@ -386,13 +472,13 @@ def _read_small(path):
 def _load_yaml(text):
     """What a YAML text says; raises OptionsError or one of _NOT_YAML."""
     if len(text) > MAX_TEXT:
-        raise OptionsError("larger than {} kB, which no configuration is".format(MAX_TEXT // 1024))
+        raise OptionsError(f"larger than {MAX_TEXT // 1024} kB, which no configuration is")
     return yaml.load(text, Loader=_UniqueKeyLoader)  # a SafeLoader
 
 
 def _yaml_problem(error):
     mark = getattr(error, "problem_mark", None)
-    place = "line {}: ".format(mark.line + 1) if mark else ""
+    place = f"line {mark.line + 1}: " if mark else ""
     return place + " ".join(str(getattr(error, "problem", None) or error)[:200].split())
 
 
@@ -401,18 +487,19 @@ def _apply_override(values, override):
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not key:
-        raise OptionsError("override {}: expected dotted.key=value".format(_show(override)))
+        raise OptionsError(f"override {_show(override)}: expected dotted.key=value")
     field = _field(key)
     if field is None:
-        raise OptionsError("override {}: {}".format(_show(override), _unknown(key)))
+        raise OptionsError(f"override {_show(override)}: {_unknown(key)}")
     if isinstance(field, dict):
-        raise OptionsError("override {}: {} is a section; set one of its keys, such as {}.{}"
-                           .format(_show(override), key, key, next(iter(field))))
+        raise OptionsError(
+            f"override {_show(override)}: {key} is a section; set one of its keys, such as {key}.{next(iter(field))}"
+        )
     value = _parse_override(text, field, key)
     try:
         _check_value(value, field, key)
     except OptionsError as error:
-        raise OptionsError("override {}: {}".format(_show(override), error)) from None
+        raise OptionsError(f"override {_show(override)}: {error}") from None
     names = key.split(".")
     for name in names[:-1]:
         section = values.get(name)
@@ -427,11 +514,10 @@ def _parse_override(text, field, key):
     try:
         value = _load_yaml(text)
     except OptionsError as error:
-        raise OptionsError("override {}: {}".format(_show(key + "=" + text), error)) from None
+        raise OptionsError(f"override {_show(key + '=' + text)}: {error}") from None
     except _NOT_YAML as error:
         if field.type is not str:
-            raise OptionsError("override {}: not valid YAML: {}".format(_show(key + "=" + text),
-                                                                         _yaml_problem(error))) from None
+            raise OptionsError(f"override {_show(key + '=' + text)}: not valid YAML: {_yaml_problem(error)}") from None
         value = text
     if field.type is str and not isinstance(value, str) and value is not None:
         value = text  # a path such as 2024 or a:b is text, whatever YAML would make of it
@@ -447,8 +533,10 @@ def _check_section(values, schema, prefix):
     if values is None:  # "train:" with nothing below it
         values = {}
     if not isinstance(values, dict):
-        raise OptionsError("{}: expected a section with keys such as {}, got {}"
-                           .format(prefix.rstrip("."), ", ".join(list(schema)[:3]), _show(values)))
+        raise OptionsError(
+            f"{prefix.rstrip('.')}: expected a section with keys such as {', '.join(list(schema)[:3])}, "
+            f"got {_show(values)}"
+        )
     for name in values:
         if name not in schema:
             raise OptionsError(_unknown(prefix + (name if isinstance(name, str) else _show(name))))
@@ -460,7 +548,7 @@ def _check_section(values, schema, prefix):
         elif name in values:
             checked[name] = _check_value(values[name], entry, key)
         elif entry.default is REQUIRED:
-            raise OptionsError("{}: missing; expected {} ({})".format(key, _expected(entry), entry.help))
+            raise OptionsError(f"{key}: missing; expected {_expected(entry)} ({entry.help})")
         else:
             checked[name] = copy.copy(entry.default)
     return checked
@@ -476,7 +564,7 @@ def _check_value(value, field, key):
     if value == "" and field.type is str and field.default != "":  # an empty path is none
         if field.nullable:
             return None
-        raise OptionsError("{}: expected a string that is not empty".format(key))
+        raise OptionsError(f"{key}: expected a string that is not empty")
     return _check_scalar(value, field, key, value)
 
 
@@ -512,8 +600,12 @@ def _convert(value, wanted):
 def _in_range(value, field):
     if field.choices is not None:
         return value in field.choices
-    return ((field.minimum is None or value >= field.minimum) and (field.maximum is None or value <= field.maximum)
-            and (field.above is None or value > field.above) and (field.below is None or value < field.below))
+    return (
+        (field.minimum is None or value >= field.minimum)
+        and (field.maximum is None or value <= field.maximum)
+        and (field.above is None or value > field.above)
+        and (field.below is None or value < field.below)
+    )
 
 
 def _check_together(values):
@@ -521,35 +613,38 @@ def _check_together(values):
     network, train = values["network_G"], values["train"]
     scale, flow, hr_size = values["scale"], network["flow"], values["datasets"]["train"]["HR_size"]
     if hr_size % (2 * scale):
-        raise OptionsError("datasets.train.HR_size: expected a multiple of 2 * scale = {}, got {}"
-                           .format(2 * scale, hr_size))
+        raise OptionsError(f"datasets.train.HR_size: expected a multiple of 2 * scale = {2 * scale}, got {hr_size}")
     if network["train_RRDB_delay"] and not network["train_RRDB"]:
-        raise OptionsError("network_G.train_RRDB_delay: expected 0 as network_G.train_RRDB is false (never trained), "
-                           "got {}; frozen first and trained then is train_RRDB: true with this delay"
-                           .format(network["train_RRDB_delay"]))
+        raise OptionsError(
+            "network_G.train_RRDB_delay: expected 0 as network_G.train_RRDB is false (never trained), "
+            f"got {network['train_RRDB_delay']}; frozen first and trained then is train_RRDB: true with "
+            "this delay"
+        )
     if flow is not None:
         _check_flow(flow, scale, network["nb"])
     steps = train["lr_steps_rel"]
     if any(later <= earlier for earlier, later in zip(steps, steps[1:])):
-        raise OptionsError("train.lr_steps_rel: expected ascending fractions, got {}".format(_show(steps)))
+        raise OptionsError(f"train.lr_steps_rel: expected ascending fractions, got {_show(steps)}")
     if not train["val_heats"]:
         raise OptionsError("train.val_heats: expected at least one temperature, got []")
     if train["warmup_iter"] >= train["niter"]:
-        raise OptionsError("train.warmup_iter: expected less than train.niter = {}, got {}"
-                           .format(train["niter"], train["warmup_iter"]))
+        raise OptionsError(
+            f"train.warmup_iter: expected less than train.niter = {train['niter']}, got {train['warmup_iter']}"
+        )
     if train["lr_scheme"] == "CosineAnnealingLR_Restart" and train["eta_min"] > train["lr_G"]:
-        raise OptionsError("train.eta_min: expected at most train.lr_G = {}, got {}"
-                           .format(train["lr_G"], train["eta_min"]))
+        raise OptionsError(f"train.eta_min: expected at most train.lr_G = {train['lr_G']}, got {train['eta_min']}")
 
 
 def _check_flow(flow, scale, nb):
     levels = {4: 3, 8: 4}[scale]  # 2 ** levels = 2 * scale: the last level works at half the LR resolution
     if flow["L"] != levels:
-        raise OptionsError("network_G.flow.L: expected {} for scale {}, got {}".format(levels, scale, flow["L"]))
+        raise OptionsError(f"network_G.flow.L: expected {levels} for scale {scale}, got {flow['L']}")
     blocks = flow["stackRRDB"]["blocks"]
     if not blocks or sorted(set(blocks)) != list(blocks) or max(blocks) >= nb:
-        raise OptionsError("network_G.flow.stackRRDB.blocks: expected ascending numbers from 0 to network_G.nb - 1 = "
-                           "{}, at least one, got {}".format(nb - 1, _show(blocks)))
+        raise OptionsError(
+            "network_G.flow.stackRRDB.blocks: expected ascending numbers from 0 to network_G.nb - 1 = "
+            f"{nb - 1}, at least one, got {_show(blocks)}"
+        )
 
 
 def _check_size(options):
@@ -557,12 +652,13 @@ def _check_size(options):
     network = options.network_G
     count = sum(functools.reduce(operator.mul, shape) for shape in shapes_of(options).values())
     if count > MAX_PARAMETERS:
-        sizes = "nf {}, nb {}, gc {}".format(network.nf, network.nb, network.gc)
+        sizes = f"nf {network.nf}, nb {network.nb}, gc {network.gc}"
         if network.flow is not None:
-            sizes += ", K {}, hidden_channels {}".format(network.flow.K,
-                                                         network.flow.CondAffineSeparatedAndCond.hidden_channels)
-        raise OptionsError("network_G: expected a network of at most {:.3g} parameters, got one of {:.3g} ({})"
-                           .format(MAX_PARAMETERS, count, sizes))
+            sizes += f", K {network.flow.K}, hidden_channels {network.flow.CondAffineSeparatedAndCond.hidden_channels}"
+        raise OptionsError(
+            f"network_G: expected a network of at most {MAX_PARAMETERS:.3g} parameters, got one of "
+            f"{count:.3g} ({sizes})"
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -582,7 +678,7 @@ class _ShortRepr(reprlib.Repr):
 
     def repr_int(self, number, _):
         """Not even of one with a million digits."""
-        return repr(number) if abs(number) < 10 ** MAX_SHOWN else "an integer of more than {} digits".format(MAX_SHOWN)
+        return repr(number) if abs(number) < 10**MAX_SHOWN else f"an integer of more than {MAX_SHOWN} digits"
 
 
 _short_repr = _ShortRepr()
@@ -608,7 +704,7 @@ def _show(value):
 
 
 def _cut(text):
-    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN - 3] + "..."
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
 
 
 def _wrong(key, field, value):
@@ -616,11 +712,11 @@ def _wrong(key, field, value):
     if field.choices is not None and isinstance(value, str):
         same = [choice for choice in field.choices if str(choice).lower() == value.lower()]
         close = same or difflib.get_close_matches(value, [str(choice) for choice in field.choices], n=1)
-        hint = "; did you mean {}?".format(close[0]) if close else ""
+        hint = f"; did you mean {close[0]}?" if close else ""
     elif field.type is str and not field.is_list and isinstance(value, (int, float)):
         hint = "; put it in quotes"
     shown = "null" if value is None else _show(value)
-    return "{}: expected {}, got {}{}".format(key, _expected(field), shown, hint)
+    return f"{key}: expected {_expected(field)}, got {shown}{hint}"
 
 
 def _unknown(key):
@@ -632,7 +728,7 @@ def _unknown(key):
     close = difflib.get_close_matches(key.lower(), by_lower, n=1, cutoff=0.6)
     found = difflib.get_close_matches(key, same_leaf, n=1, cutoff=0.0) or [by_lower[name] for name in close]
     shown = key if key.isprintable() else _show(key)
-    return "{}: unknown key{}".format(shown, "; did you mean {}?".format(found[0]) if found else "")
+    return f"{shown}: unknown key{f'; did you mean {found[0]}?' if found else ''}"
 
 
 def _expected(field):
@@ -642,9 +738,11 @@ def _expected(field):
         text = names[0] if len(names) == 1 else "one of " + ", ".join(names)
     else:
         noun = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}[field.type]
-        bounds = [sign + " " + _yaml_word(bound) for sign, bound in
-                  ((">=", field.minimum), (">", field.above), ("<=", field.maximum), ("<", field.below))
-                  if bound is not None]
+        bounds = [
+            sign + " " + _yaml_word(bound)
+            for sign, bound in ((">=", field.minimum), (">", field.above), ("<=", field.maximum), ("<", field.below))
+            if bound is not None
+        ]
         if field.is_list:
             noun = {int: "a list of integers", float: "a list of numbers", str: "a list of strings"}[field.type]
         text = (noun + " " + " and ".join(bounds)).strip()
@@ -657,7 +755,7 @@ def _yaml_word(value):
     if isinstance(value, str):
         return value or '""'
     if isinstance(value, float):
-        return "{:g}".format(value)
+        return f"{value:g}"
     return str(value)
 
 
@@ -665,8 +763,8 @@ def markdown_table():
     """The table of all options, for the README."""
     lines = ["| key | default | value | meaning |", "|---|---|---|---|"]
     for key, field in _flatten(SCHEMA).items():
-        default = "required" if field.default is REQUIRED else "`{}`".format(_yaml_word(field.default))
-        lines.append("| `{}` | {} | {} | {} |".format(key, default, _expected(field), field.help))
+        default = "required" if field.default is REQUIRED else f"`{_yaml_word(field.default)}`"
+        lines.append(f"| `{key}` | {default} | {_expected(field)} | {field.help} |")
     return "\n".join(lines)
 
 

@@ -4,6 +4,7 @@
 
 MindSpore, which takes seconds to import, is imported by those that use it: who only reads options is spared it.
 """
+
 import contextlib
 import ctypes
 import glob
@@ -16,6 +17,8 @@ import uuid
 
 import numpy as np
 from tqdm import tqdm
+
+from src.texts import printable
 
 
 class DeviceError(ValueError):
@@ -38,7 +41,7 @@ def run_main(main):
         if os.environ.get("SRFLOW_TRACEBACK", "0") not in ("", "0"):
             traceback.print_exc()
         message = " ".join(str(error).split()) or type(error).__name__
-        print("error: {}".format(message), file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -46,25 +49,21 @@ def run_main(main):
     sys.exit(status)
 
 
+def warn(message):
+    """Tell on stderr, above a progress bar if there is one."""
+    tqdm.write(printable(f"warning: {message}"), file=sys.stderr)
+
+
 def bar_interval():
     """Seconds between updates of a progress bar: few in a log file, where each is another line."""
     return 0.1 if sys.stderr.isatty() else 10
-
-
-def printable(text):
-    """Text with names of files, of which bytes that are not UTF-8 become `\\xe9` and the like: any terminal and any
-    reader of CSV and JSON takes it."""
-    return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def first_few(words, count=5):
-    return ", ".join(words[:count]) + " and others" * (len(words) > count)
 
 
 @contextlib.contextmanager
 def pynative_mode():
     """Run what is in the block operator by operator, not compiled."""
     from mindspore import context  # here, as it takes seconds
+
     mode = context.get_context("mode")
     context.set_context(mode=context.PYNATIVE_MODE)
     try:
@@ -108,11 +107,11 @@ def atomic_write(path):
     stem, suffix = os.path.splitext(name)
     os.makedirs(folder, exist_ok=True)
     # Not the whole stem: the name may be as long as the file system allows.
-    temporary = os.path.join(folder, ".{}.{}{}".format(stem[:16], uuid.uuid4().hex[:12], suffix))
+    temporary = os.path.join(folder, f".{stem[:16]}.{uuid.uuid4().hex[:12]}{suffix}")
     try:
         yield temporary
         if not os.path.exists(temporary):
-            raise FileNotFoundError("{}: nothing was written".format(path))
+            raise FileNotFoundError(f"{path}: nothing was written")
         _flush(temporary)
         os.replace(temporary, path)
     except BaseException:  # Ctrl-C leaves no litter either
@@ -144,7 +143,7 @@ def not_fatal(what):
         yield
     except OSError as error:
         message = " ".join(str(error).split()) or type(error).__name__
-        tqdm.write("warning: {}: {}; the run goes on".format(what, message), file=sys.stderr)
+        warn(f"{what}: {message}; the run goes on")
 
 
 def _flush(path):
@@ -165,30 +164,45 @@ def set_seed(seed):
         seed: integer from 0 to 2 ** 31 - 1.
     """
     import mindspore  # here, as it takes seconds
+
     random.seed(seed)
     np.random.seed(seed)
     mindspore.set_seed(seed)
 
 
-def set_device(target, device_id=0):
+def set_device(target, device_id=0, allow_tf32=False):
     """Choose graph mode and the device, on MindSpore 1.7 and 2.x; the first thing that a program does with MindSpore.
 
     Args:
         target: "GPU", "CPU" or "Ascend".
         device_id: number of the device, from 0; CPU has only one and takes any.
+        allow_tf32: whether a GPU may compute float32 convolutions and matrix products in TF32, which keeps ten bits of
+            the mantissa; other devices do not have it.
 
     Raises:
         DeviceError: the device is not here, or this MindSpore cannot use it.
+        ValueError: ``allow_tf32`` is neither True nor False.
     """
+    if not isinstance(allow_tf32, bool):
+        raise ValueError(f"allow_tf32: expected True or False, got {allow_tf32!r}")
     problem = _device_problem(target, device_id)  # first: without a device MindSpore may abort the process later
     import mindspore  # here, as it takes seconds
+
     if problem is None:
-        problem = _choose_device(mindspore, target, 0 if target == "CPU" else device_id)
+        problem = _choose_device(mindspore, target, 0 if target == "CPU" else device_id, allow_tf32)
     if problem is not None:
-        advice = "" if target == "CPU" else "; use --device_target CPU, or see the README's set-up of {}s".format(
-            "GPU" if target == "GPU" else "Ascend device")
-        raise DeviceError("device_target {}: this MindSpore ({}) finds no usable device {} here ({}){}".format(
-            target, mindspore.__version__, device_id, problem, advice))
+        advice = (
+            ""
+            if target == "CPU"
+            else (
+                "; use --device_target CPU, or see the README's set-up of "
+                f"{'GPU' if target == 'GPU' else 'Ascend device'}s"
+            )
+        )
+        raise DeviceError(
+            f"device_target {target}: this MindSpore ({mindspore.__version__}) finds no usable device "
+            f"{device_id} here ({problem}){advice}"
+        )
 
 
 def init_distributed(rank_size):
@@ -200,6 +214,7 @@ def init_distributed(rank_size):
     if rank_size == 1:
         return
     from mindspore import communication, context  # here, as it takes seconds
+
     communication.init()
     context.set_auto_parallel_context(parallel_mode=context.ParallelMode.DATA_PARALLEL, gradients_mean=True)
 
@@ -209,7 +224,7 @@ def _device_problem(target, device_id):
     if target == "GPU":
         count, problem = _count_gpus()
         if problem is None and device_id >= count:
-            problem = "the machine has {} GPU{}, numbered from 0".format(count, "" if count == 1 else "s")
+            problem = f"the machine has {count} GPU{'' if count == 1 else 's'}, numbered from 0"
         return problem
     if target == "Ascend" and not glob.glob("/dev/davinci[0-9]*"):
         return "the machine has no Ascend device: no /dev/davinci*"
@@ -228,11 +243,11 @@ def _count_gpus():
     count = ctypes.c_int(0)
     status = initialise(0) or get_count(ctypes.byref(count))
     if status != 0:
-        return 0, "the NVIDIA driver answers with CUDA error {}".format(status)
+        return 0, f"the NVIDIA driver answers with CUDA error {status}"
     return (count.value, None) if count.value else (0, "the NVIDIA driver sees no GPU")
 
 
-def _choose_device(mindspore, target, device_id):
+def _choose_device(mindspore, target, device_id, allow_tf32):
     """Tell MindSpore; returns what it objects to, or None."""
     try:
         if hasattr(mindspore, "set_device"):  # 2.x deprecates set_context(device_target=...)
@@ -243,6 +258,24 @@ def _choose_device(mindspore, target, device_id):
             context.set_context(mode=context.GRAPH_MODE, device_target=target)
             if context.get_context("device_id") != device_id:  # 1.7 lets it be set only once
                 context.set_context(device_id=device_id)
+        if target == "GPU":
+            _choose_tf32(mindspore, allow_tf32)
     except (RuntimeError, ValueError, TypeError) as error:
         return " ".join(str(error).split())[:300]
     return None
+
+
+def _choose_tf32(mindspore, allowed):
+    """Say whether TF32 may take float32's place; left alone, MindSpore computes convolutions in it from Ampere on.
+
+    An inverse computed with ten bits of mantissa is no inverse of what was computed with them.
+    """
+    if hasattr(mindspore, "device_context"):  # 2.5 and later
+        mindspore.device_context.gpu.op_precision.conv_allow_tf32(allowed)
+        mindspore.device_context.gpu.op_precision.matmul_allow_tf32(allowed)
+        return
+    try:
+        mindspore.context.set_context(gpu_config={"conv_allow_tf32": allowed, "matmul_allow_tf32": allowed})
+    except (ValueError, TypeError):  # 1.7 and the first 2.x do not know it; CUDA's libraries read this when they start
+        if not allowed:
+            os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Learning-rate schedules: functions from the step (0-based) to the rate, so that a resumed run needs no state."""
+
 import bisect
 import math
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """A plot of losses over steps, drawn with OpenCV."""
+
 import cv2
 import numpy as np
 
@@ -26,14 +27,16 @@ def loss_curve(curves):
 
     def place(step, value):
         height = (min(value, high) - low) / (high - low)
-        return (int(round(LEFT + step / last * (WIDTH - LEFT - RIGHT))),
-                int(round(HEIGHT - BOTTOM - height * (HEIGHT - TOP - BOTTOM))))
+        return (
+            int(round(LEFT + step / last * (WIDTH - LEFT - RIGHT))),
+            int(round(HEIGHT - BOTTOM - height * (HEIGHT - TOP - BOTTOM))),
+        )
 
     for share in np.linspace(0, 1, 6):
         value, step = low + share * (high - low), share * last
         cv2.line(image, place(0, value), place(last, value), (225, 225, 225), 1)
-        _text(image, "{:.4g}".format(value), (6, place(0, value)[1] + 4))
-        _text(image, "{:.0f}".format(step), (place(step, low)[0] - 12, HEIGHT - 14))
+        _text(image, f"{value:.4g}", (6, place(0, value)[1] + 4))
+        _text(image, f"{step:.0f}", (place(step, low)[0] - 12, HEIGHT - 14))
     for index, (name, curve) in enumerate(curves.items()):
         path = np.array([place(*point) for point in curve], np.int32).reshape(-1, 1, 2)
         cv2.polylines(image, [path], False, COLOURS[index], 1, cv2.LINE_AA)

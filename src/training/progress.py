@@ -1,14 +1,14 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Where a run stands, and what its numbers say of its health."""
+
 import math
 import time
 
 import numpy as np
 
+from src.network_names import LARGE_CONDITION
 from src.training.train_step import LossScale
-
-SINGULAR = 1e6  # condition number from which float32, of 2⁻²⁴ = 6e-8 precision, keeps but one digit of an inverse
 
 
 class Progress:
@@ -29,8 +29,12 @@ class Progress:
         # A run in float32 has no loss scale, and its checkpoints none either.
         self.loss_scale = LossScale(opt.precision == "float16", **state.get("loss_scale", {}))
         # Bits per pixel may be 0 or less, where a multiple means nothing: a bit is the least that counts as their size.
-        self.alarm = LossAlarm(settings.loss_alarm_multiple, settings.loss_alarm_steps,
-                               floor=1.0 if opt.model == "SRFlow" else 0.0, **state.get("loss_alarm", {}))
+        self.alarm = LossAlarm(
+            settings.loss_alarm_multiple,
+            settings.loss_alarm_steps,
+            floor=1.0 if opt.model == "SRFlow" else 0.0,
+            **state.get("loss_alarm", {}),
+        )
         self._began = time.time() - state.get("seconds", 0.0)
 
     def count(self, loss, finite):
@@ -52,8 +56,14 @@ class Progress:
         return time.time() - self._began
 
     def state(self):
-        state = {"step": self.step, "actnorm_initialised": self.actnorm_initialised, "skipped": self.skipped,
-                 "window": self.window, "seconds": self.seconds(), "loss_alarm": self.alarm.state()}
+        state = {
+            "step": self.step,
+            "actnorm_initialised": self.actnorm_initialised,
+            "skipped": self.skipped,
+            "window": self.window,
+            "seconds": self.seconds(),
+            "loss_alarm": self.alarm.state(),
+        }
         if self.loss_scale.dynamic:
             state["loss_scale"] = self.loss_scale.state()
         return state
@@ -83,15 +93,17 @@ class LossAlarm:
         self.high = self.high + 1 if self.mean > limit else 0
         if self.high != self.steps:
             return None
-        return ("the training loss, {:.4g}, has been above {:.4g} for {} steps; its best was {:.4g}. Consider resuming "
-                "from an earlier checkpoint with a smaller train.lr_G or with train.grad_clip_norm"
-                .format(self.mean, limit, self.steps, self.best))
+        return (
+            f"the training loss, {self.mean:.4g}, has been above {limit:.4g} for {self.steps} steps; its best was "
+            f"{self.best:.4g}. Consider resuming from an earlier checkpoint with a smaller train.lr_G or with "
+            "train.grad_clip_norm"
+        )
 
     def state(self):
         return {"seen": self.seen, "mean": self.mean, "best": self.best, "high": self.high}
 
 
-def near_singular(parameters, limit=SINGULAR):
+def near_singular(parameters, limit=LARGE_CONDITION):
     """[(name, condition number)] of the 1×1 convolutions that are about to lose their inverse.
 
     parameters: name -> array; the weights are those named `*.invconv.weight`. The condition number is the ratio of the

@@ -9,6 +9,7 @@
 
 All paths come from the options and the step; none is ever read from a checkpoint.
 """
+
 import contextlib
 import filecmp
 import glob
@@ -60,7 +61,7 @@ class RunFolder:
         self.resumed, self.best_figure, self._saved = None, math.inf, set()
 
     def step_path(self, step):
-        return os.path.join(self.path, "step_{:07d}.ckpt".format(step))
+        return os.path.join(self.path, f"step_{step:07d}.ckpt")
 
     def checkpoints(self):
         """Paths of the checkpoints in the order in which a resume tries them: latest, from the newest, the best."""
@@ -86,14 +87,16 @@ class RunFolder:
             try:
                 checkpoint = read_checkpoint(path)
             except DamagedCheckpoint as error:
-                print("warning: {}".format(error), file=sys.stderr, flush=True)
+                print(f"warning: {error}", file=sys.stderr, flush=True)
                 damaged.append(path)
                 continue
             return path, checkpoint
         if damaged:
-            raise DamagedCheckpoint("{}: all of its checkpoints are damaged ({}); name another one by "
-                                    "path.resume_state, or give another output_dir"
-                                    .format(self.path, ", ".join(os.path.basename(path) for path in damaged)))
+            raise DamagedCheckpoint(
+                f"{self.path}: all of its checkpoints are damaged "
+                f"({', '.join(os.path.basename(path) for path in damaged)}); name another one by "
+                "path.resume_state, or give another output_dir"
+            )
         return None
 
     def go_on_from(self, path, state):
@@ -101,8 +104,11 @@ class RunFolder:
         saved = state.get("saved")
         self.resumed = Resumed(path, state["step"])
         if self._is_own(path):  # and not a copy by another name, whose `saved` may be those of another folder
-            self._saved = {step for step in self._steps() if step <= self.resumed.step
-                           and (not isinstance(saved, list) or step in saved)}  # earlier versions did not note them
+            self._saved = {
+                step
+                for step in self._steps()
+                if step <= self.resumed.step and (not isinstance(saved, list) or step in saved)
+            }  # earlier versions did not note them
 
     def set_later_aside(self):
         """Makes the checkpoint that the run goes on from the latest, having set aside what the run would replace.
@@ -118,8 +124,9 @@ class RunFolder:
         moved = [path for path in moved if not _is_same(path, source)]
         latest_is_other = os.path.exists(self.latest) and not _same_contents(self.latest, source)
         if moved or latest_is_other:
-            aside = self._new_folder(f"before_resume_at_{step:07d}",
-                                     [self.latest] * latest_is_other + moved + self._logs())
+            aside = self._new_folder(
+                f"before_resume_at_{step:07d}", [self.latest] * latest_is_other + moved + self._logs()
+            )
             for path in self._logs():
                 with atomic_write(_inside(aside, path)) as temporary:
                     shutil.copyfile(path, temporary)
@@ -145,7 +152,7 @@ class RunFolder:
         write_checkpoint(path, checkpoint._replace(state=dict(checkpoint.state, saved=sorted(saved))))
         self._saved = saved
         _same_file(path, self.latest)
-        for number in sorted(number for number in saved if number <= step)[:-self.keep]:
+        for number in sorted(number for number in saved if number <= step)[: -self.keep]:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(self.step_path(number))
             self._saved -= {number}
@@ -200,13 +207,11 @@ class RunFolder:
         _link_or_move(path, _inside(self._new_folder(name, [path]), path))
 
     def _new_folder(self, name, contents):
-        """Makes a sub-folder of that name, or of the next that is free, and says what comes there; its path."""
-        for number in itertools.count(1):
-            path = os.path.join(self.path, name if number == 1 else f"{name}_{number}")
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(path)
-                tqdm.write(f"set aside in {path}: {', '.join(map(os.path.basename, contents))}")
-                return path
+        """Makes a sub-folder of that name, or of the next that is free, and says what comes there; returns its path."""
+        names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+        path = next(path for path in (os.path.join(self.path, name) for name in names) if _make_new(path))
+        tqdm.write(f"set aside in {path}: {', '.join(map(os.path.basename, contents))}")
+        return path
 
     def _move_pictures(self, target, step):
         """Moves the pictures of later steps."""
@@ -215,6 +220,15 @@ class RunFolder:
             if number > step:
                 os.makedirs(target, exist_ok=True)
                 os.replace(os.path.join(pictures, name), os.path.join(target, name))
+
+
+def _make_new(path):
+    """Makes a folder; False: there is something of that name."""
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _step_files(folder):

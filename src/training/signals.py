@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """SIGTERM and SIGINT as a polite request: finish the step, save, go."""
+
 import os
 import signal
 import threading
@@ -60,5 +61,9 @@ class StopSignals:
             return
         self.number = signal.Signals(number)
         # Not print: the signal may have come in the middle of one.
-        os.write(2, "\n{}: this step is finished and saved, then the run stops; the same again stops it at once\n"
-                 .format(self.name).encode())
+        os.write(
+            2,
+            (
+                f"\n{self.name}: this step is finished and saved, then the run stops; the same again stops it at once\n"
+            ).encode(),
+        )

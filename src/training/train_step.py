@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Adam, and the training step: loss, gradients, clipping, update, in one compiled cell."""
+
 import math
 
 import mindspore.common.dtype as mstype
@@ -12,7 +13,7 @@ from src.model_utils.util import compile_cell
 
 
 class Adam(nn.Cell):
-    """Adam (Kingma and Ba, algorithm 1), with ε where PyTorch has it:
+    """Adam (Kingma and Ba, algorithm 1), with ε where PyTorch has it.
 
         m ← β1·m + (1 − β1)·g      v ← β2·v + (1 − β2)·g²      p ← p − rate·m̂/(√v̂ + ε)
 
@@ -20,7 +21,7 @@ class Adam(nn.Cell):
     ε to √v instead, which is another step size wherever gradients are small at the start. Weight decay adds
     weight_decay·p to g.
 
-    params: list of parameters; stacks: list of joined ParameterStacks of some of them, which are updated in their place.
+    params: list of parameters; stacks: list of joined ParameterStacks of some of them, updated in their place.
     """
 
     def __init__(self, params, name, beta1, beta2, weight_decay=0.0, stacks=(), eps=1e-8):
@@ -31,9 +32,11 @@ class Adam(nn.Cell):
         stacked = {param.name for same in members.values() for param in same}
         params = [param for param in params if param.name not in stacked] + [p for s in stacks for p in s.joined]
         self.params = ParameterTuple(params)
-        self.state_members = {f"{prefix}.{stack}": [f"{prefix}.{param.name}" for param in same]
-                              for prefix in (f"optimizer.{name}.m", f"optimizer.{name}.v")
-                              for stack, same in members.items()}
+        self.state_members = {
+            f"{prefix}.{stack}": [f"{prefix}.{param.name}" for param in same]
+            for prefix in (f"optimizer.{name}.m", f"optimizer.{name}.v")
+            for stack, same in members.items()
+        }
         self.beta1, self.beta2, self.eps, self.weight_decay = beta1, beta2, eps, weight_decay
         self.m = _zeros_like(params, f"optimizer.{name}.m")
         self.v = _zeros_like(params, f"optimizer.{name}.v")
@@ -69,16 +72,33 @@ class Adam(nn.Cell):
         power2 = ops.Exp()(steps * self.log_beta2)
         # MindSpore's operator takes β^t itself, but adds ε to √v: scaled by √(1 − β2^t) it means ε on √v̂.
         eps = self.eps * ops.Sqrt()(1.0 - power2)
-        done = self.hyper_map(ops.partial(_update, self.update, power1, power2, rate, self.beta1, self.beta2, eps,
-                                          self.weight_decay), self.params, self.m, self.v, grads)
+        done = self.hyper_map(
+            ops.partial(_update, self.update, power1, power2, rate, self.beta1, self.beta2, eps, self.weight_decay),
+            self.params,
+            self.m,
+            self.v,
+            grads,
+        )
         return ops.depend(ops.assign(self.steps, steps), done)
 
 
 _update = ops.MultitypeFuncGraph("adam_update")
 
 
-@_update.register("Function", "Tensor", "Tensor", "Tensor", "Number", "Number", "Tensor", "Number",
-                  "Tensor", "Tensor", "Tensor", "Tensor")
+@_update.register(
+    "Function",
+    "Tensor",
+    "Tensor",
+    "Tensor",
+    "Number",
+    "Number",
+    "Tensor",
+    "Number",
+    "Tensor",
+    "Tensor",
+    "Tensor",
+    "Tensor",
+)
 def _update_parameter(update, power1, power2, rate, beta1, beta2, eps, weight_decay, param, m, v, grad):
     if weight_decay > 0.0:
         grad = grad + weight_decay * param
@@ -86,8 +106,12 @@ def _update_parameter(update, power1, power2, rate, beta1, beta2, eps, weight_de
 
 
 def _zeros_like(params, prefix):
-    return ParameterTuple([Parameter(Tensor(np.zeros(param.shape, np.float32)), name=f"{prefix}.{param.name}",
-                                     requires_grad=False) for param in params])
+    return ParameterTuple(
+        [
+            Parameter(Tensor(np.zeros(param.shape, np.float32)), name=f"{prefix}.{param.name}", requires_grad=False)
+            for param in params
+        ]
+    )
 
 
 class LossScale:
@@ -97,7 +121,7 @@ class LossScale:
     training", 2018, section 3.2). Not dynamic: 1 for ever, as float32 needs.
     """
 
-    def __init__(self, dynamic, value=2.0 ** 15, finite_steps=0, patience=1000):
+    def __init__(self, dynamic, value=2.0**15, finite_steps=0, patience=1000):
         self.dynamic, self.patience = dynamic, patience
         self.value, self.finite_steps = (value, finite_steps) if dynamic else (1.0, 0)
 
@@ -109,7 +133,7 @@ class LossScale:
         if not finite:
             self.value = max(self.value / 2, 1.0)
         elif self.finite_steps == self.patience:
-            self.value, self.finite_steps = min(self.value * 2, 2.0 ** 24), 0
+            self.value, self.finite_steps = min(self.value * 2, 2.0**24), 0
 
     def state(self):
         """What continues it, as arguments of the constructor."""
@@ -117,8 +141,10 @@ class LossScale:
 
 
 class MeanLoss(nn.Cell):
-    """(hr, lr) -> the mean of loss_cell's losses, times the parameter `scale` if there is one. A cell, since PyNative
-    mode in 1.7 differentiates no method."""
+    """(hr, lr) -> the mean of loss_cell's losses, times the parameter `scale` if there is one.
+
+    A cell, not a method of TrainStep (docs/mindspore-1.7.md, 8).
+    """
 
     def __init__(self, loss_cell, scale=None):
         super().__init__(auto_prefix=False)
@@ -185,7 +211,7 @@ class TrainStep(nn.Cell):
         if finite:
             start = 0
             for i, optimizer in enumerate(self.optimizers):
-                loss = ops.depend(loss, optimizer(grads[start:start + self.ends[i]], rate))
+                loss = ops.depend(loss, optimizer(grads[start : start + self.ends[i]], rate))
                 start += self.ends[i]
         return loss, norm, finite
 

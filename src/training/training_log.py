@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a training run leaves to read: CSV files, a loss curve, pictures, TensorBoard's files, run.json.
 
-    train.csv, validation.csv    a row per `train.print_freq` steps, per validation
-    loss.png                     both as curves, drawn anew at each validation
-    pictures/step_0001000.png    the validation's pictures
-    tensorboard/                 the same for TensorBoard, if the package tensorboardX is installed
-    run.json                     when, on what and with which versions the run was started, and its options
+train.csv, validation.csv    a row per `train.print_freq` steps, per validation
+loss.png                     both as curves, drawn anew at each validation
+pictures/step_0001000.png    the validation's pictures
+tensorboard/                 the same for TensorBoard, if the package tensorboardX is installed
+run.json                     when, on what and with which versions the run was started, and its options
 """
+
 import errno
 import itertools
 import json
@@ -73,11 +74,17 @@ class TrainingLog:
         self.validations.row(step=step, **figures)
         self._figures[step] = figures[self.figure]
         with not_fatal("pictures"):
-            write_png(os.path.join(self.folder, "pictures", "step_{:07d}.png".format(step)), picture)
+            write_png(os.path.join(self.folder, "pictures", f"step_{step:07d}.png"), picture)
         with not_fatal("loss.png"):
-            write_png(os.path.join(self.folder, "loss.png"), loss_curve({
-                "training": _curve(self.training.rows(), "loss"),
-                "validation": _curve(self.validations.rows(), self.figure)}))
+            write_png(
+                os.path.join(self.folder, "loss.png"),
+                loss_curve(
+                    {
+                        "training": _curve(self.training.rows(), "loss"),
+                        "validation": _curve(self.validations.rows(), self.figure),
+                    }
+                ),
+            )
         self._scalars("validation", step, figures)
         if self.tensorboard:
             with not_fatal("tensorboard"):
@@ -92,7 +99,7 @@ class TrainingLog:
         if self.tensorboard:
             with not_fatal("tensorboard"):
                 for name, value in values.items():
-                    self.tensorboard.add_scalar("{}/{}".format(group, name), value, step)
+                    self.tensorboard.add_scalar(f"{group}/{name}", value, step)
 
 
 class CsvLog:
@@ -124,8 +131,9 @@ class CsvLog:
 
     def row(self, **values):
         """Appends a row; on disk when this returns, or else in memory."""
-        self._waiting.append({name: "{:.6g}".format(value) if isinstance(value, float) else str(value)
-                              for name, value in values.items()})
+        self._waiting.append(
+            {name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in values.items()}
+        )
         with not_fatal(self.path):
             columns = self._columns()
             if all(list(row) == columns for row in self._waiting):
@@ -196,13 +204,26 @@ def write_run_json(path, opt, step):
             starts = list(json.load(file)["starts"])
     except (OSError, ValueError, KeyError, TypeError):
         starts = []
-    starts.append({
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "step": step,
-        "versions": {"python": platform.python_version(), "mindspore": mindspore.__version__,
-                     "numpy": np.__version__, "opencv": cv2.__version__},
-        "device": {"target": opt.device_target, "id": opt.device_id, "name": _device_name(opt),
-                   "host": socket.gethostname(), "cores": os.cpu_count()},
-        "revision": _output_of("git", "-C", REPO, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")})
+    starts.append(
+        {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "step": step,
+            "versions": {
+                "python": platform.python_version(),
+                "mindspore": mindspore.__version__,
+                "numpy": np.__version__,
+                "opencv": cv2.__version__,
+            },
+            "device": {
+                "target": opt.device_target,
+                "id": opt.device_id,
+                "name": _device_name(opt),
+                "host": socket.gethostname(),
+                "cores": os.cpu_count(),
+            },
+            "revision": _output_of("git", "-C", REPO, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"),
+        }
+    )
     with atomic_write(path) as temporary:
         with open(temporary, "w") as file:
             json.dump({"starts": starts, "options": opt.to_dict()}, file, indent=1)
@@ -210,7 +231,7 @@ def write_run_json(path, opt, step):
 
 def _device_name(opt):
     if opt.device_target == "GPU":
-        return _output_of("nvidia-smi", "--id={}".format(opt.device_id), "--query-gpu=name", "--format=csv,noheader")
+        return _output_of("nvidia-smi", f"--id={opt.device_id}", "--query-gpu=name", "--format=csv,noheader")
     return platform.processor() or platform.machine()
 
 

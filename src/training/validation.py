@@ -1,18 +1,17 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Validation while training: NLL and PSNR over a few images, and a sheet of pictures."""
+
 import numpy as np
 from mindspore import Tensor
 
 from src.dataloader.dataset import EvalData
 from src.dataloader.imresize import imresize
 from src.evaluation.metrics import psnr
-from src.evaluation.picture import sheet
+from src.evaluation.picture import SHEET_ROWS, sheet
 from src.images import from_uint8, to_uint8
 from src.model.SRFlow import SRFlow
 from src.model.SRFlowNet import EncoderImage
-
-SHEET_ROWS = 4
 
 
 def make_validation(opt, net, computed):
@@ -79,7 +78,7 @@ def _centre_patches(opt):
     for _, hr, lr in EvalData(opt.datasets.val.dataroot, opt.scale, limit=opt.train.val_images):
         size = min(opt.datasets.train.HR_size // opt.scale, *(side - side % 2 for side in lr.shape[:2]))
         top, left = ((side - size) // 2 for side in lr.shape[:2])
-        lr = lr[top:top + size, left:left + size]
-        hr = hr[top * opt.scale:(top + size) * opt.scale, left * opt.scale:(left + size) * opt.scale]
+        lr = lr[top : top + size, left : left + size]
+        hr = hr[top * opt.scale : (top + size) * opt.scale, left * opt.scale : (left + size) * opt.scale]
         pairs.append((np.ascontiguousarray(hr), np.ascontiguousarray(lr)))
     return pairs

@@ -6,6 +6,7 @@ A file is a MindSpore checkpoint with one more entry, `__srflow__`: a JSON text 
 options, at which step, and the hash of everything else. The file appears whole or not at all, and a damaged one is
 recognised when it is read.
 """
+
 import contextlib
 import hashlib
 import json
@@ -31,7 +32,7 @@ DESCRIPTION = "__srflow__"
 TRAINING, INFERENCE = "training", "inference"
 READABLE = {TRAINING: (1, 2, 3, 4, 5, 6, 7), INFERENCE: (7,)}
 # Of a description: bytes, of which most are the losses since the log's last row, and sections and lists in it.
-MAX_DESCRIPTION, MAX_SECTIONS, MAX_DIGITS = 2 ** 24, 10000, 20
+MAX_DESCRIPTION, MAX_SECTIONS, MAX_DIGITS = 2**24, 10000, 20
 
 
 class CheckpointError(ValueError):
@@ -62,8 +63,12 @@ class Checkpoint(NamedTuple):
 
 def write_checkpoint(path, checkpoint):
     """Writes a Checkpoint to `path`, whole or not at all. Raises OSError where the disk does not take it."""
-    description = {"format_version": FORMAT_VERSION, "kind": checkpoint.kind, "state": checkpoint.state,
-                   "options": checkpoint.options.to_dict()}
+    description = {
+        "format_version": FORMAT_VERSION,
+        "kind": checkpoint.kind,
+        "state": checkpoint.state,
+        "options": checkpoint.options.to_dict(),
+    }
     description["sha256"] = _hash(checkpoint.arrays, json.dumps(description, sort_keys=True))
     entries = [{"name": name, "data": Tensor(value)} for name, value in checkpoint.arrays.items()]
     text = np.frombuffer(json.dumps(description).encode(), np.uint8)
@@ -91,7 +96,9 @@ def read_checkpoint(path):
         raise CheckpointError(f"{path}: no such checkpoint file")
     entries = read_mindspore(path)
     if DESCRIPTION not in entries:
-        raise DamagedCheckpoint(f"{path}: a MindSpore checkpoint, but not one that train.py or train2test.py wrote whole")
+        raise DamagedCheckpoint(
+            f"{path}: a MindSpore checkpoint, but not one that train.py or train2test.py wrote whole"
+        )
     try:
         description = _parse_description(entries.pop(DESCRIPTION).data)
         version, digest = description["format_version"], description.pop("sha256")
@@ -102,9 +109,11 @@ def read_checkpoint(path):
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DamagedCheckpoint(f"{path}: damaged, its description cannot be read; use another checkpoint") from None
     if version not in readable:
-        raise CheckpointError(f"{path}: {kind} checkpoint of format {version}, this code reads "
-                              f"{', '.join(map(str, readable))}; train2test.py makes an inference checkpoint again from "
-                              "a training checkpoint")
+        raise CheckpointError(
+            f"{path}: {kind} checkpoint of format {version}, this code reads "
+            f"{', '.join(map(str, readable))}; train2test.py makes an inference checkpoint again from "
+            "a training checkpoint"
+        )
     try:
         arrays = {name: _as_array(entry) for name, entry in entries.items()}
     except ValueError:
@@ -131,7 +140,7 @@ def _parse_int(digits):
 
 
 def _is_count(value):
-    return type(value) is int and 0 <= value < 2 ** 63
+    return type(value) is int and 0 <= value < 2**63
 
 
 def _is_number(value):
@@ -143,12 +152,21 @@ def _is_finite(value):
 
 
 # What may be in a state, as `Progress.state` makes it: key -> check of its value, or the same of a section.
-_STATE = {"step": _is_count, "skipped": _is_count, "actnorm_initialised": lambda value: type(value) is bool,
-          "window": lambda value: type(value) is list and all(map(_is_number, value)),  # NaN: a step that was skipped
-          "seconds": _is_finite, "source": lambda value: type(value) is str,
-          "loss_alarm": {"seen": _is_count, "high": _is_count, "mean": _is_finite,
-                         "best": lambda value: value is None or _is_finite(value)},
-          "loss_scale": {"value": lambda value: _is_finite(value) and value > 0, "finite_steps": _is_count}}
+_STATE = {
+    "step": _is_count,
+    "skipped": _is_count,
+    "actnorm_initialised": lambda value: type(value) is bool,
+    "window": lambda value: type(value) is list and all(map(_is_number, value)),  # NaN: a step that was skipped
+    "seconds": _is_finite,
+    "source": lambda value: type(value) is str,
+    "loss_alarm": {
+        "seen": _is_count,
+        "high": _is_count,
+        "mean": _is_finite,
+        "best": lambda value: value is None or _is_finite(value),
+    },
+    "loss_scale": {"value": lambda value: _is_finite(value) and value > 0, "finite_steps": _is_count},
+}
 
 
 def _state_problem(state, kind):
@@ -192,8 +210,9 @@ def read_mindspore(path):
     except OSError as error:
         raise DamagedCheckpoint(f"{path}: cannot be read ({error.strerror or error}); check the file") from None
     except ValueError as error:
-        raise DamagedCheckpoint(f"{path}: not a MindSpore checkpoint, or a truncated one ({error}); copy it again or "
-                                "use another") from None
+        raise DamagedCheckpoint(
+            f"{path}: not a MindSpore checkpoint, or a truncated one ({error}); copy it again or use another"
+        ) from None
 
 
 def require_parameters(shapes, arrays, source, optional=()):
@@ -224,8 +243,10 @@ def load_parameters(cell, arrays, source, strict=True, optional=()):
 
 
 def _mismatch(shapes, arrays, optional):
-    return explain_mismatch(arrays, {name: shape for name, shape in shapes.items()
-                                     if name in arrays or not name.startswith(tuple(optional))})
+    return explain_mismatch(
+        arrays,
+        {name: shape for name, shape in shapes.items() if name in arrays or not name.startswith(tuple(optional))},
+    )
 
 
 def parameter_arrays(cell):

@@ -12,6 +12,7 @@ size if the file is made for it. A file is such a buffer, `Checkpoint` of `check
 So it is a sequence of fields, each a key, which is 8·number + how it is stored, and a number, or a length and as many
 bytes. Other fields of a Value are passed over. MindSpore 2 can add a checksum, which is not read.
 """
+
 import os
 from typing import NamedTuple, Tuple
 
@@ -22,7 +23,7 @@ MAGIC = b"\n"  # the key of the field `value`: what every entry begins with
 CHECKSUM, CHECKSUM_LENGTH = b"crc_num", 17  # after the last entry, of a file saved with crc_check
 # More than any network has: what is read takes little more memory than the file has bytes.
 MAX_ENTRIES, MAX_FIELDS, MAX_TEXT = 50000, 40, 4096
-CHUNK = 2 ** 20
+CHUNK = 2**20
 
 
 class Entry(NamedTuple):
@@ -89,7 +90,7 @@ def _read_header(file, end):
     dims, kind, content = [], None, None
     for key, value in _fields(file, end):
         if key == DIMENSION:
-            dims.append(value - 2 ** 64 if value >= 2 ** 63 else value)
+            dims.append(value - 2**64 if value >= 2**63 else value)
         elif key == TYPE:
             kind = _read_text(file, value)
         elif key == CONTENT:
@@ -102,8 +103,10 @@ def _read_header(file, end):
 
 
 def _fields(file, end):
-    """(key, value) of the fields up to `end`. Of one with bytes the value is their length, and the file stands at their
-    first."""
+    """(key, value) of the fields up to `end`.
+
+    Of a field with bytes the value is their length, and the file stands at their first.
+    """
     for _ in range(MAX_FIELDS):
         if file.tell() == end:
             return

@@ -7,6 +7,7 @@ in a zip archive since torch 1.6, before that in a plain file, one after the oth
 the program names. Here a small machine follows it instead, which knows the few operations that weights need and
 refuses all others by name; it makes descriptions of tensors, and arrays are made of those that fit their storages.
 """
+
 import contextlib
 import functools
 import io
@@ -31,9 +32,18 @@ PICKLE_MAGIC = pickle.PROTO  # of the older format, whose first pickle must be t
 LEGACY_NUMBER, LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
 
 BFLOAT16 = "torch.BFloat16Storage"
-STORAGES = {"torch.FloatStorage": "f4", "torch.DoubleStorage": "f8", "torch.HalfStorage": "f2", BFLOAT16: "u2",
-            "torch.LongStorage": "i8", "torch.IntStorage": "i4", "torch.ShortStorage": "i2", "torch.CharStorage": "i1",
-            "torch.ByteStorage": "u1", "torch.BoolStorage": "?"}
+STORAGES = {
+    "torch.FloatStorage": "f4",
+    "torch.DoubleStorage": "f8",
+    "torch.HalfStorage": "f2",
+    BFLOAT16: "u2",
+    "torch.LongStorage": "i8",
+    "torch.IntStorage": "i4",
+    "torch.ShortStorage": "i2",
+    "torch.CharStorage": "i1",
+    "torch.ByteStorage": "u1",
+    "torch.BoolStorage": "?",
+}
 
 # Under which keys programs put a state dict that is not the whole file.
 WRAPPERS = ("state_dict", "params_ema", "params", "model")
@@ -41,12 +51,12 @@ WRAPPERS = ("state_dict", "params_ema", "params", "model")
 MAX_DIMENSIONS = 32  # NumPy's limit
 # A small file may be made to be gigabytes when it is read, or to take for ever. What no weights need is refused: the
 # program of the published network has 0.3 MB and fifty thousand operations.
-MAX_PROGRAM, MAX_OPERATIONS, MAX_TEXT, MAX_ARGUMENTS = 2 ** 24, 10 ** 6, 1000, 10
-MAX_DIRECTORY = 2 ** 22  # of a zip archive: bytes that say which entries it has
+MAX_PROGRAM, MAX_OPERATIONS, MAX_TEXT, MAX_ARGUMENTS = 2**24, 10**6, 1000, 10
+MAX_DIRECTORY = 2**22  # of a zip archive: bytes that say which entries it has
 # Weights hardly shrink when they are deflated. Tensors may share numbers of a storage, and may be widened to float32.
-MAX_GROWTH, MAX_SHARING, FREE_BYTES = 4, 2, 2 ** 27
+MAX_GROWTH, MAX_SHARING, FREE_BYTES = 4, 2, 2**27
 WIDENED = 4  # bytes of a float32
-CHUNK = 2 ** 20
+CHUNK = 2**20
 
 
 def read_pth(path):
@@ -64,8 +74,11 @@ def read_pth(path):
             return _read_zip(file)
         if magic.startswith(PICKLE_MAGIC):
             return _read_legacy(file)
-        raise _Problem("no weight file of PyTorch; expected one that torch.save wrote" if magic else
-                       "an empty file; copy it again or use another")
+        raise _Problem(
+            "no weight file of PyTorch; expected one that torch.save wrote"
+            if magic
+            else "an empty file; copy it again or use another"
+        )
 
 
 def is_torch_file(head):
@@ -82,14 +95,29 @@ class _Problem(ValueError):
 
 
 # What zipfile, pickletools, NumPy and the machine below raise at a file that makes no sense.
-DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, TypeError, KeyError, IndexError,
-          AttributeError, OverflowError, NotImplementedError, RuntimeError, MemoryError)
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    NotImplementedError,
+    RuntimeError,
+    MemoryError,
+)
 
 
 @contextlib.contextmanager
 def reading(path):
-    """Turns what reading a file of weights can raise into a CheckpointError of one line that names the file. Refuses,
-    before the block opens it, a pipe or a device, which may have no end."""
+    """Turns what reading a file of weights can raise into a CheckpointError of one line that names the file.
+
+    Refuses, before the block opens it, a pipe or a device, which may have no end.
+    """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
             raise _Problem("no regular file, but a pipe or a device; give the path of a weight file")
@@ -161,7 +189,7 @@ def _is_name(value):
 
 def _require_counts(*numbers):
     """Raises ValueError unless all are integers from 0; True is none."""
-    if not all(type(number) is int and 0 <= number < 2 ** 63 for number in numbers):
+    if not all(type(number) is int and 0 <= number < 2**63 for number in numbers):
         raise ValueError("a size or offset is no integer from 0")
 
 
@@ -212,7 +240,7 @@ def _make_dict(pairs=()):
 
 def _add(target, key, value):
     # Python counts integers that differ by 2^61 - 1 as one place of a dictionary.
-    if type(target) is not dict or not (_is_name(key) or type(key) is int and abs(key) < 2 ** 60):
+    if type(target) is not dict or not (_is_name(key) or (type(key) is int and abs(key) < 2**60)):
         raise ValueError("a dictionary's key is neither a text nor an integer, or too long")
     if key in target:
         raise ValueError(f"has {key!r} twice")
@@ -229,10 +257,12 @@ class _Global(NamedTuple):
     name: str
 
 
-CALLS = {"collections.OrderedDict": _make_dict,
-         "torch._utils._rebuild_tensor": _make_tensor,
-         "torch._utils._rebuild_tensor_v2": _make_tensor,
-         "torch._utils._rebuild_parameter": _make_parameter}
+CALLS = {
+    "collections.OrderedDict": _make_dict,
+    "torch._utils._rebuild_tensor": _make_tensor,
+    "torch._utils._rebuild_tensor_v2": _make_tensor,
+    "torch._utils._rebuild_parameter": _make_parameter,
+}
 
 
 class _Machine:
@@ -257,8 +287,10 @@ class _Machine:
             if operation.name == "STOP":
                 return self.stack.pop()
             if operation.name not in OPERATIONS:  # whose arguments are not even read: they may be huge
-                raise _Problem(f"refused the operation {operation.name}, which a state dict does not need; use a file "
-                               "of torch.save(net.state_dict(), path)")
+                raise _Problem(
+                    f"refused the operation {operation.name}, which a state dict does not need; use a file "
+                    "of torch.save(net.state_dict(), path)"
+                )
             self.spend(1)
             argument = operation.arg.reader(program) if operation.arg else None
             OPERATIONS[operation.name](self, argument)
@@ -266,8 +298,10 @@ class _Machine:
     def spend(self, operations):
         self.operations += operations
         if self.operations > MAX_OPERATIONS:
-            raise _Problem(f"its program has more than {MAX_OPERATIONS} operations, which no weights need; use a file "
-                           "of torch.save(net.state_dict(), path)")
+            raise _Problem(
+                f"its program has more than {MAX_OPERATIONS} operations, which no weights need; use a file "
+                "of torch.save(net.state_dict(), path)"
+            )
 
     def push(self, value):
         self.stack.append(value)
@@ -291,12 +325,15 @@ class _Machine:
         """name: module and name, with a space between."""
         last, first = name.split(" ", 1)[::-1] if name is not None else (self.stack.pop(), self.stack.pop())
         if type(first) is not str or type(last) is not str:
-            raise _Problem(f"refused {_kind(first)} and {_kind(last)} as a name; use a file of "
-                           "torch.save(net.state_dict(), path)")
+            raise _Problem(
+                f"refused {_kind(first)} and {_kind(last)} as a name; use a file of torch.save(net.state_dict(), path)"
+            )
         name = f"{first}.{last}"
         if name not in CALLS and name not in STORAGES:
-            raise _Problem(f"refused {name[:80]}: weights do not need it, and it could run any code; use a file of "
-                           "torch.save(net.state_dict(), path)")
+            raise _Problem(
+                f"refused {name[:80]}: weights do not need it, and it could run any code; use a file of "
+                "torch.save(net.state_dict(), path)"
+            )
         self.push(_Global(name))
 
     def call(self, _):
@@ -366,8 +403,22 @@ OPERATIONS = {
 }
 OPERATIONS.update(dict.fromkeys(["BINPUT", "LONG_BINPUT", "MEMOIZE"], _Machine.remember))
 OPERATIONS.update(dict.fromkeys(["BINGET", "LONG_BINGET"], _Machine.recall))
-OPERATIONS.update(dict.fromkeys(["BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE",
-                                 "BINSTRING", "SHORT_BINSTRING"], _Machine.push))
+OPERATIONS.update(
+    dict.fromkeys(
+        [
+            "BININT",
+            "BININT1",
+            "BININT2",
+            "LONG1",
+            "BINFLOAT",
+            "BINUNICODE",
+            "SHORT_BINUNICODE",
+            "BINSTRING",
+            "SHORT_BINSTRING",
+        ],
+        _Machine.push,
+    )
+)
 
 
 def _state_dict(value):
@@ -381,8 +432,10 @@ def _state_dict(value):
         if isinstance(entry, _Tensor) and isinstance(name, str):
             tensors[name] = entry
         elif str(name) != "_metadata" and not str(name).endswith("num_batches_tracked"):
-            raise _Problem(f"holds {_kind(entry)} as {str(name)[:80]!r} where a tensor was expected; use a file of "
-                           "torch.save(net.state_dict(), path)")
+            raise _Problem(
+                f"holds {_kind(entry)} as {str(name)[:80]!r} where a tensor was expected; use a file of "
+                "torch.save(net.state_dict(), path)"
+            )
     if not tensors:
         raise _Problem("holds no weights; expected a state dict, as torch.save(net.state_dict(), path) writes it")
     return tensors
@@ -411,7 +464,7 @@ def _read_bytes(file, count):
     data = np.empty(count, np.uint8)
     view, position = memoryview(data), 0
     while position < count:
-        read = file.readinto(view[position:position + CHUNK])
+        read = file.readinto(view[position : position + CHUNK])
         if not read:
             raise EOFError(f"{count - position} bytes of a storage are missing")
         position += read
@@ -440,8 +493,9 @@ def _make_array(tensor, numbers):
     if 0 in tensor.shape:
         return np.empty(tensor.shape, numbers.dtype)
     size = numbers.itemsize
-    return np.ndarray(tensor.shape, numbers.dtype, numbers, tensor.offset * size,
-                      [stride * size for stride in tensor.strides])
+    return np.ndarray(
+        tensor.shape, numbers.dtype, numbers, tensor.offset * size, [stride * size for stride in tensor.strides]
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -475,8 +529,9 @@ class _SmallReads:
     def read(self, count=-1):
         data = self._file.read(MAX_DIRECTORY + 1 if count < 0 else min(count, MAX_DIRECTORY + 1))
         if len(data) > MAX_DIRECTORY:
-            raise _Problem(f"its directory has more than {MAX_DIRECTORY} bytes, which no weights need; use another "
-                           "file")
+            raise _Problem(
+                f"its directory has more than {MAX_DIRECTORY} bytes, which no weights need; use another file"
+            )
         return data
 
 
@@ -488,7 +543,7 @@ def _archive_folder(archive):
     programs = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(programs) != 1:
         raise _Problem("a zip archive, but not one that torch.save wrote; give the weight file itself")
-    return programs[0][:-len("data.pkl")]
+    return programs[0][: -len("data.pkl")]
 
 
 def _is_big_endian(archive, name):
@@ -596,16 +651,27 @@ def _write_entry(file, archive, name, data):
 def _program(arrays):
     """The pickled program that makes an OrderedDict of the arrays; storage i is the i-th array's."""
     items = b"".join(_text(name) + _tensor(key, value) for key, (name, value) in enumerate(arrays.items()))
-    return (pickle.PROTO + b"\x02" + _empty_dict() + pickle.MARK + items + pickle.SETITEMS + pickle.STOP)
+    return pickle.PROTO + b"\x02" + _empty_dict() + pickle.MARK + items + pickle.SETITEMS + pickle.STOP
 
 
 def _tensor(key, array):
-    strides = [int(np.prod(array.shape[axis + 1:])) for axis in range(array.ndim)]
-    storage = _tuple(_text("storage"), _global("torch", "FloatStorage"), _text(str(key)), _text("cpu"),
-                     _integer(array.size)) + pickle.BINPERSID
-    return _global("torch._utils", "_rebuild_tensor_v2") + _tuple(
-        storage, _integer(0), _tuple(*map(_integer, array.shape)), _tuple(*map(_integer, strides)),
-        pickle.NEWFALSE, _empty_dict()) + pickle.REDUCE  # no gradient, no hooks
+    strides = [int(np.prod(array.shape[axis + 1 :])) for axis in range(array.ndim)]
+    storage = (
+        _tuple(_text("storage"), _global("torch", "FloatStorage"), _text(str(key)), _text("cpu"), _integer(array.size))
+        + pickle.BINPERSID
+    )
+    return (
+        _global("torch._utils", "_rebuild_tensor_v2")
+        + _tuple(
+            storage,
+            _integer(0),
+            _tuple(*map(_integer, array.shape)),
+            _tuple(*map(_integer, strides)),
+            pickle.NEWFALSE,
+            _empty_dict(),
+        )
+        + pickle.REDUCE
+    )  # no gradient, no hooks
 
 
 def _empty_dict():

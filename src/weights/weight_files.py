@@ -5,6 +5,7 @@
 Read are the official `.pth`, its content as `.safetensors`, and both checkpoints of the earlier MindSpore port; `.pth`
 and `.safetensors` are written too. What a file is shows in its content: its name does not matter.
 """
+
 import mmap
 import re
 from typing import Dict, List, NamedTuple
@@ -15,8 +16,18 @@ from safetensors.numpy import save_file
 
 from src.model_utils.options import options_from_dict
 from src.model_utils.util import atomic_write
-from src.network_names import ANCHOR, IMAGE_ONLY, PUBLISHED_BLOCKS, UNREAD, describe_network, first_three, is_level, \
-    levels_of, to_official
+from src.network_names import (
+    ANCHOR,
+    IMAGE_ONLY,
+    LARGE_CONDITION,
+    PUBLISHED_BLOCKS,
+    UNREAD,
+    describe_network,
+    is_level,
+    levels_of,
+    to_official,
+)
+from src.texts import first_few
 from src.weights.checkpoint import DESCRIPTION, TRAINING, Checkpoint, CheckpointError, read_checkpoint, read_mindspore
 from src.weights.mindspore_file import MAGIC as MINDSPORE_MAGIC
 from src.weights.torch_file import FREE_BYTES, MAX_SHARING, is_torch_file, read_pth, reading, widen_bfloat16, write_pth
@@ -27,7 +38,6 @@ PORT_TRAINING, PORT_TEST = "earlier port, training", "earlier port, test"
 TORCH = (".pth", ".pt")
 EXPORTED = TORCH + (".safetensors",)  # suffixes that `write_any` knows
 MAX_CHANNELS = 1024  # of a 1×1 weight: inverting larger ones would take minutes, and no network has them
-LARGE_CONDITION = 1e6  # above it, inverting twice may have cost digits that float32 has
 
 PORT_LAYER = re.compile(r"flowUpsamplerNet\.layers_(\d{1,5})\.(\d{1,5})\.(.+)")
 
@@ -58,8 +68,11 @@ def read_any(path, opt=None):
 
 
 def write_any(path, arrays):
-    """Writes parameters by official name as the path's suffix says: `.pth` or `.pt` as the official code has them, or
-    `.safetensors`. The file appears whole or not at all. Raises OSError where the disk does not take it."""
+    """Writes parameters by official name as the path's suffix says.
+
+    `.pth` or `.pt` as the official code has them, or `.safetensors`. The file appears whole or not at all. Raises
+    OSError where the disk does not take it.
+    """
     arrays = to_official(arrays)
     if str(path).endswith(TORCH):
         write_pth(path, arrays)
@@ -78,11 +91,17 @@ def _published_options(arrays, path):
     coupling = {"hidden_channels": found["hidden"]} if "hidden" in found else {}  # lacking, it is named later
     settings = {"model": "SRFlow" if "L" in found else "RRDB", "scale": found.get("scale"), "network_G": network}
     if "L" in found:
-        network["flow"] = {"K": found["K"], "L": found["L"], "additionalFlowNoAffine": found["n_transitions"],
-                           "split": {"enable": bool(found["split_levels"]),
-                                     "correct_splits": len(found["split_levels"]) == found["L"] - 1},
-                           "stackRRDB": {"blocks": _published_blocks(found, path)},
-                           "CondAffineSeparatedAndCond": coupling}
+        network["flow"] = {
+            "K": found["K"],
+            "L": found["L"],
+            "additionalFlowNoAffine": found["n_transitions"],
+            "split": {
+                "enable": bool(found["split_levels"]),
+                "correct_splits": len(found["split_levels"]) == found["L"] - 1,
+            },
+            "stackRRDB": {"blocks": _published_blocks(found, path)},
+            "CondAffineSeparatedAndCond": coupling,
+        }
     return options_from_dict(settings, source=f"{path}: its names and shapes")
 
 
@@ -91,8 +110,10 @@ def _published_blocks(found, path):
     count, nb = found.get("blocks"), found.get("nb", 0)
     blocks = list(range(nb)) if count == nb else PUBLISHED_BLOCKS.get(nb, [])
     if len(blocks) != count:
-        raise CheckpointError(f"{path}: {count} of {nb} RRDB blocks condition the flow, but the file does not tell "
-                              "which; give the network's configuration")
+        raise CheckpointError(
+            f"{path}: {count} of {nb} RRDB blocks condition the flow, but the file does not tell "
+            "which; give the network's configuration"
+        )
     return blocks
 
 
@@ -105,8 +126,9 @@ def read_weights(path):
     if any(PORT_LAYER.match(name) for name in arrays):
         kind, arrays = _from_port(arrays, path, notes)
     if kind != OFFICIAL_RRDB and not any(name.startswith(IMAGE_ONLY) for name in arrays):
-        notes.append("HRconv and conv_last are absent; they only make the encoder's own image, which the flow does not "
-                     "need")
+        notes.append(
+            "HRconv and conv_last are absent; they only make the encoder's own image, which the flow does not need"
+        )
     arrays = {name: value for name, value in arrays.items() if not name.startswith(UNREAD)}
     return Weights(kind, _as_float32(arrays, path), notes)
 
@@ -133,11 +155,31 @@ def is_own_checkpoint(path):
 # ---------------------------------------------------------------------------------------------------------------------
 # Containers
 
-MINDSPORE_TYPES = {"Float32": "<f4", "Float16": "<f2", "Float64": "<f8", "BFloat16": "<u2", "Int32": "<i4",
-                   "Int64": "<i8", "Int16": "<i2", "Int8": "<i1", "UInt8": "<u1", "Bool": "?"}
-MAX_SAFETENSORS_HEADER = 10 ** 7  # bytes, of which weights need a fiftieth; the format says 10 ** 8
-SAFETENSORS_TYPES = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "BF16": "<u2", "I32": "<i4", "I64": "<i8", "I16": "<i2",
-                     "I8": "<i1", "U8": "<u1", "BOOL": "?"}
+MINDSPORE_TYPES = {
+    "Float32": "<f4",
+    "Float16": "<f2",
+    "Float64": "<f8",
+    "BFloat16": "<u2",
+    "Int32": "<i4",
+    "Int64": "<i8",
+    "Int16": "<i2",
+    "Int8": "<i1",
+    "UInt8": "<u1",
+    "Bool": "?",
+}
+MAX_SAFETENSORS_HEADER = 10**7  # bytes, of which weights need a fiftieth; the format says 10 ** 8
+SAFETENSORS_TYPES = {
+    "F32": "<f4",
+    "F16": "<f2",
+    "F64": "<f8",
+    "BF16": "<u2",
+    "I32": "<i4",
+    "I64": "<i8",
+    "I16": "<i2",
+    "I8": "<i1",
+    "U8": "<u1",
+    "BOOL": "?",
+}
 
 
 def _read_arrays(path):
@@ -152,8 +194,10 @@ def _read_arrays(path):
         return _read_mindspore(path)
     if not head:
         raise CheckpointError(f"{path}: an empty file; copy it again or use another")
-    raise CheckpointError(f"{path}: no weight file: neither of PyTorch (.pth) nor safetensors nor of MindSpore "
-                          "(.ckpt); copy it again or use another")
+    raise CheckpointError(
+        f"{path}: no weight file: neither of PyTorch (.pth) nor safetensors nor of MindSpore "
+        "(.ckpt); copy it again or use another"
+    )
 
 
 def _read_safetensors(path):
@@ -162,18 +206,23 @@ def _read_safetensors(path):
             entries = safetensors.deserialize(file.read())
         except safetensors.SafetensorError as error:
             raise ValueError(str(error)) from None
-        return {name: _to_array(name, entry["data"], entry["dtype"], entry["shape"], SAFETENSORS_TYPES)
-                for name, entry in entries}
+        return {
+            name: _to_array(name, entry["data"], entry["dtype"], entry["shape"], SAFETENSORS_TYPES)
+            for name, entry in entries
+        }
 
 
 def _read_mindspore(path):
     with reading(path):
         entries = read_mindspore(path)
         if DESCRIPTION in entries:
-            raise CheckpointError(f"{path}: a checkpoint of train.py or train2test.py; expected weights of another "
-                                  "program")
-        return {name: _to_array(name, entry.data, entry.kind, entry.shape, MINDSPORE_TYPES)
-                for name, entry in entries.items()}
+            raise CheckpointError(
+                f"{path}: a checkpoint of train.py or train2test.py; expected weights of another program"
+            )
+        return {
+            name: _to_array(name, entry.data, entry.kind, entry.shape, MINDSPORE_TYPES)
+            for name, entry in entries.items()
+        }
 
 
 def _to_array(name, data, kind, shape, types):
@@ -190,24 +239,30 @@ def _to_array(name, data, kind, shape, types):
 
 
 def _unwrap(arrays, path, notes):
-    """The network's arrays without what wraps their names, such as `module.` or `SRFlow.`; with `RRDB.` where the file
-    is of the encoder alone."""
-    prefixes = sorted((name[:-len(ANCHOR)] for name in arrays if name.endswith(ANCHOR)), key=len)
+    """The network's arrays without what wraps their names, such as `module.` or `SRFlow.`.
+
+    With `RRDB.` where the file is of the encoder alone.
+    """
+    prefixes = sorted((name[: -len(ANCHOR)] for name in arrays if name.endswith(ANCHOR)), key=len)
     if not prefixes:
-        raise CheckpointError(f"{path}: weights of no SRFlow or RRDB network, as none is named {ANCHOR} but "
-                              f"{first_three(arrays)}; use another file")
+        raise CheckpointError(
+            f"{path}: weights of no SRFlow or RRDB network, as none is named {ANCHOR} but "
+            f"{first_few(arrays)}; use another file"
+        )
     first, copies = prefixes[0], prefixes[1:]  # an optimizer's moments repeat the names: moment1.SRFlow.RRDB. …
     if not all(prefix.endswith(first) for prefix in copies):
-        raise CheckpointError(f"{path}: weights of several networks (names begin with {first_three(prefixes)}); save "
-                              "one alone")
-    wrapper, encoder_alone = (first[:-len("RRDB.")], False) if first.endswith("RRDB.") else (first, True)
-    outside = tuple(prefix[:len(prefix) - len(first) + len(wrapper)] for prefix in copies)
-    inside = {name: value for name, value in arrays.items()
-              if name.startswith(wrapper) and not name.startswith(outside)}
+        raise CheckpointError(
+            f"{path}: weights of several networks (names begin with {first_few(prefixes)}); save one alone"
+        )
+    wrapper, encoder_alone = (first[: -len("RRDB.")], False) if first.endswith("RRDB.") else (first, True)
+    outside = tuple(prefix[: len(prefix) - len(first) + len(wrapper)] for prefix in copies)
+    inside = {
+        name: value for name, value in arrays.items() if name.startswith(wrapper) and not name.startswith(outside)
+    }
     if len(inside) < len(arrays):
         left = [name for name in arrays if name not in inside]
-        notes.append(f"left out {len(left)} entries that are no weights of the network, such as {first_three(left)}")
-    return {("RRDB." if encoder_alone else "") + name[len(wrapper):]: value for name, value in inside.items()}
+        notes.append(f"left out {len(left)} entries that are no weights of the network, such as {first_few(left)}")
+    return {("RRDB." if encoder_alone else "") + name[len(wrapper) :]: value for name, value in inside.items()}
 
 
 def _from_port(arrays, path, notes):
@@ -231,8 +286,10 @@ def _from_port(arrays, path, notes):
     renamed = {_official_name(name, official): value for name, value in arrays.items()}
     levels = levels_of(renamed)
     if sorted(positions) != list(range(1, len(levels) + 1)) or not all(map(is_level, levels)):
-        raise CheckpointError(f"{path}: layers in an order that no SRFlow network has; it is damaged or incomplete, "
-                              "copy it again or use another")
+        raise CheckpointError(
+            f"{path}: layers in an order that no SRFlow network has; it is damaged or incomplete, "
+            "copy it again or use another"
+        )
     if is_test:
         _invert_mixing_weights(renamed, path, notes)
     return (PORT_TEST if is_test else PORT_TRAINING), renamed

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The formats that we read: how small good files of each are made and harmed, and how a program reads one."""
+
 import functools
 import io
 import json
@@ -14,7 +15,7 @@ sys.path[:0] = [ROOT, os.path.join(ROOT, "tests"), os.path.join(ROOT, "tests", "
 
 import mutations  # noqa: E402
 
-MEGABYTE = 2 ** 20
+MEGABYTE = 2**20
 CONFIGURATION = os.path.join(ROOT, "SRFlow_DF2K_4X.yml")
 
 
@@ -71,9 +72,18 @@ def _content(path):
 # Weights
 
 # The smallest network of both kinds: its options as a configuration, and as a file of another program shows them.
-NETWORK = {"nf": 4, "nb": 1, "gc": 2,
-           "flow": {"K": 1, "L": 3, "additionalFlowNoAffine": 1, "stackRRDB": {"blocks": [0]},
-                    "CondAffineSeparatedAndCond": {"hidden_channels": 4}}}
+NETWORK = {
+    "nf": 4,
+    "nb": 1,
+    "gc": 2,
+    "flow": {
+        "K": 1,
+        "L": 3,
+        "additionalFlowNoAffine": 1,
+        "stackRRDB": {"blocks": [0]},
+        "CondAffineSeparatedAndCond": {"hidden_channels": 4},
+    },
+}
 
 
 def read_weights_of_anyone(path):
@@ -83,6 +93,7 @@ def read_weights_of_anyone(path):
     from src.training.progress import Progress
     from src.weights.checkpoint import INFERENCE, load_parameters
     from src.weights.weight_files import is_own_checkpoint, read_any
+
     checkpoint = read_any(path)
     if checkpoint.kind == INFERENCE:
         return SRFlow.from_checkpoint(path)
@@ -99,18 +110,22 @@ def read_weights_of_anyone(path):
 @functools.lru_cache(maxsize=None)
 def _options():
     from src.model_utils.options import options_from_dict
+
     return options_from_dict({"scale": 4, "network_G": NETWORK, "device_target": "CPU"})
 
 
 @functools.lru_cache(maxsize=None)
 def _net():
     from helpers import randomise
+
     from src.model.SRFlow import build_network
+
     return randomise(build_network(_options()))
 
 
 def _arrays():
     from helpers import arrays
+
     return arrays(_net())
 
 
@@ -121,6 +136,7 @@ def _recorded(*names):
 def make_pth(folder):
     from src.network_names import to_official
     from src.weights.torch_file import write_pth
+
     path = os.path.join(folder, "a.pth")
     write_pth(path, to_official(_arrays()))
     return [_content(path)] + _recorded("zip.pt", "batch_norm_zip.pt")
@@ -128,26 +144,33 @@ def make_pth(folder):
 
 def make_legacy(folder):
     from test_torch_file import save_legacy
-    return [_content(save_legacy(os.path.join(folder, "a.pth"), _arrays()))] + _recorded("legacy.pt",
-                                                                                         "batch_norm_legacy.pt")
+
+    return [_content(save_legacy(os.path.join(folder, "a.pth"), _arrays()))] + _recorded(
+        "legacy.pt", "batch_norm_legacy.pt"
+    )
 
 
 def make_safetensors(folder):
     from test_weight_files import raw_safetensors, save_safetensors
+
     small = raw_safetensors([("a", "F32", (2,), bytes(8)), ("b", "BF16", (1, 3), bytes(6)), ("c", "BOOL", (), b"\1")])
     return [_content(save_safetensors(os.path.join(folder, "a.safetensors"), _arrays())), small]
 
 
 def make_port_ckpt(folder):
     from test_weight_files import port_names, save_mindspore
+
     lengths = [4, 3, 3]  # of each level's layers: squeeze, plain step, coupling step; the first level has a split
-    return [_content(save_mindspore(os.path.join(folder, "a.ckpt"), port_names(_arrays(), lengths, is_test)))
-            for is_test in (False, True)]
+    return [
+        _content(save_mindspore(os.path.join(folder, "a.ckpt"), port_names(_arrays(), lengths, is_test)))
+        for is_test in (False, True)
+    ]
 
 
 def make_training_ckpt(folder):
     from src.training.progress import Progress
     from src.weights.checkpoint import TRAINING, Checkpoint, write_checkpoint
+
     arrays = _arrays()
     arrays.update({"optimizer.flow.m." + name: value for name, value in list(arrays.items())[:3]})
     path = os.path.join(folder, "a.ckpt")
@@ -157,6 +180,7 @@ def make_training_ckpt(folder):
 
 def make_inference_ckpt(folder):
     import train2test
+
     source, target, config = (os.path.join(folder, name) for name in ("train.ckpt", "test.ckpt", "a.yml"))
     with open(source, "wb") as file:
         file.write(make_training_ckpt(folder)[0])
@@ -168,6 +192,7 @@ def make_inference_ckpt(folder):
 
 def _entries(content):
     from mindspore.train.checkpoint_pb2 import Checkpoint
+
     return Checkpoint.FromString(content)
 
 
@@ -190,20 +215,42 @@ def _mutate_entry(random, message):
         for _ in range(random.choice((1, 3, 300))):
             message.value.add().CopyFrom(random.choice(message.value))
     elif change == 2:
-        entry.tag = random.choice(("", "__srflow__", entry.tag + ".x", entry.tag.replace("0", "99999999999"),
-                                   entry.tag.replace("1", "00000"), "a\nb", "é" * 3000, "flow.0.0.99999999999",
-                                   random.choice(message.value).tag))
+        entry.tag = random.choice(
+            (
+                "",
+                "__srflow__",
+                entry.tag + ".x",
+                entry.tag.replace("0", "99999999999"),
+                entry.tag.replace("1", "00000"),
+                "a\nb",
+                "é" * 3000,
+                "flow.0.0.99999999999",
+                random.choice(message.value).tag,
+            )
+        )
     elif change == 3:
-        entry.tensor.dims[:] = random.choice(([], [0], [0, 2 ** 62], [-1], [2 ** 31, 2 ** 31], [1] * 40, [1] * 100000,
-                                              [10 ** 6, 0, 3, 3], list(entry.tensor.dims)[::-1]))
+        entry.tensor.dims[:] = random.choice(
+            (
+                [],
+                [0],
+                [0, 2**62],
+                [-1],
+                [2**31, 2**31],
+                [1] * 40,
+                [1] * 100000,
+                [10**6, 0, 3, 3],
+                list(entry.tensor.dims)[::-1],
+            )
+        )
     elif change == 4 and entry.tensor.dims:
         place = random.randrange(len(entry.tensor.dims))
-        entry.tensor.dims[place] = random.choice((0, 1, -1, 3, 10 ** 6, 2 ** 31, 2 ** 62, -2 ** 63))
+        entry.tensor.dims[place] = random.choice((0, 1, -1, 3, 10**6, 2**31, 2**62, -(2**63)))
     elif change == 5:
-        entry.tensor.tensor_type = random.choice(("", "Float16", "BFloat16", "Int8", "Bool", "String", "x" * 5000,
-                                                  "\n"))
+        entry.tensor.tensor_type = random.choice(
+            ("", "Float16", "BFloat16", "Int8", "Bool", "String", "x" * 5000, "\n")
+        )
     elif change == 6:
-        entry.tensor.tensor_content = mutations.mutate_bytes(random, entry.tensor.tensor_content[:10 ** 5])
+        entry.tensor.tensor_content = mutations.mutate_bytes(random, entry.tensor.tensor_content[: 10**5])
     else:
         entry.tensor.tensor_content = entry.tensor.tensor_content * random.choice((0, 2, 16))
 
@@ -211,10 +258,11 @@ def _mutate_entry(random, message):
 def mutate_own_ckpt(random, content, _=()):
     """One of ours that is whole, hash and all, but says or holds what we never wrote."""
     from src.weights import checkpoint as own
+
     if random.random() < 0.3:
         return mutate_mindspore(random, content)
     message = _entries(content)
-    description, = [entry.tensor.tensor_content for entry in message.value if entry.tag == own.DESCRIPTION]
+    (description,) = [entry.tensor.tensor_content for entry in message.value if entry.tag == own.DESCRIPTION]
     description = json.loads(description.decode())
     if random.random() < 0.5:
         _mutate_entry(random, message)
@@ -227,7 +275,7 @@ def mutate_own_ckpt(random, content, _=()):
         else:
             network = description["options"]["network_G"]
             target = random.choice((network, network["flow"], description["state"], description["options"]["train"]))
-            target[random.choice(sorted(target))] = random.choice((0, 10 ** 4, 20000, 10 ** 6, 10 ** 7, 2 ** 62))
+            target[random.choice(sorted(target))] = random.choice((0, 10**4, 20000, 10**6, 10**7, 2**62))
     for entry in [entry for entry in message.value if entry.tag == own.DESCRIPTION]:
         message.value.remove(entry)
     if isinstance(description, dict):
@@ -243,11 +291,18 @@ def mutate_own_ckpt(random, content, _=()):
 def _digest(message, description):
     """The hash that belongs to the entries, where they are arrays such as ours."""
     import numpy as np
+
     from src.weights.checkpoint import _hash
+
     description.pop("sha256", None)
     try:
-        return _hash({entry.tag: np.frombuffer(entry.tensor.tensor_content, "<f4").reshape(list(entry.tensor.dims))
-                      for entry in message.value}, json.dumps(description, sort_keys=True))
+        return _hash(
+            {
+                entry.tag: np.frombuffer(entry.tensor.tensor_content, "<f4").reshape(list(entry.tensor.dims))
+                for entry in message.value
+            },
+            json.dumps(description, sort_keys=True),
+        )
     except (ValueError, TypeError, OverflowError):
         return "0" * 64
 
@@ -258,8 +313,10 @@ def _digest(message, description):
 
 def make_lpips(folder):
     """The linear weights alone: AlexNet's are read by the same lines, and are large."""
-    from src.weights.torch_file import write_pth
     from test_lpips import random_weights
+
+    from src.weights.torch_file import write_pth
+
     path = os.path.join(folder, "a.pth")
     write_pth(path, random_weights()[1])
     return [_content(path)]
@@ -267,6 +324,7 @@ def make_lpips(folder):
 
 def read_lpips(path):
     from src.evaluation import LPIPS
+
     return LPIPS._read(path, LPIPS._LINEAR_SHAPES, "LPIPS's linear weights")
 
 
@@ -281,26 +339,33 @@ def make_yaml(_):
 
 def read_yaml(path):
     from src.model_utils.options import load_options
+
     return load_options(path)
 
 
 def make_overrides(_):
     """A line each."""
-    return [b"network_G.flow.K=2\ntrain.lr_G=1e-4\n", b"heat=0.5\npath.resume_state=auto\n",
-            b"train.val_heats=[0, 0.9]\n", b"network_G.flow.stackRRDB.blocks=[0, 1]\nnetwork_G.train_RRDB=false\n"]
+    return [
+        b"network_G.flow.K=2\ntrain.lr_G=1e-4\n",
+        b"heat=0.5\npath.resume_state=auto\n",
+        b"train.val_heats=[0, 0.9]\n",
+        b"network_G.flow.stackRRDB.blocks=[0, 1]\nnetwork_G.train_RRDB=false\n",
+    ]
 
 
 def mutate_overrides(random, content, _=()):
     lines = content.decode().splitlines()
     number = random.randrange(len(lines))
-    key = random.choice((lines[number].split("=")[0], "train", "network_G.flow", "a.b", "", ".", "train..niter",
-                         "x" * 3000))
-    lines[number] = "{}={}".format(key, random.choice(mutations.YAML_VALUES + mutations.YAML_LINES))
+    key = random.choice(
+        (lines[number].split("=")[0], "train", "network_G.flow", "a.b", "", ".", "train..niter", "x" * 3000)
+    )
+    lines[number] = f"{key}={random.choice(mutations.YAML_VALUES + mutations.YAML_LINES)}"
     return "\n".join(lines).encode("utf-8", "surrogatepass")
 
 
 def read_overrides(path):
     from src.model_utils.options import load_options
+
     lines = _content(path).decode("utf-8", "surrogateescape").split("\n")
     return load_options(CONFIGURATION, [line for line in lines if line])
 
@@ -314,19 +379,28 @@ def make_images(_):
     import cv2
     import numpy as np
     from PIL import Image
+
     pixels = np.random.RandomState(0).randint(0, 256, (9, 7, 4), np.uint8)
-    made = [cv2.imencode(suffix, pixels[:, :, :channels])[1].tobytes()
-            for suffix in (".png", ".tif", ".webp") for channels in (3, 4)]
+    made = [
+        cv2.imencode(suffix, pixels[:, :, :channels])[1].tobytes()
+        for suffix in (".png", ".tif", ".webp")
+        for channels in (3, 4)
+    ]
     made += [cv2.imencode(suffix, pixels[:, :, :3])[1].tobytes() for suffix in (".jpg", ".bmp", ".ppm")]
     deep = pixels[:, :, :1].astype(np.uint16) * 257
     made += [cv2.imencode(suffix, deep)[1].tobytes() for suffix in (".png", ".tif")]
     picture = Image.fromarray(pixels[:, :, :3])
     tags = Image.Exif()
     tags[0x0112], tags[0x010F] = 6, "camera"  # orientation, maker
-    return made + [_saved(picture, "JPEG", exif=tags.tobytes()), _saved(picture.convert("CMYK"), "JPEG"),
-                   _saved(picture.convert("P"), "PNG"), _saved(picture.convert("1"), "TIFF"),
-                   _saved(picture, "TIFF", compression="tiff_lzw"), _saved(picture, "PNG", exif=tags.tobytes()),
-                   _saved(picture, "TIFF", save_all=True, append_images=[picture.convert("L")] * 2)]
+    return made + [
+        _saved(picture, "JPEG", exif=tags.tobytes()),
+        _saved(picture.convert("CMYK"), "JPEG"),
+        _saved(picture.convert("P"), "PNG"),
+        _saved(picture.convert("1"), "TIFF"),
+        _saved(picture, "TIFF", compression="tiff_lzw"),
+        _saved(picture, "PNG", exif=tags.tobytes()),
+        _saved(picture, "TIFF", save_all=True, append_images=[picture.convert("L")] * 2),
+    ]
 
 
 def _saved(picture, kind, **options):
@@ -338,10 +412,11 @@ def _saved(picture, kind, **options):
 def read_image(path):
     """As the programs that read folders do: they put the file's name before what is wrong with it."""
     from src.dataloader import prepare
+
     try:
         return prepare.read_image(path)
     except prepare.UnusableImage as error:
-        raise ValueError("{}: {}".format(path, error)) from None
+        raise ValueError(f"{path}: {error}") from None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -365,6 +440,7 @@ def read_progress(path):
     """As eval.py goes on, to the means of its end."""
     from src.evaluation.figures import mean_figures, problems
     from src.evaluation.finished_images import FinishedImages
+
     with FinishedImages(path, SETTINGS, {image: [] for image in IMAGES}) as finished:
         for image in IMAGES:
             if image not in finished:
@@ -375,7 +451,7 @@ def read_progress(path):
 
 
 def make_csv(_):
-    rows = ["{},{:.6g},0.00025,1.5,0,{:.6g}".format(step, 9 - step / 100, step / 3) for step in range(10, 60, 10)]
+    rows = [f"{step},{9 - step / 100:.6g},0.00025,1.5,0,{step / 3:.6g}" for step in range(10, 60, 10)]
     return [("step,loss,lr,grad_norm,skipped,seconds\n" + "\n".join(rows) + "\n").encode()]
 
 
@@ -384,7 +460,9 @@ def read_csv(path):
     from types import SimpleNamespace
 
     import numpy as np
+
     from src.training import training_log
+
     folder = os.path.dirname(path)
     for name in ("train.csv", "validation.csv"):
         with open(os.path.join(folder, name), "wb") as file:

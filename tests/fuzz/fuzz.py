@@ -18,6 +18,7 @@ finding is kept in FOLDER/findings/NAME-i: the file, and report.txt with the tra
 again; of findings that look alike the first three. Prints a line per format; status 1 if there were findings. --cases:
 so many of each format, however long it takes, instead of minutes. Needs Linux.
 """
+
 import argparse
 import collections
 import contextlib
@@ -46,7 +47,7 @@ import mutations  # noqa: E402
 
 LONGEST_MESSAGE, LONGEST_OUTPUT = 1000, 4000  # characters
 LINE_ENDS = "[\n\r\v\f]"  # what a terminal takes for one
-ADDRESS_SPACE = 2 ** 31  # bytes by which a read may enlarge it, used or not
+ADDRESS_SPACE = 2**31  # bytes by which a read may enlarge it, used or not
 CASES_PER_CHILD = 500
 KEPT_ALIKE = 3
 
@@ -63,13 +64,13 @@ def main(argv=None):
     arguments = parse(argv, known)
     unknown = sorted(set(arguments.format or ()) - set(known))
     if unknown:
-        raise ValueError("--format: expected some of {}, got {}".format(", ".join(known), ", ".join(unknown)))
+        raise ValueError(f"--format: expected some of {', '.join(known)}, got {', '.join(unknown)}")
     limits = Limits(arguments.seconds, 9 * arguments.seconds)
     load_libraries()
     if arguments.read:
         name, path = arguments.read
         result = watched(known[name], os.path.abspath(path), limits, sys.stderr)
-        print("\n".join("{}: {}".format(key, value) for key, value in result.items()))
+        print("\n".join(f"{key}: {value}" for key, value in result.items()))
         return int(result["is"] == "finding")
     chosen = [known[name] for name in arguments.format or known]
     return fuzz(chosen, arguments.folder, arguments.seed, limits, arguments.minutes, arguments.cases)
@@ -94,8 +95,10 @@ def parse(argv, known):
 def load_libraries():
     """Once, here: children that are forked have them. MindSpore also allows ten times the depth of recursion."""
     import cv2
+
     import train2test  # noqa: F401
     from src.model_utils.util import set_device
+
     cv2.setNumThreads(1)
     set_device("CPU")
 
@@ -109,7 +112,7 @@ def fuzz(chosen, folder, seed=0, limits=Limits(), minutes=60, cases=None):  # no
         run.until(deadline, math.inf if cases is None else cases)
         total += sum(run.findings.values())
         print(run.summary(), flush=True)
-    print("{} findings{}".format(total, ", in " + os.path.join(folder, "findings") if total else ""))
+    print(f"{total} findings{', in ' + os.path.join(folder, 'findings') if total else ''}")
     return 1 if total else 0
 
 
@@ -141,7 +144,7 @@ class Run:
         output = _text(self.output)
         shutil.rmtree(self.work, ignore_errors=True)
         if stuck == 3:  # once or twice may be the end of the time
-            raise RuntimeError("{}: no case can be made:\n{}".format(self.format.name, output))
+            raise RuntimeError(f"{self.format.name}: no case can be made:\n{output}")
 
     def _make(self, good):
         """The contents of good files, made in a child, as making them may start threads, which no fork survives."""
@@ -150,7 +153,7 @@ class Run:
         if child == 0:
             _leave(lambda: _write_all(path, self.format.make(good)))
         if os.waitpid(child, 0)[1] != 0:
-            raise RuntimeError("{}: no good files could be made, see the output above".format(self.format.name))
+            raise RuntimeError(f"{self.format.name}: no good files could be made, see the output above")
         return _read_all(path)
 
     def _child(self, contents, start, end, deadline):
@@ -182,9 +185,15 @@ class Run:
         status = os.waitpid(child, 0)[1]
         if made:  # it died in this case
             number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
-            ended = "with status {}".format(os.WEXITSTATUS(status)) if number is None else "by signal {}".format(number)
-            self._count(case, {"is": "finding", "kind": "time" if hangs or number == signal.SIGXCPU else "death",
-                               "text": "the process ended {}\n{}".format(ended, _text(self.output))})
+            ended = f"with status {os.WEXITSTATUS(status)}" if number is None else f"by signal {number}"
+            self._count(
+                case,
+                {
+                    "is": "finding",
+                    "kind": "time" if hangs or number == signal.SIGXCPU else "death",
+                    "text": f"the process ended {ended}\n{_text(self.output)}",
+                },
+            )
             case += 1
         return case
 
@@ -199,26 +208,32 @@ class Run:
                 self._keep(case, message, signature)
 
     def _keep(self, case, message, signature):
-        target = os.path.join(self.folder, "findings", "{}-{}".format(self.format.name, case))
+        target = os.path.join(self.folder, "findings", f"{self.format.name}-{case}")
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(self.case, target)
         path = os.path.join(target, os.path.relpath(_text(self.path_of_case), self.case))
         with open(os.path.join(target, "report.txt"), "w", errors="backslashreplace") as file:
-            file.write("{}\nseed {}, case {}\npython tests/fuzz/fuzz.py --read {} {}\n\n{}\n".format(
-                signature, self.seed, case, self.format.name, path, message["text"]))
-        print("FINDING {}: {}".format(target, signature), flush=True)
+            file.write(
+                f"{signature}\nseed {self.seed}, case {case}\npython tests/fuzz/fuzz.py --read "
+                f"{self.format.name} {path}\n\n{message['text']}\n"
+            )
+        print(f"FINDING {target}: {signature}", flush=True)
 
     def summary(self):
-        return "{:16}{:7} cases: {} read, {} refused, {} findings in {} kinds; at most {:.1f} s, {:.0f} MB".format(
-            self.format.name, sum(self.counts.values()), self.counts["read"], self.counts["refused"],
-            self.counts["finding"], len(self.findings), self.slowest, self.largest / 1e6)
+        return (
+            f"{self.format.name:16}{sum(self.counts.values()):7} cases: {self.counts['read']} read, "
+            f"{self.counts['refused']} refused, {self.counts['finding']} findings in {len(self.findings)} kinds; "
+            f"at most {self.slowest:.1f} s, {self.largest / 1e6:.0f} MB"
+        )
 
 
 def _signature(message):
     """The same for findings that look alike: what went wrong and where."""
     lines = re.findall(r'File "(?:[^"]*/)?([^"/]+)", line (\d+)', message["text"])
-    place = " in {}:{}".format(*lines[0 if message["kind"] in ("time", "death") else -1]) if lines else ""
-    return "{}{}".format(message["kind"], place)
+    if not lines:
+        return message["kind"]
+    file, line = lines[0 if message["kind"] in ("time", "death") else -1]
+    return f"{message['kind']} in {file}:{line}"
 
 
 def _text(path):
@@ -284,7 +299,7 @@ class Child:
         """The path of a case's file, which nothing but this case and its companions shares its folder with."""
         shutil.rmtree(self.run.case, ignore_errors=True)
         os.makedirs(self.run.case)
-        chance = random.Random("{} {} {}".format(self.run.seed, self.format.name, case))
+        chance = random.Random(f"{self.run.seed} {self.format.name} {case}")
         path = os.path.join(self.run.case, "case" + self.format.suffix)
         if self.format.cases:
             path = self._next_of(chance, self.run.case)
@@ -331,8 +346,12 @@ def watched(format_, path, limits, output):
         if written > LONGEST_OUTPUT:
             result = {"is": "finding", "kind": "output", "text": _text(output.name), **_measured(result)}
         elif result["memory"] > format_.memory:
-            result = {"is": "finding", "kind": "memory", "text": "{:.0f} MB; then {}".format(
-                result["memory"] / 1e6, result), **_measured(result)}
+            result = {
+                "is": "finding",
+                "kind": "memory",
+                "text": f"{result['memory'] / 1e6:.0f} MB; then {result}",
+                **_measured(result),
+            }
     return result
 
 
@@ -353,7 +372,7 @@ def judge(error, names):
     elif not isinstance(error, (ValueError, OSError)):
         problem = type(error).__name__
     elif re.search(LINE_ENDS, message):
-        problem = "a message of {} lines".format(len(re.split(LINE_ENDS, message)))
+        problem = f"a message of {len(re.split(LINE_ENDS, message))} lines"
     elif len(message) >= LONGEST_MESSAGE:
         problem = "a long message"
     elif not any(name in message for name in names):
@@ -361,7 +380,7 @@ def judge(error, names):
     if problem is None:
         return {"is": "refused", "text": message}
     text = "".join(traceback.format_tb(error.__traceback__, limit=-15))
-    return {"is": "finding", "kind": problem, "text": "{}{}: {}".format(text, type(error).__name__, message[:2000])}
+    return {"is": "finding", "kind": problem, "text": f"{text}{type(error).__name__}: {message[:2000]}"}
 
 
 def _resident(peak):
@@ -381,4 +400,5 @@ def _address_space():
 
 if __name__ == "__main__":
     from src.model_utils.util import run_main
+
     run_main(main)

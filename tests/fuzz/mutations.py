@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """What can happen to a file, and what somebody who means harm does to one. All take a random.Random first."""
+
 import copy
 import io
 import json
@@ -11,13 +12,81 @@ import warnings
 import zipfile
 import zlib
 
-EXTREMES = (0, 1, 127, 128, 255, 256, 2 ** 15 - 1, 2 ** 16 - 1, 2 ** 20, 2 ** 24, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1,
-            2 ** 40, 2 ** 62, 2 ** 63 - 1, 2 ** 63, 2 ** 64 - 1)
-WORDS = (b"0", b"-1", b"1", b"1000000", b"99999999999", b"9" * 30, b"9" * 5000, b"1e999", b"-0.0", b"NaN", b"Infinity",
-         b"", b"null", b"true", b"[]", b"{}", b'"\xff\xfe"', b"\0", b"\n", "é\u2028".encode())
-JSON_VALUES = (None, True, False, 0, -1, 1, 3, 10 ** 6, 10 ** 7, 20000, 2 ** 31, 2 ** 63, 10 ** 30, 10 ** 400, -0.5,
-               1e308, float("nan"), float("inf"), "", "0", "\0", "a\nb", "\ud800", "x" * 5000, "../../etc/passwd", [],
-               {}, [[]], [0] * 1000, {"": None}, [1, 2, 3])
+EXTREMES = (
+    0,
+    1,
+    127,
+    128,
+    255,
+    256,
+    2**15 - 1,
+    2**16 - 1,
+    2**20,
+    2**24,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**40,
+    2**62,
+    2**63 - 1,
+    2**63,
+    2**64 - 1,
+)
+WORDS = (
+    b"0",
+    b"-1",
+    b"1",
+    b"1000000",
+    b"99999999999",
+    b"9" * 30,
+    b"9" * 5000,
+    b"1e999",
+    b"-0.0",
+    b"NaN",
+    b"Infinity",
+    b"",
+    b"null",
+    b"true",
+    b"[]",
+    b"{}",
+    b'"\xff\xfe"',
+    b"\0",
+    b"\n",
+    "é\u2028".encode(),
+)
+JSON_VALUES = (
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    3,
+    10**6,
+    10**7,
+    20000,
+    2**31,
+    2**63,
+    10**30,
+    10**400,
+    -0.5,
+    1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    "0",
+    "\0",
+    "a\nb",
+    "\ud800",
+    "x" * 5000,
+    "../../etc/passwd",
+    [],
+    {},
+    [[]],
+    [0] * 1000,
+    {"": None},
+    [1, 2, 3],
+)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -40,7 +109,7 @@ def flip_bits(random, content, _):
 
 
 def truncate(random, content, _):
-    return content[:random.choice((random.randrange(len(content) + 1), random.randrange(min(len(content), 64) + 1)))]
+    return content[: random.choice((random.randrange(len(content) + 1), random.randrange(min(len(content), 64) + 1)))]
 
 
 def remove_span(random, content, _):
@@ -50,7 +119,7 @@ def remove_span(random, content, _):
 
 def repeat_span(random, content, _):
     start, end = _span(random, content)
-    times = random.choice((1, 1, 2, 10, max(1, min(1000, 2 ** 20 // max(1, end - start)))))
+    times = random.choice((1, 1, 2, 10, max(1, min(1000, 2**20 // max(1, end - start)))))
     return content[:end] + content[start:end] * times + content[end:]
 
 
@@ -62,7 +131,7 @@ def insert_noise(random, content, _):
 
 def splice(random, content, others):
     other = random.choice(list(others) or [content])
-    return content[:_span(random, content)[0]] + other[_span(random, other)[0]:]
+    return content[: _span(random, content)[0]] + other[_span(random, other)[0] :]
 
 
 def extreme_number(random, content, _):
@@ -72,20 +141,30 @@ def extreme_number(random, content, _):
         return content
     place = random.randrange(min(len(content) - size + 1, random.choice((64, 512, len(content)))))
     number = random.choice(EXTREMES) % 2 ** (8 * size)
-    return content[:place] + number.to_bytes(size, order) + content[place + size:]
+    return content[:place] + number.to_bytes(size, order) + content[place + size :]
 
 
 def extreme_text(random, content, _):
     """A number or word written out becomes an extreme one."""
-    found = list(re.finditer(rb"[-+.\w]+", content[:2 ** 16]))
+    found = list(re.finditer(rb"[-+.\w]+", content[: 2**16]))
     if not found:
         return content
     match = random.choice(found)
-    return content[:match.start()] + random.choice(WORDS) + content[match.end():]
+    return content[: match.start()] + random.choice(WORDS) + content[match.end() :]
 
 
-BYTE_MUTATIONS = (flip_bits, flip_bits, truncate, remove_span, repeat_span, insert_noise, splice, extreme_number,
-                  extreme_number, extreme_text)
+BYTE_MUTATIONS = (
+    flip_bits,
+    flip_bits,
+    truncate,
+    remove_span,
+    repeat_span,
+    insert_noise,
+    splice,
+    extreme_number,
+    extreme_number,
+    extreme_text,
+)
 
 
 def _span(random, content):
@@ -156,13 +235,15 @@ def mutate_json_lines(random, content, _=()):
 def mutate_safetensors(random, content, _=()):
     """The JSON header as such; or entries with what belongs to them. Lengths and places are right again."""
     (length,) = struct.unpack("<Q", content[:8])
-    header, data = json.loads(content[8:8 + length].decode()), content[8 + length:]
+    header, data = json.loads(content[8 : 8 + length].decode()), content[8 + length :]
     header.pop("__metadata__", None)
     if random.random() < 0.4:
         header = mutate_json(random, header)
     else:
-        entries = [[name, entry["dtype"], entry["shape"], data[slice(*entry["data_offsets"])]]
-                   for name, entry in header.items()]
+        entries = [
+            [name, entry["dtype"], entry["shape"], data[slice(*entry["data_offsets"])]]
+            for name, entry in header.items()
+        ]
         for _ in range(random.choice((1, 1, 3))):
             _mutate_tensor(random, entries)
         header, data = {}, b""
@@ -181,15 +262,25 @@ def _mutate_tensor(random, entries):
     if change == 0:
         entries.remove(entry)
     elif change == 1:
-        entry[0] = random.choice((entry[0].replace("0", "99999"), entry[0].replace("1", "0"), "module." + entry[0],
-                                  "flowUpsamplerNet.layers.3.x", "RRDB.upconv9.weight", "", "a\nb", "é" * 3000))
+        entry[0] = random.choice(
+            (
+                entry[0].replace("0", "99999"),
+                entry[0].replace("1", "0"),
+                "module." + entry[0],
+                "flowUpsamplerNet.layers.3.x",
+                "RRDB.upconv9.weight",
+                "",
+                "a\nb",
+                "é" * 3000,
+            )
+        )
     elif change == 2:
         entry[1] = random.choice(("F64", "F32", "F16", "BF16", "I64", "U8", "BOOL", "F8_E4M3", "X"))
     elif change == 3:  # no numbers, whatever the other sides
-        entry[2], entry[3] = [random.choice((0, 1, 10 ** 6, 2 ** 31, 2 ** 62)) for _ in range(4)], b""
+        entry[2], entry[3] = [random.choice((0, 1, 10**6, 2**31, 2**62)) for _ in range(4)], b""
         entry[2][random.randrange(4)] = 0
     elif change == 4:
-        entry[2] = random.choice((entry[2][::-1], [1] * 33, [1] * 10000, entry[2] + [1], [], [2 ** 63], [2 ** 32] * 2))
+        entry[2] = random.choice((entry[2][::-1], [1] * 33, [1] * 10000, entry[2] + [1], [], [2**63], [2**32] * 2))
     else:
         entry[3] = random.choice((entry[3][:-4], entry[3] * 2, b"\xff" * len(entry[3]), b""))
 
@@ -206,9 +297,9 @@ def mutate_pickle(random, program):
         number = random.randrange(len(pieces))
         change = random.randrange(7)
         if change == 0:
-            del pieces[number:number + random.choice((1, 1, 2, 10))]
+            del pieces[number : number + random.choice((1, 1, 2, 10))]
         elif change == 1:
-            pieces[number:number] = pieces[number:number + random.choice((1, 2, 10))] * random.choice((1, 2, 1000))
+            pieces[number:number] = pieces[number : number + random.choice((1, 2, 10))] * random.choice((1, 2, 1000))
         elif change == 2:
             other = random.randrange(len(pieces))
             pieces[number], pieces[other] = pieces[other], pieces[number]
@@ -232,18 +323,72 @@ def memo_bomb(random):
     return [b"](" + pairs + b"eq\xf0"] + [made] * random.choice((10, 5000, 40000))
 
 
-OPERATIONS = (b"(", b"t", b"]", b"}", b")", b"a", b"e", b"s", b"u", b"R", b"b", b"Q", b".", b"0", b"2", b"N", b"\x88",
-              b"\x85", b"\x86", b"\x87", b"q\x00", b"h\x00", b"h\xff", b"r\xff\xff\xff\xff", b"cos\nsystem\n",
-              b"cbuiltins\neval\n", b"ccollections\nOrderedDict\n", b"ctorch._utils\n_rebuild_tensor_v2\n",
-              b"ctorch\nFloatStorage\n", b"\x93", b"\x94", b"\x8f", b"\x81", b"o", b"P1\n", b"I99\n",
-              b"L" + b"9" * 9999 + b"L\n", b"\x95\xff\xff\xff\xff\xff\xff\xff\x7f",
-              b"\x8d\xff\xff\xff\xff\xff\xff\xff\x7f", b"B\xff\xff\xff\x7f",
-              b"X\xff\xff\xff\x7f", b"\x8b\xff\xff\xff\x7f", b"V" + b"\\u0000" * 9 + b"\n")
-PICKLED_VALUES = (b"K\x00", b"K\x01", b"K\xff", b"M\xff\xff", b"J\xff\xff\xff\x7f", b"J\xff\xff\xff\xff",
-                  b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f", b"\x8a\x0a" + b"\xff" * 9 + b"\x7f",
-                  b"\x8a\xff" + b"\x7f" * 255, b"G\x7f\xf0\x00\x00\x00\x00\x00\x00", b"N", b"\x88", b"]", b"}", b")",
-                  b"X\x00\x00\x00\x00", b"X\x03\x00\x00\x00a\nb", b"X\x02\x00\x00\x00\xff\xfe",
-                  b"X\x88\x13\x00\x00" + b"y" * 5000)
+OPERATIONS = (
+    b"(",
+    b"t",
+    b"]",
+    b"}",
+    b")",
+    b"a",
+    b"e",
+    b"s",
+    b"u",
+    b"R",
+    b"b",
+    b"Q",
+    b".",
+    b"0",
+    b"2",
+    b"N",
+    b"\x88",
+    b"\x85",
+    b"\x86",
+    b"\x87",
+    b"q\x00",
+    b"h\x00",
+    b"h\xff",
+    b"r\xff\xff\xff\xff",
+    b"cos\nsystem\n",
+    b"cbuiltins\neval\n",
+    b"ccollections\nOrderedDict\n",
+    b"ctorch._utils\n_rebuild_tensor_v2\n",
+    b"ctorch\nFloatStorage\n",
+    b"\x93",
+    b"\x94",
+    b"\x8f",
+    b"\x81",
+    b"o",
+    b"P1\n",
+    b"I99\n",
+    b"L" + b"9" * 9999 + b"L\n",
+    b"\x95\xff\xff\xff\xff\xff\xff\xff\x7f",
+    b"\x8d\xff\xff\xff\xff\xff\xff\xff\x7f",
+    b"B\xff\xff\xff\x7f",
+    b"X\xff\xff\xff\x7f",
+    b"\x8b\xff\xff\xff\x7f",
+    b"V" + b"\\u0000" * 9 + b"\n",
+)
+PICKLED_VALUES = (
+    b"K\x00",
+    b"K\x01",
+    b"K\xff",
+    b"M\xff\xff",
+    b"J\xff\xff\xff\x7f",
+    b"J\xff\xff\xff\xff",
+    b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f",
+    b"\x8a\x0a" + b"\xff" * 9 + b"\x7f",
+    b"\x8a\xff" + b"\x7f" * 255,
+    b"G\x7f\xf0\x00\x00\x00\x00\x00\x00",
+    b"N",
+    b"\x88",
+    b"]",
+    b"}",
+    b")",
+    b"X\x00\x00\x00\x00",
+    b"X\x03\x00\x00\x00a\nb",
+    b"X\x02\x00\x00\x00\xff\xfe",
+    b"X\x88\x13\x00\x00" + b"y" * 5000,
+)
 
 
 def mutate_torch_zip(random, content, _=()):
@@ -287,7 +432,7 @@ def mutate_torch_legacy(random, content, _=()):
     for _ in range(5):
         for _ in pickletools.genops(file):
             pass
-        programs.append(content[start:file.tell()])
+        programs.append(content[start : file.tell()])
         start = file.tell()
     number = random.choice((0, 1, 2, 3, 3, 3, 3, 4))
     programs[number] = mutate_pickle(random, programs[number])
@@ -308,7 +453,7 @@ def mutate_yaml(random, content, _=()):
         if change == 0:
             lines[number] = indent + random.choice(YAML_LINES)
         elif change == 1:
-            lines[number] = "{}: {}".format(lines[number].split(":")[0], random.choice(YAML_VALUES))
+            lines[number] = f"{lines[number].split(':')[0]}: {random.choice(YAML_VALUES)}"
         elif change == 2:
             lines[:0] = multiplying_aliases(random)
         else:
@@ -322,26 +467,84 @@ def multiplying_aliases(random):
     depth, width, kind = random.choice((3, 6, 9, 20)), random.choice((2, 9)), random.randrange(3)
     lines = ["x0: &x0 " + ("[lol, lol]" if kind == 0 else "{k0: v, k1: v}")]
     for level in range(1, depth):
-        named = ["*x{}".format(level - 1)] * width
+        named = [f"*x{level - 1}"] * width
         if kind == 0:
-            value = "[{}]".format(", ".join(named))
+            value = f"[{', '.join(named)}]"
         elif kind == 1:
-            value = "{{{}}}".format(", ".join("a{}: {}".format(number, name) for number, name in enumerate(named)))
+            value = f"{{{', '.join(f'a{number}: {name}' for number, name in enumerate(named))}}}"
         else:
-            value = "{{<<: [{}]}}".format(", ".join(named))
-        lines.append("x{0}: &x{0} {1}".format(level, value))
+            value = f"{{<<: [{', '.join(named)}]}}"
+        lines.append(f"x{level}: &x{level} {value}")
     target = random.choice(("scale", "heat", "train", "network_G", "datasets", "train", "zzz"))
-    return lines + ["{}: *x{}".format(target, depth - 1)]
+    return lines + [f"{target}: *x{depth - 1}"]
 
 
-YAML_LINES = ("? [a, b]\n: c", "<<: *none", "&a a: *a", "!!python/object/apply:os.system [true]", "--- ", "...",
-              "%YAML 9.9", "{a: b, a: c}", "\t- x", "'", '"', "|", ">", "- " * 500, "? ", ": ", "null: null", "1: 1",
-              "\ufeffscale: 4", "\0", "scale: 4\nscale: 4", "&x [*x]", "a: &x {b: *x}", "<<: {a: 1}", "<<: [1, 2]",
-              "<<: 1")
-YAML_VALUES = ("1e999", ".inf", ".nan", "0x" + "f" * 5000, "9" * 5000, "0o7", "1:2:3:4:5" + ":59" * 2000, "2001-01-01",
-               "2001-99-99 99:99:99", "!!binary '#'", "!!int x", "!!float x", "!!timestamp x", "!!set {a, b}",
-               "!!omap [a]", "!!null x", "!!bool x", "!x y", "[&a [*a]]", "'a\n\n\nb'", "x" * 100000, "-1", "[]", "{}",
-               "~", "''", "[1, 2, 2]", "0.0", "1e-400", "[1e400]", "é\u2028", '"\\ud800"', '"\\0"', "?", "*none", "&a")
+YAML_LINES = (
+    "? [a, b]\n: c",
+    "<<: *none",
+    "&a a: *a",
+    "!!python/object/apply:os.system [true]",
+    "--- ",
+    "...",
+    "%YAML 9.9",
+    "{a: b, a: c}",
+    "\t- x",
+    "'",
+    '"',
+    "|",
+    ">",
+    "- " * 500,
+    "? ",
+    ": ",
+    "null: null",
+    "1: 1",
+    "\ufeffscale: 4",
+    "\0",
+    "scale: 4\nscale: 4",
+    "&x [*x]",
+    "a: &x {b: *x}",
+    "<<: {a: 1}",
+    "<<: [1, 2]",
+    "<<: 1",
+)
+YAML_VALUES = (
+    "1e999",
+    ".inf",
+    ".nan",
+    "0x" + "f" * 5000,
+    "9" * 5000,
+    "0o7",
+    "1:2:3:4:5" + ":59" * 2000,
+    "2001-01-01",
+    "2001-99-99 99:99:99",
+    "!!binary '#'",
+    "!!int x",
+    "!!float x",
+    "!!timestamp x",
+    "!!set {a, b}",
+    "!!omap [a]",
+    "!!null x",
+    "!!bool x",
+    "!x y",
+    "[&a [*a]]",
+    "'a\n\n\nb'",
+    "x" * 100000,
+    "-1",
+    "[]",
+    "{}",
+    "~",
+    "''",
+    "[1, 2, 2]",
+    "0.0",
+    "1e-400",
+    "[1e400]",
+    "é\u2028",
+    '"\\ud800"',
+    '"\\0"',
+    "?",
+    "*none",
+    "&a",
+)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -373,8 +576,8 @@ def mutate_png(random, content, _=()):
         return mutate_bytes(random, content)
     chunks, place = [], 8
     while place < len(content):
-        (length,) = struct.unpack(">I", content[place:place + 4])
-        chunks.append([content[place + 4:place + 8], content[place + 8:place + 8 + length]])
+        (length,) = struct.unpack(">I", content[place : place + 4])
+        chunks.append([content[place + 4 : place + 8], content[place + 8 : place + 8 + length]])
         place += length + 12
     chunk = random.choice(chunks[:1] * 3 + chunks)
     change = random.randrange(5)
@@ -383,14 +586,15 @@ def mutate_png(random, content, _=()):
     elif change == 1:
         chunks.insert(random.randrange(len(chunks)), list(random.choice(chunks)))
     elif change == 2 and chunk[0] == b"IHDR":
-        sides = [random.choice((1, 2, 10000, 30000, 65535, 10 ** 6, 2 ** 31 - 1)) for _ in range(2)]
+        sides = [random.choice((1, 2, 10000, 30000, 65535, 10**6, 2**31 - 1)) for _ in range(2)]
         chunk[1] = struct.pack(">II", *sides) + chunk[1][8:]
     elif change == 3:
         kind = random.choice((b"zTXt", b"iCCP", b"iTXt", b"eXIf", b"PLTE", b"tRNS", b"gAMA", b"acTL", b"fcTL"))
-        data = random.choice((b"", b"a\0\0" + zlib.compress(bytes(10 ** 7)), bytes(10000), b"II*\0" + b"\xff" * 40))
+        data = random.choice((b"", b"a\0\0" + zlib.compress(bytes(10**7)), bytes(10000), b"II*\0" + b"\xff" * 40))
         chunks.insert(1, [kind, data])
     else:
         chunk[1] = extreme_number(random, chunk[1], ())
-    packed = [struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-              for kind, data in chunks]
+    packed = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    ]
     return content[:8] + b"".join(packed)

@@ -10,6 +10,7 @@ followed by a resume. Then compares the last checkpoints (every parameter and op
 run, if it is shorter than 3,000 steps) with its end. Ends with status 1 if anything differs or grew by 5 % or more.
 By hand, not by pytest: at its defaults it takes hours on two cores; datasets.train.batch_size=1 makes that one.
 """
+
 import argparse
 import csv
 import os
@@ -34,12 +35,17 @@ def main():
     arguments = parse()
     data = os.path.join(arguments.folder, "data")
     subprocess.run([sys.executable, os.path.join(ROOT, "scripts", "quickstart_data.py"), data], check=True)
-    settings = ["datasets.train.dataroot={}/train.mindrecord".format(data),
-                "datasets.val.dataroot={}/valid.mindrecord".format(data), "path.train_pretrain_model_G=null",
-                "path.resume_state=auto", "train.niter={}".format(arguments.steps), "train.print_freq=1",
-                "train.lr_G=1.0e-4",  # the quick start's own is for few steps: without a trained encoder it diverges
-                "train.save_checkpoint_freq={}".format(max(1, arguments.steps // 60)),
-                "train.val_freq={}".format(max(1, arguments.steps // 6))] + arguments.set
+    settings = [
+        f"datasets.train.dataroot={data}/train.mindrecord",
+        f"datasets.val.dataroot={data}/valid.mindrecord",
+        "path.train_pretrain_model_G=null",
+        "path.resume_state=auto",
+        f"train.niter={arguments.steps}",
+        "train.print_freq=1",
+        "train.lr_G=1.0e-4",  # the quick start's own is for few steps: without a trained encoder it diverges
+        f"train.save_checkpoint_freq={max(1, arguments.steps // 60)}",
+        f"train.val_freq={max(1, arguments.steps // 6)}",
+    ] + arguments.set
     undisturbed, killed = (os.path.join(arguments.folder, name) for name in ("undisturbed", "killed"))
     for folder in (undisturbed, killed):
         shutil.rmtree(folder, ignore_errors=True)
@@ -48,12 +54,12 @@ def main():
     kills = run_killed(arguments, settings, killed)
     problems = compare(undisturbed, killed, arguments.steps)
     if kills != arguments.kills:
-        problems.append("{} kills instead of {}".format(kills, arguments.kills))
+        problems.append(f"{kills} kills instead of {arguments.kills}")
     growth = memory_growth(memory, min(500, arguments.steps // 6))
     if growth >= GROWTH:
-        problems.append("memory grew by {:.1%}".format(growth))
+        problems.append(f"memory grew by {growth:.1%}")
     for problem in problems:
-        print("FAILED: {}".format(problem))
+        print(f"FAILED: {problem}")
     return 1 if problems else 0
 
 
@@ -73,8 +79,23 @@ def parse():
 def start(arguments, settings, folder):
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, "console.log"), "ab") as log:
-        return subprocess.Popen([sys.executable, "train.py", "--opt", arguments.opt, "--device_target", "CPU",
-                                 "--output_dir", folder, "--set"] + settings, cwd=ROOT, stdout=log, stderr=log)
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "train.py",
+                "--opt",
+                arguments.opt,
+                "--device_target",
+                "CPU",
+                "--output_dir",
+                folder,
+                "--set",
+            ]
+            + settings,
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+        )
 
 
 def run_undisturbed(arguments, settings, folder):
@@ -86,7 +107,7 @@ def run_undisturbed(arguments, settings, folder):
             memory.append((last_step(folder), resident))
         time.sleep(0.5)
     check_finished(process, folder)
-    print("undisturbed: {} steps in {:.0f} s".format(arguments.steps, time.time() - began), flush=True)
+    print(f"undisturbed: {arguments.steps} steps in {time.time() - began:.0f} s", flush=True)
     return memory
 
 
@@ -106,22 +127,21 @@ def run_killed(arguments, settings, folder):
         process.send_signal(signal.SIGKILL)
         process.wait()
         kills += 1
-        print("kill {}: after the row of step {}".format(kills, last_step(folder)), flush=True)
+        print(f"kill {kills}: after the row of step {last_step(folder)}", flush=True)
     check_finished(process, folder)
-    print("killed: {} steps in {:.0f} s".format(arguments.steps, time.time() - began), flush=True)
+    print(f"killed: {arguments.steps} steps in {time.time() - began:.0f} s", flush=True)
     return kills
 
 
 def check_finished(process, folder):
     if process.returncode != 0:
-        raise ValueError("train.py ended with status {}; see {}".format(process.returncode,
-                                                                       os.path.join(folder, "console.log")))
+        raise ValueError(f"train.py ended with status {process.returncode}; see {os.path.join(folder, 'console.log')}")
 
 
 def resident_bytes(pid):
     """Of a process, None once it has ended."""
     try:
-        with open("/proc/{}/statm".format(pid)) as file:
+        with open(f"/proc/{pid}/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (FileNotFoundError, ProcessLookupError, IndexError):
         return None
@@ -143,22 +163,27 @@ def compare(first, second, steps):
     """What differs between the results of two runs, a line each."""
     problems = []
     one, other = (read_checkpoint(os.path.join(folder, "latest.ckpt")) for folder in (first, second))
-    differing = [name for name in sorted(set(one.arrays) | set(other.arrays))
-                 if name not in one.arrays or name not in other.arrays
-                 or one.arrays[name].tobytes() != other.arrays[name].tobytes()]
-    print("arrays compared: {}, differing: {}; steps {} and {}".format(len(one.arrays), len(differing),
-                                                                      one.state["step"], other.state["step"]))
+    differing = [
+        name
+        for name in sorted(set(one.arrays) | set(other.arrays))
+        if name not in one.arrays
+        or name not in other.arrays
+        or one.arrays[name].tobytes() != other.arrays[name].tobytes()
+    ]
+    print(
+        f"arrays compared: {len(one.arrays)}, differing: {len(differing)}; steps {one.state['step']} and "
+        f"{other.state['step']}"
+    )
     if differing or one.state["step"] != steps or other.state["step"] != steps:
-        problems.append("the last checkpoints differ: {}".format(", ".join(differing[:5])))
+        problems.append(f"the last checkpoints differ: {', '.join(differing[:5])}")
     for name, columns in (("train.csv", ("step", "loss", "lr", "grad_norm", "skipped")), ("validation.csv", None)):
         rows = []
         for folder in (first, second):
             with open(os.path.join(folder, name), newline="") as file:
                 rows.append([[row[column] for column in columns or row] for row in csv.DictReader(file)])
-        print("{}: {} and {} rows, {}".format(name, len(rows[0]), len(rows[1]),
-                                              "the same" if rows[0] == rows[1] else "not the same"))
+        print(f"{name}: {len(rows[0])} and {len(rows[1])} rows, {'the same' if rows[0] == rows[1] else 'not the same'}")
         if rows[0] != rows[1]:
-            problems.append("{} differs".format(name))
+            problems.append(f"{name} differs")
     return problems
 
 
@@ -167,8 +192,10 @@ def memory_growth(memory, from_step):
     resident = [size for step, size in memory if step >= from_step]
     tenth = max(1, len(resident) // 10)
     begin, end = np.median(resident[:tenth]), np.median(resident[-tenth:])
-    print(f"resident memory from step {from_step}: {begin / 1e6:.0f} MB, at the end {end / 1e6:.0f} MB "
-          f"({end / begin - 1:+.1%}), {len(resident)} samples")
+    print(
+        f"resident memory from step {from_step}: {begin / 1e6:.0f} MB, at the end {end / 1e6:.0f} MB "
+        f"({end / begin - 1:+.1%}), {len(resident)} samples"
+    )
     return end / begin - 1
 
 

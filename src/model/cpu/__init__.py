@@ -17,8 +17,9 @@ What is rearranged, and why it pays. Figures are for the full 4X network, a 40×
 3. `level`: what the K steps of a level do to the same features is done for a group of steps at once: one large matrix
    product instead of 2·K small ones, of which each would unfold the map again. MindSpore's convolution reaches 100
    GFLOP/s with 64 output channels and 275 with 2048.
-4. `mixing`, `couplings`: ActNorms are folded into the convolutions beside them, the 1×1 matrices of a level are inverted,
-   and their determinants taken, as one batch: 2 T instead of 31 (T: one convolution of 320 to 64 channels on 80×80).
+4. `mixing`, `couplings`: ActNorms are folded into the convolutions beside them. The 1×1 matrices of a level are
+   inverted, and their determinants taken, as one batch: 2 T instead of 31 (T: one convolution of 320 to 64 channels on
+   80×80).
 5. `convolutions`: a bias is the weight of one more channel that is constantly 1, as to add it takes as long as a small
    convolution. A layer with fewer outputs than inputs is a transposed convolution, which unfolds its output instead.
 6. `operators`: sums as products with ones, ten times as fast as ReduceSum; a reciprocal and a product, a quarter of a

@@ -7,6 +7,7 @@ multiplications share one unfolding, the unfolding is what costs time and memory
 and pad with zeros. None has a bias: to add one can take as long as a convolution, while one channel more, constantly 1,
 whose weights are the biases, costs little. `winograd` has another form.
 """
+
 import numpy as np
 from mindspore import Tensor, ops
 

@@ -1,14 +1,15 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The conditional affine coupling, its networks folded, and run for several steps at once where the image allows it."""
+
 import mindspore.common.dtype as mstype
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from src.model.cpu.convolutions import conv2d, narrowing_conv2d, narrowing_weights, with_biases
-from src.model.cpu.operators import Cut, Reciprocal, sum_per_image
 from src.model.Flow import LOGSCALE_FACTOR, Conv2dZeros, even_odd
 from src.model.FlowAffineCouplingsAblation import CondAffineSeparatedAndCond, CouplingNet, NormalisedConv2d
+from src.model.cpu.convolutions import conv2d, narrowing_conv2d, narrowing_weights, with_biases
+from src.model.cpu.operators import Cut, Reciprocal, sum_per_image
 
 _KINDS = [NormalisedConv2d, nn.ReLU, NormalisedConv2d, nn.ReLU, Conv2dZeros]
 
@@ -20,22 +21,35 @@ class UnknownNetwork(ValueError):
 def require_known(coupling):
     """Raise UnknownNetwork for a coupling whose function is not the one that is written here."""
     if type(coupling) is not CondAffineSeparatedAndCond:
-        raise UnknownNetwork(f"implementation cpu: knows CondAffineSeparatedAndCond, got the coupling "
-                             f"{type(coupling).__name__}; use implementation: plain")
+        raise UnknownNetwork(
+            f"implementation cpu: knows CondAffineSeparatedAndCond, got the coupling "
+            f"{type(coupling).__name__}; use implementation: plain"
+        )
     for name in ("fAffine", "fFeatures"):
         net = getattr(coupling, name)
         kinds = [type(layer) for layer in net] if isinstance(net, nn.SequentialCell) else [type(net)]
         kernels = [layer.weight.shape[-1] for layer in net if hasattr(layer, "weight")] if len(kinds) == 5 else []
         if type(net) is not CouplingNet or kinds != _KINDS or kernels != [3, 1, 3]:
-            raise UnknownNetwork(f"implementation cpu: knows a {name} of 3x3, 1x1 and 3x3 convolution, got "
-                                 f"{', '.join(kind.__name__ for kind in kinds)}; use implementation: plain")
+            raise UnknownNetwork(
+                f"implementation cpu: knows a {name} of 3x3, 1x1 and 3x3 convolution, got "
+                f"{', '.join(kind.__name__ for kind in kinds)}; use implementation: plain"
+            )
 
 
 def parameters_of(net):
     """The nine parameters of a CouplingNet, as `fold` takes them."""
     first, _, second, _, last = net
-    return (first.weight, first.actnorm.bias, first.actnorm.logs, second.weight, second.actnorm.bias,
-            second.actnorm.logs, last.weight, last.bias, last.logs)
+    return (
+        first.weight,
+        first.actnorm.bias,
+        first.actnorm.logs,
+        second.weight,
+        second.actnorm.bias,
+        second.actnorm.logs,
+        last.weight,
+        last.bias,
+        last.logs,
+    )
 
 
 def fold(values):
@@ -59,8 +73,14 @@ def fold(values):
     scale = ops.Exp()(LOGSCALE_FACTOR * ops.Reshape()(last_logs, (count, out)))
     last = last * (ops.Reshape()(scale, rows) * ops.Exp()(ops.Reshape()(second_logs, columns)))
     last_bias = ops.Reshape()(last_bias * scale, (count, out // 2, 2)) + Tensor(np.array([0, 2], np.float32))
-    return (ops.Reshape()(first, (count * hidden,) + first.shape[2:]), ops.Reshape()(first_bias, (-1,)), second,
-            ops.Reshape()(second_bias, (count, hidden)), last, ops.Reshape()(last_bias, (count, out)))
+    return (
+        ops.Reshape()(first, (count * hidden,) + first.shape[2:]),
+        ops.Reshape()(first_bias, (-1,)),
+        second,
+        ops.Reshape()(second_bias, (count, hidden)),
+        last,
+        ops.Reshape()(last_bias, (count, out)),
+    )
 
 
 def affine_weights(first, second, second_bias, last, last_bias):
@@ -72,8 +92,11 @@ def affine_weights(first, second, second_bias, last, last_bias):
     first = ops.Reshape()(first, (count, hidden) + first.shape[1:])
     nothing = ops.Zeros()((count, 1) + first.shape[2:], dtype)
     one_of_one = ops.Concat(2)((ops.Ones()((count, 1, 1, 1, 1), dtype), ops.Zeros()((count, 1, hidden, 1, 1), dtype)))
-    return (ops.Concat(1)((nothing, first)), ops.Concat(1)((one_of_one, with_biases(second, second_bias))),
-            narrowing_weights(with_biases(last, last_bias)))
+    return (
+        ops.Concat(1)((nothing, first)),
+        ops.Concat(1)((one_of_one, with_biases(second, second_bias))),
+        narrowing_weights(with_biases(last, last_bias)),
+    )
 
 
 def shift_scale(h, eps):

@@ -1,15 +1,16 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """RRDBNet, its convolutions by Winograd's products, a dense block's tiles made once for all that read them."""
+
 import mindspore.common.dtype as mstype
 from mindspore import ParameterTuple, nn, ops
 
+from src.model.RRDBNet import RESIDUAL_SCALE, SLOPE
 from src.model.convolutions import mean_down2, nearest_up2
 from src.model.cpu import winograd
 from src.model.cpu.convolutions import biased_conv2d, with_biases, with_one
 from src.model.cpu.operators import as_tensor, in_type
 from src.model.cpu.stacks import ParameterStacks, unstack
-from src.model.RRDBNet import RESIDUAL_SCALE, SLOPE
 
 
 class Values(nn.Cell):
@@ -101,7 +102,7 @@ class Encoder(nn.Cell):
     def _run_blocks(self, fea, dense_blocks):
         block_outputs = ()
         for i in range(self.dense_blocks // 3):
-            fea = self.block(fea, dense_blocks[3 * i:3 * i + 3])
+            fea = self.block(fea, dense_blocks[3 * i : 3 * i + 3])
             if i in self.blocks:
                 block_outputs = block_outputs + (fea,)
         return fea, block_outputs
@@ -122,8 +123,13 @@ def dense_block(x, weights):
 
 def _parameters_of(dense_block_cell):
     """The five weights, then the five biases, as `_dense_block_weights` takes them."""
-    convs = (dense_block_cell.conv1, dense_block_cell.conv2, dense_block_cell.conv3, dense_block_cell.conv4,
-             dense_block_cell.conv5)
+    convs = (
+        dense_block_cell.conv1,
+        dense_block_cell.conv2,
+        dense_block_cell.conv3,
+        dense_block_cell.conv4,
+        dense_block_cell.conv5,
+    )
     return [conv.weight for conv in convs] + [conv.bias for conv in convs]
 
 

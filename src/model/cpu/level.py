@@ -1,18 +1,19 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """One level of the flow: its weights made together, its steps' conditions computed in groups."""
+
 import math
 
 import mindspore.common.dtype as mstype
 from mindspore import nn, ops
 
+from src.model.Flow import LOGSCALE_FACTOR, Squeeze, even_odd, per_image
 from src.model.convolutions import nearest_down2, nearest_up2
 from src.model.cpu import couplings, mixing, winograd
 from src.model.cpu.convolutions import conv2d, narrowing_conv2d, narrowing_weights, with_biases, with_one
 from src.model.cpu.encoder import Values
 from src.model.cpu.operators import Cut, after, cast, in_type, sum_per_image
 from src.model.cpu.stacks import ParameterStacks, slices, unstack
-from src.model.Flow import LOGSCALE_FACTOR, Squeeze, even_odd, per_image
 from src.model.slogdet import SLogDet
 
 
@@ -67,14 +68,14 @@ class Level(nn.Cell):
     that power times the low resolution.
 
     What a step does to the low-resolution image's features is the same for all steps, so it is done for a group of
-    steps at once: as one convolution each for the first layers of fFeatures and fAffine, as grouped ones for the rest of
-    fFeatures. The larger a level's maps, the smaller its groups, which bounds the memory.
+    steps at once: as one convolution each for the first layers of fFeatures and fAffine, as grouped ones for the rest
+    of fFeatures. The larger a level's maps, the smaller its groups, which bounds the memory.
     """
 
     def __init__(self, level, n_transitions, K, own_channels, doublings):
         """level: FlowLevel of a squeeze, n_transitions steps, K steps with coupling, and maybe a split."""
         super().__init__(auto_prefix=False)
-        steps = level.layers[1:1 + n_transitions + K]
+        steps = level.layers[1 : 1 + n_transitions + K]
         conditional = [step.affine for step in steps[n_transitions:]]
         for coupling in conditional:
             couplings.require_known(coupling)
@@ -133,8 +134,11 @@ class Level(nn.Cell):
             by_group = by_group + (ops.Reshape()(stack, (self.K // self.group, -1) + stack.shape[2:]),)
         members = ()
         for first, first_bias, affine_first, affine_bias, second, second_bias, last, last_bias in unstack(by_group):
-            members = members + (self._first_weights(first, first_bias), self._first_weights(affine_first, affine_bias),
-                                 (second, second_bias, last, last_bias))
+            members = members + (
+                self._first_weights(first, first_bias),
+                self._first_weights(affine_first, affine_bias),
+                (second, second_bias, last, last_bias),
+            )
         return members
 
     def _first_weights(self, weights, biases):
@@ -155,7 +159,7 @@ class Level(nn.Cell):
         tiles = self._tiles(own, stacked)
         conditions = ()
         for i in range(self.K // self.group):
-            conditions = conditions + self._group_conditions(tiles, weights[3 * i:3 * i + 3], own.shape)
+            conditions = conditions + self._group_conditions(tiles, weights[3 * i : 3 * i + 3], own.shape)
             tiles = after(conditions[-1], tiles)
         return conditions
 
@@ -190,8 +194,8 @@ class Level(nn.Cell):
     def construct(self, x, weights, conditions):
         mixings, of_couplings, split = weights
         mixings = unstack(mixings)
-        z, logdet = self.enter(x, mixings[:self.n_transitions])
-        z, term = self.couple(z, mixings[self.n_transitions:], unstack(of_couplings), conditions)
+        z, logdet = self.enter(x, mixings[: self.n_transitions])
+        z, term = self.couple(z, mixings[self.n_transitions :], unstack(of_couplings), conditions)
         logdet = logdet + term
         if self.splits:
             z, term = self.split(z, split)
@@ -204,8 +208,8 @@ class Level(nn.Cell):
         logdet = per_image(0.0, z.shape[0])
         if self.splits:
             z, logdet = self.split.inverse(z, split)
-        z, term = self.uncouple(z, mixings[self.n_transitions:], unstack(of_couplings), conditions)
-        x, last_term = self.leave(z, mixings[:self.n_transitions])
+        z, term = self.uncouple(z, mixings[self.n_transitions :], unstack(of_couplings), conditions)
+        x, last_term = self.leave(z, mixings[: self.n_transitions])
         return x, logdet + term + last_term
 
     def enter(self, x, mixings):
@@ -226,7 +230,7 @@ class Level(nn.Cell):
         return x, logdet
 
     def couple(self, x, mixings, of_couplings, conditions):
-        """Some steps with coupling: (z, logdet); of each the weights of its mixing and its coupling, and its condition."""
+        """Some steps with coupling: (z, logdet); of each the mixing's weights, the coupling's, and the condition."""
         z, logdet = x, per_image(0.0, x.shape[0])
         for mixing_weights, coupling, condition in zip(mixings, of_couplings, conditions):
             z, term = self.step(z, mixing_weights, condition, coupling)

@@ -1,10 +1,11 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """ActNorm and the invertible 1×1 convolution as one affine map of each pixel, made for all steps of a level at once."""
+
 from mindspore import nn, ops
 
-from src.model.cpu.convolutions import biased_conv2d
 from src.model.Flow import per_image
+from src.model.cpu.convolutions import biased_conv2d
 from src.model.slogdet import matrix_inverse
 
 
@@ -39,11 +40,15 @@ def mixing_weights(values, slogdet):
     weights, biases, logs = values
     count, channels = weights.shape[:2]
     matrices = weights * ops.Exp()(ops.Reshape()(logs, (count, 1, channels)))
-    shifts = ops.Reshape()(ops.BatchMatMul()(matrices, ops.Reshape()(biases, (count, channels, 1))),
-                           (count, channels))
+    shifts = ops.Reshape()(ops.BatchMatMul()(matrices, ops.Reshape()(biases, (count, channels, 1))), (count, channels))
     inverses = matrix_inverse(matrices)
     _, log_abs_dets = slogdet(weights)
     log_abs_dets = log_abs_dets + ops.ReduceSum()(logs, (1, 2, 3, 4))
     as_kernels = (count, channels, channels, 1, 1)
-    return (ops.Reshape()(matrices, as_kernels), shifts, ops.Reshape()(inverses, as_kernels),
-            -ops.Reshape()(biases, (count, channels)), log_abs_dets)
+    return (
+        ops.Reshape()(matrices, as_kernels),
+        shifts,
+        ops.Reshape()(inverses, as_kernels),
+        -ops.Reshape()(biases, (count, channels)),
+        log_abs_dets,
+    )

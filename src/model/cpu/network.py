@@ -1,12 +1,13 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The whole network, arranged: an SRFlowNet's functions of its parameters, and of weights made of them once."""
+
 from mindspore import nn, ops
 
+from src.model.Flow import per_image
 from src.model.cpu.encoder import Encoder
 from src.model.cpu.level import Level
 from src.model.cpu.operators import after
-from src.model.Flow import per_image
 
 
 class Network(nn.Cell):
@@ -23,8 +24,10 @@ class Network(nn.Cell):
         self.encoder = Encoder(net.RRDB)
         own_channels = net.RRDB.trunk_conv.weight.shape[0]
         # A plain tuple, as its methods are called by way of others (docs/mindspore-1.7.md, 1).
-        self.levels = tuple(Level(level, flow.n_transitions, flow.K, own_channels, flow.n_levels - 2 - i)
-                            for i, level in enumerate(flow.levels))
+        self.levels = tuple(
+            Level(level, flow.n_transitions, flow.K, own_channels, flow.n_levels - 2 - i)
+            for i, level in enumerate(flow.levels)
+        )
         if flow.recomputes:
             for level in self.levels:
                 level.recompute_steps()
@@ -65,8 +68,8 @@ class Network(nn.Cell):
             x, term = level(x, of_levels[i], conditions[i])
             logdet = logdet + term
             if i < self.split_levels:
-                latents = latents + (x[:, self.kept[i]:],)
-                x = x[:, :self.kept[i]]
+                latents = latents + (x[:, self.kept[i] :],)
+                x = x[:, : self.kept[i]]
         return latents + (x,), logdet
 
     def inverse(self, latents, lr):

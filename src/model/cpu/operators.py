@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """Operators in the forms that MindSpore's CPU kernels, and their gradients, compute fastest."""
+
 import mindspore.common.dtype as mstype
 from mindspore import nn, ops
 
@@ -17,7 +18,7 @@ class Cut(nn.Cell):
         self.at = at
 
     def construct(self, x):
-        return x[:, :self.at], x[:, self.at:]
+        return x[:, : self.at], x[:, self.at :]
 
     def bprop(self, x, out, dout):
         """The gradients of both, one after the other."""

@@ -5,6 +5,7 @@
 ActNorms folded into their neighbours, 1×1 weights inverted, convolutions grouped: training computes this in every step,
 sampling once. The result is nested tuples: groups of members of tensors.
 """
+
 from typing import List, NamedTuple, Tuple
 
 import numpy as np
@@ -16,8 +17,11 @@ STEPS_TOGETHER = 8  # of the flow, at most, in one compiled part
 
 
 class LevelWeights(NamedTuple):
-    """What a level needs: of its split the folded convolution and of its transition steps the stacked mixings, each ()
-    without; parts: of each few of its other steps the stacked mixings and the stacked couplings."""
+    """What a level needs.
+
+    split: the folded convolution, () without a split; transitions: the stacked mixings of its transition steps, ()
+    without; parts: of each few of its other steps the stacked mixings and the stacked couplings.
+    """
 
     split: Tuple
     transitions: Tuple
@@ -44,14 +48,16 @@ def _by_few_steps(level, weights):
     mixings, of_couplings, split = weights
     together = max(n for n in range(1, STEPS_TOGETHER + 1) if level.K % n == 0)
     transitions = level.n_transitions
-    parts = [(_layers(mixings, transitions + start, together), _layers(of_couplings, start, together))
-             for start in range(0, level.K, together)]
+    parts = [
+        (_layers(mixings, transitions + start, together), _layers(of_couplings, start, together))
+        for start in range(0, level.K, together)
+    ]
     return LevelWeights(split, _layers(mixings, 0, transitions) if transitions else (), parts)
 
 
 def _layers(stacks, start, count):
     # By NumPy, not by a slice (docs/mindspore-1.7.md, 3).
-    return tuple(Tensor(stack.asnumpy()[start:start + count]) for stack in stacks)
+    return tuple(Tensor(stack.asnumpy()[start : start + count]) for stack in stacks)
 
 
 def release_parameters(net):
@@ -76,7 +82,7 @@ def nest(tensors, at, sizes):
     for group_sizes in sizes:
         group = ()
         for size in group_sizes:
-            group = group + (tensors[at:at + size],)
+            group = group + (tensors[at : at + size],)
             at += size
         groups = groups + (group,)
     return groups

@@ -8,6 +8,7 @@ would be kept at once, where now those of one part are. Where it can be avoided,
 smaller graph MindSpore may run on the caller's thread, beside its own threads, which on few cores takes half as long
 again.
 """
+
 from mindspore import ops
 
 from src.model.cpu.operators import cast, in_float32
@@ -39,12 +40,12 @@ class CPUSampler(Sampler):
         (first, trunk), upconvs, dense_blocks = self._weights.encoder
         fea, block_outputs = self._head(lr, *first), []
         for i in range(len(dense_blocks) // 3):
-            fea = self._block(fea, *leaves(dense_blocks[3 * i:3 * i + 3]))
+            fea = self._block(fea, *leaves(dense_blocks[3 * i : 3 * i + 3]))
             if i in self._blocks:
                 block_outputs.append(fea)
         flat = self._tail(fea, *block_outputs, *trunk, *leaves(upconvs), *leaves(self._weights.conditions))
         per_level = len(flat) // self.n_levels
-        return tuple(flat[i:i + per_level] for i in range(0, len(flat), per_level))
+        return tuple(flat[i : i + per_level] for i in range(0, len(flat), per_level))
 
     def encode_level(self, level, x, condition):
         parts, weights = self._levels[level], self._weights.levels[level]
@@ -79,8 +80,10 @@ class _LevelParts:
 def _by_part(weights, conditions):
     """For each part of a level's steps the arguments of `_Steps` after x: mixings, couplings, conditions."""
     count = len(conditions) // len(weights.parts)
-    return [mixings + couplings + tuple(conditions[i * count:(i + 1) * count])
-            for i, (mixings, couplings) in enumerate(weights.parts)]
+    return [
+        mixings + couplings + tuple(conditions[i * count : (i + 1) * count])
+        for i, (mixings, couplings) in enumerate(weights.parts)
+    ]
 
 
 class _Head(Part):
@@ -118,8 +121,8 @@ class _Tail(Part):
         self.conditions_at = self.trunk_at + 2 + len(leaves(upconvs))
 
     def construct(self, *tensors):
-        trunk = tensors[self.trunk_at:self.trunk_at + 2]
-        outputs = cast(tensors[:self.trunk_at], trunk[0].dtype)
+        trunk = tensors[self.trunk_at : self.trunk_at + 2]
+        outputs = cast(tensors[: self.trunk_at], trunk[0].dtype)
         upconvs = nest(tensors, self.trunk_at + 2, self.upconv_sizes)[0]
         features = self.methods[0](outputs[0], outputs[1:], trunk, upconvs)
         flat = ()
@@ -162,8 +165,8 @@ class _Steps(Part):
         self.condition_sizes = ((3,) * mixings[0].shape[0],)
 
     def construct(self, *tensors):
-        mixings = unstack(tensors[1:self.couplings_at])
-        couplings = unstack(tensors[self.couplings_at:self.conditions_at])
+        mixings = unstack(tensors[1 : self.couplings_at])
+        couplings = unstack(tensors[self.couplings_at : self.conditions_at])
         conditions = nest(tensors, self.conditions_at, self.condition_sizes)[0]
         x, logdet = self.methods[0](tensors[0], mixings, couplings, conditions)
         return (x, logdet) if self.with_logdet else x
@@ -178,7 +181,7 @@ class _Split(Part):
 
     def construct(self, *tensors):
         z, logdet = self.methods[0](tensors[0], tensors[1:])
-        return z[:, :self.kept], z[:, self.kept:], logdet
+        return z[:, : self.kept], z[:, self.kept :], logdet
 
 
 class _Join(Part):

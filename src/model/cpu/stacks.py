@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """What many layers of one kind have in common: their parameters, stacked over the layers."""
+
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
@@ -32,9 +33,19 @@ class ParameterStacks(nn.Cell):
         if self.is_joined:
             return self.joined
         stacks = ()
-        kinds = (self.kind0, self.kind1, self.kind2, self.kind3, self.kind4, self.kind5, self.kind6, self.kind7,
-                 self.kind8, self.kind9)
-        for same in kinds[:self.kinds]:
+        kinds = (
+            self.kind0,
+            self.kind1,
+            self.kind2,
+            self.kind3,
+            self.kind4,
+            self.kind5,
+            self.kind6,
+            self.kind7,
+            self.kind8,
+            self.kind9,
+        )
+        for same in kinds[: self.kinds]:
             stacks = stacks + (_stacked(same),)
         return stacks
 
@@ -44,9 +55,18 @@ class ParameterStacks(nn.Cell):
 
     def join(self):
         """Host side: make parameters of the stacks, of the values the layers' have now; before a user is compiled."""
-        object.__setattr__(self, "joined", ParameterTuple(
-            [Parameter(Tensor(np.stack([parameter.asnumpy() for parameter in same])), name=f"{same[0].name}.stack")
-             for same in self.members()]))
+        object.__setattr__(
+            self,
+            "joined",
+            ParameterTuple(
+                [
+                    Parameter(
+                        Tensor(np.stack([parameter.asnumpy() for parameter in same])), name=f"{same[0].name}.stack"
+                    )
+                    for same in self.members()
+                ]
+            ),
+        )
         self.is_joined = True
 
     def stands_for(self):
@@ -70,16 +90,21 @@ def taken_apart(arrays, members):
 
 def put_together(arrays, members):
     """The inverse of `taken_apart`. Layers' arrays that are not all there make no stack."""
-    together = {stack: np.stack([arrays[name] for name in names]) for stack, names in members.items()
-                if all(name in arrays for name in names)}
+    together = {
+        stack: np.stack([arrays[name] for name in names])
+        for stack, names in members.items()
+        if all(name in arrays for name in names)
+    }
     within = {name for names in members.values() for name in names}
     together.update({name: value for name, value in arrays.items() if name not in within})
     return together
 
 
 def _stacked(parameters):
-    """Parameters of one shape as one tensor. A function, so that the nesting of its loop ends with it: the compiler's
-    is limited."""
+    """Parameters of one shape as one tensor.
+
+    A function, so that the nesting of its loop ends with it: the compiler's is limited.
+    """
     values = ()
     for parameter in parameters:
         values = values + (as_tensor(parameter),)

@@ -1,7 +1,8 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""3×3 convolutions by fewer multiplications: F(4×4, 3×3) of Lavin and Gray, "Fast algorithms for convolutional neural
-networks" (2016), section 4.2, after Winograd.
+"""3×3 convolutions by fewer multiplications: F(4×4, 3×3), after Winograd.
+
+Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016), section 4.2.
 
 A tile of 4×4 outputs depends on 6×6 inputs. Of each tile 36 linear combinations, times 36 of each kernel, summed over
 the input channels, are 36 products, of which the outputs are sums: 36 multiplications per tile where the definition has
@@ -28,18 +29,42 @@ The paper has 2 and −2 where the halves are here, with which no product is mul
 output: float16 needs that. Rounding in float32 makes an error of 3·10⁻⁶ of the outputs' standard deviation, ten times
 that of the definition.
 """
+
 import numpy as np
 from mindspore import Tensor, nn, ops
 
 TILE = 4
 
 # Rows: the points 0, 1, ½, −½, ∞, −1.
-_INPUT = np.array([[1, 0, -5, 0, 4, 0], [0, -1, -1, 4, 4, 0], [0, -2, -4, 2, 4, 0], [0, 2, -4, -2, 4, 0],
-                   [0, 1, 0, -5, 0, 4], [0, 1, -1, -4, 4, 0]], np.float32) / 8
-_KERNEL = np.array([[8, 0, 0], [4 / 3, 4 / 3, 4 / 3], [-16 / 3, -8 / 3, -4 / 3], [-16 / 3, 8 / 3, -4 / 3],
-                    [0, 0, 2], [4 / 3, -4 / 3, 4 / 3]], np.float32)
-_OUTPUT = np.array([[1, 1, 1, 1, 0, 1], [0, 1, 1 / 2, -1 / 2, 0, -1], [0, 1, 1 / 4, 1 / 4, 0, 1],
-                    [0, 1, 1 / 8, -1 / 8, 1, -1]], np.float32)
+_INPUT = (
+    np.array(
+        [
+            [1, 0, -5, 0, 4, 0],
+            [0, -1, -1, 4, 4, 0],
+            [0, -2, -4, 2, 4, 0],
+            [0, 2, -4, -2, 4, 0],
+            [0, 1, 0, -5, 0, 4],
+            [0, 1, -1, -4, 4, 0],
+        ],
+        np.float32,
+    )
+    / 8
+)
+_KERNEL = np.array(
+    [
+        [8, 0, 0],
+        [4 / 3, 4 / 3, 4 / 3],
+        [-16 / 3, -8 / 3, -4 / 3],
+        [-16 / 3, 8 / 3, -4 / 3],
+        [0, 0, 2],
+        [4 / 3, -4 / 3, 4 / 3],
+    ],
+    np.float32,
+)
+_OUTPUT = np.array(
+    [[1, 1, 1, 1, 0, 1], [0, 1, 1 / 2, -1 / 2, 0, -1], [0, 1, 1 / 4, 1 / 4, 0, 1], [0, 1, 1 / 8, -1 / 8, 1, -1]],
+    np.float32,
+)
 _REPEATED = _INPUT @ np.eye(4, dtype=np.float32)[[0, 1, 1, 2, 2, 3]]  # of d0, d1 = d2, d3 = d4, d5
 
 _EVEN = [6 * i + j for i in range(5) for j in range(5)]
@@ -58,9 +83,11 @@ _EVEN_INPUTS, _ODD_INPUTS = (Tensor(_in_two_dimensions(_INPUT, part).reshape(-1,
 _REPEATED_INPUTS = Tensor(_in_two_dimensions(_REPEATED, _EVEN).reshape(-1, 1, 4, 4))
 _KERNELS, _EVEN_KERNELS, _ODD_KERNELS = (Tensor(_in_two_dimensions(_KERNEL, part)) for part in (_ALL, _EVEN, _ODD))
 # Those that come multiplied by a factor, which costs nothing: operators on the maps would.
-_TO_MULTIPLY = {"inputs": _in_two_dimensions(_INPUT, _ALL).reshape(-1, 1, 6, 6),
-                "outputs": _in_two_dimensions(_OUTPUT.T, _ALL).reshape(-1, 1, 4, 4),
-                "even outputs": _in_two_dimensions(_OUTPUT.T, _EVEN).reshape(-1, 1, 4, 4)}
+_TO_MULTIPLY = {
+    "inputs": _in_two_dimensions(_INPUT, _ALL).reshape(-1, 1, 6, 6),
+    "outputs": _in_two_dimensions(_OUTPUT.T, _ALL).reshape(-1, 1, 4, 4),
+    "even outputs": _in_two_dimensions(_OUTPUT.T, _EVEN).reshape(-1, 1, 4, 4),
+}
 
 
 def weights(kernels):
@@ -115,8 +142,10 @@ def as_maps(all_products, n, height, width, factor=1.0):
     outputs = _times(factor, "even outputs" if count == len(_EVEN) else "outputs")
     coefficients = ops.Cast()(outputs, all_products.dtype)
     y = ops.Conv2DTranspose(count, TILE, pad_mode="pad", pad=0, stride=TILE)(
-        ops.Reshape()(all_products, (1, count, c_out * n * rows, columns)), coefficients,
-        (1, 1, TILE * c_out * n * rows, TILE * columns))
+        ops.Reshape()(all_products, (1, count, c_out * n * rows, columns)),
+        coefficients,
+        (1, 1, TILE * c_out * n * rows, TILE * columns),
+    )
     y = ops.Reshape()(y, (c_out, n, TILE * rows, TILE * columns))
     # Not by Transpose, see `_ByProduct`.
     y = ops.Stack(0)(ops.Unstack(1)(y)) if n > 1 else ops.Reshape()(y, (1, -1) + y.shape[2:])
@@ -145,7 +174,8 @@ def _tiles(x, coefficients, stride):
     count, _, side, _ = coefficients.shape
     pad = (1, 1 + _steps(height, stride) * stride - height, 1, 1 + _steps(width, stride) * stride - width)
     y = ops.Conv2D(count, side, pad_mode="pad", pad=pad, stride=stride)(
-        ops.Reshape()(x, (n * channels, 1, height, width)), ops.Cast()(coefficients, x.dtype))
+        ops.Reshape()(x, (n * channels, 1, height, width)), ops.Cast()(coefficients, x.dtype)
+    )
     y = _BY_PRODUCT(ops.Reshape()(y, (n, channels, count, -1)))
     return ops.Reshape()(y, (count, channels, -1))
 

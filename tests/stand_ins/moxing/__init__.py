@@ -4,4 +4,5 @@
 
 Each copy is noted as a line in the file that MOXING_LOG names; MOXING_DELAY is how many seconds it takes at least.
 """
+
 from moxing import file  # noqa: F401

@@ -1,6 +1,7 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
 """The functions of moxing.file that the adapter uses."""
+
 import os
 import shutil
 import time
@@ -14,7 +15,7 @@ def exists(url):
 def copy_parallel(src_url, dst_url):
     """Copy a folder's content into another folder, made if missing; a missing source is an error."""
     with open(os.environ["MOXING_LOG"], "a") as log:
-        log.write("{} {} -> {}\n".format(os.getpid(), src_url, dst_url))
+        log.write(f"{os.getpid()} {src_url} -> {dst_url}\n")
     if not os.path.isdir(src_url):
         raise RuntimeError("no such folder: " + src_url)
     time.sleep(float(os.environ.get("MOXING_DELAY", "0")))
