@@ -1,12 +1,15 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluates a checkpoint on the MindRecord of datasets.val, or super-resolves a folder of images.
+"""Evaluate a checkpoint on the MindRecord of datasets.val, or super-resolve a folder of images.
 
     python eval.py --opt SRFlow_DF2K_4X.yml --ckpt SRFlow_4X.ckpt
     python eval.py --opt SRFlow_DF2K_4X.yml --ckpt SRFlow_4X.ckpt --lr_dir my_images --output_dir results
 
-Exit status: 0 if all went well; 1 if everything is written, but some images were skipped, are not finite or have no
-LPIPS, each of which is named; 2 if it could not be done.
+The exit status is one of these:
+
+- 0: all went well;
+- 1: everything is written, but some images were skipped, are not finite or have no LPIPS; each of them is named;
+- 2: it could not be done.
 """
 
 import csv
@@ -38,25 +41,34 @@ from src.weights.checkpoint import CheckpointError
 from src.weights.weight_files import is_own_checkpoint
 
 PROGRESS = "metrics.progress.jsonl"
-LOCK = ".eval.lock"  # not that of training runs: a run may be evaluated in its own folder while it goes on
+LOCK = ".eval.lock"  # not training's: a run may be evaluated in its own folder while it goes on
 SHEET_HEATS = (0.0, 0.5, 0.9)
-SHEET_SIDE = 96  # LR pixels of an image that are shown where no tile bounds it
+SHEET_SIDE = 96  # LR pixels of an image's side in the sheet where no tile bounds it
 
 
 def main(argv=None):
+    """Run the command line and return the exit status."""
     args, opt = get_config("eval", argv)
     return get_adapter(opt).moxing_wrapper(opt)(evaluate)(args, opt)
 
 
 def evaluate(args, opt):
-    """Every image in turn; then metrics.csv, metrics.json and pictures in `output_dir`. Returns the exit status."""
+    """Evaluate every image in turn, then write metrics.csv, metrics.json and pictures to `output_dir`.
+
+    Args:
+        args: namespace of the command line.
+        opt: Options.
+
+    Returns:
+        the exit status.
+    """
     refuse_to_overwrite(args, opt)
     with locked_folder(opt.output_dir, LOCK):
         return run(args, opt)
 
 
 def run(args, opt):
-    """The same in a folder to which no other evaluation writes."""
+    """Do what `evaluate` does, in a folder to which no other evaluation writes."""
     images = open_images(args, opt)
     skipped = images.skipped if args.lr_dir else []
     for line in skipped:
@@ -95,7 +107,10 @@ def run(args, opt):
 
 
 def load_model(args, opt):
-    """The checkpoint's own network; of our own files the configuration only has to agree on the scale."""
+    """Load the checkpoint's own network.
+
+    In our own files the configuration only has to agree on the scale.
+    """
     if not os.path.lexists(args.ckpt):
         raise CheckpointError(
             f"test_pretrained_model_path: {args.ckpt}: no such file; put the earlier port's "
@@ -117,7 +132,7 @@ def load_model(args, opt):
 
 
 def settings_of(args, opt):
-    """All that an image's figures depend on, besides the image."""
+    """Return all that an image's figures depend on, besides the image."""
     return {
         "heat": opt.heat,
         "n_samples": args.n_samples,
@@ -139,7 +154,7 @@ def settings_of(args, opt):
 
 
 def refuse_to_overwrite(args, opt):
-    """The pictures are named after the images that they come from: never write them into the same folder."""
+    """Refuse to write the pictures into the folder of the images that they come from: their names are the same."""
     for flag, folder in (("--lr_dir", args.lr_dir), ("--hr_dir", args.hr_dir)):
         if folder and os.path.realpath(folder) == os.path.realpath(opt.output_dir):
             raise ValueError(
@@ -149,14 +164,18 @@ def refuse_to_overwrite(args, opt):
 
 
 def open_images(args, opt):
-    """(name, hr or None, lr) of every image to evaluate."""
+    """Open the images to evaluate: an iterable of (name, hr or None, lr)."""
     if args.lr_dir:
         return ImageFolder(args.lr_dir, args.hr_dir, opt.scale)
     return EvalData(opt.datasets.val.dataroot, opt.scale, opt.datasets.val.limit)
 
 
 def survey(images, tile, with_lpips):
-    """(sizes, names): the LR size at which to compute each image; those that are too small for LPIPS, warned of."""
+    """Choose the size at which each image is computed, and warn of those that are too small for LPIPS.
+
+    Returns:
+        (sizes, names): the LR size at which each image is computed, and the names of those that are too small.
+    """
     sizes, too_small = [], []
     for name, hr_size, lr_size in sizes_of(images):
         sizes.append(lr_size)
@@ -174,14 +193,21 @@ def survey(images, tile, with_lpips):
 
 
 def sizes_of(images):
-    """(name, HR size or None, LR size) of every image; a folder knows them from its check, a MindRecord is read."""
+    """Yield (name, HR size or None, LR size) of every image.
+
+    A folder knows the sizes from its check. A MindRecord is read.
+    """
     if isinstance(images, ImageFolder):
         return images.sizes()
     return ((name, hr.shape[:2], lr.shape[:2]) for name, hr, lr in images)
 
 
 def name_images(images, sizes, args, opt):
-    """(names, {image: paths of its pictures}), in order; images as `FinishedImages` knows them."""
+    """Name the images and their pictures.
+
+    Returns:
+        (names, {image: paths of its pictures}), in order; the images are as `FinishedImages` knows them.
+    """
     if args.lr_dir:
         names, files = list(images.files), list(images.files.values())
     else:
@@ -193,16 +219,16 @@ def name_images(images, sizes, args, opt):
 
 
 def mindrecord_files(path):
-    """A MindRecord file, its other shards, which differ from it in the digits at the end, and their indexes."""
+    """Return a MindRecord file, its other shards, which differ from it in the digits at the end, and their indexes."""
     path = os.path.realpath(path)
     return sorted({path, path + ".db", *glob.glob(glob.escape(path.rstrip("0123456789")) + "[0-9]*")})
 
 
 def picture_paths(number, name, args, opt):
-    """The files of an image's pictures.
+    """Return the files of an image's pictures.
 
-    Of a folder's image, one for each sample: NAME.png, or NAME_0.png, NAME_1.png and so on; of a MindRecord's first
-    ones, pictures/NAME_lr.png and the same with NAME_sr.
+    For an image of a folder it is one for each sample: NAME.png, or NAME_0.png, NAME_1.png and so on. For a
+    MindRecord's first images it is pictures/NAME_lr.png and the same with NAME_sr.
     """
     if not args.lr_dir and number > SHEET_ROWS:
         return []
@@ -214,7 +240,7 @@ def picture_paths(number, name, args, opt):
 
 
 def refuse_long_names(paths, args, opt):
-    """Before hours of work, not in the midst of them."""
+    """Refuse pictures' names that the file system does not take, before hours of work and not in the midst of them."""
     longest = os.pathconf(opt.output_dir, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
     for path in itertools.chain.from_iterable(paths):
         length = len(os.fsencode(os.path.basename(path)))
@@ -226,7 +252,10 @@ def refuse_long_names(paths, args, opt):
 
 
 def write_sheet(model, images, sizes, args, opt):
-    """One picture of the first images, or of the middle of large ones: LR, bicubic, samples at several heats, HR."""
+    """Write one picture of the first images, or of the middle of large ones.
+
+    Its columns are LR, bicubic, samples at several heats, and HR.
+    """
     rows, side = [], args.tile or SHEET_SIDE
     for (_, hr, lr), size in zip(itertools.islice(images, SHEET_ROWS), sizes):
         hr, lr = centre(hr, lr, side, model.scale)
@@ -238,7 +267,7 @@ def write_sheet(model, images, sizes, args, opt):
 
 
 def centre(hr, lr, side, scale):
-    """The middle of a pair, at most `side` LR pixels high and wide."""
+    """Return the middle of a pair, at most `side` LR pixels high and wide."""
     size = [min(side, length) for length in lr.shape[:2]]
     start = [(length - part) // 2 for length, part in zip(lr.shape[:2], size)]
     return tuple(
@@ -248,7 +277,7 @@ def centre(hr, lr, side, scale):
 
 
 def report(rows, skipped, args, opt):
-    """Prints the means and writes the files."""
+    """Print the means and write the files."""
     means, averaged = mean_figures([{name: value for name, value in row.items() if name != "name"} for row in rows])
     if "psnr" in means:
         print(f"The mean of psnr is: {_as_array(means['psnr'])}")
@@ -278,7 +307,7 @@ def report(rows, skipped, args, opt):
 
 
 def described(args, opt):
-    """What was evaluated, and how, for metrics.json."""
+    """Return what was evaluated, and how, for metrics.json."""
     data = {"lr_dir": args.lr_dir, "hr_dir": args.hr_dir} if args.lr_dir else {"mindrecord": opt.datasets.val.dataroot}
     return {
         "heat": opt.heat,
@@ -296,7 +325,7 @@ def described(args, opt):
 
 
 def tell_what_is_missing(rows, skipped, without_lpips):
-    """Says once more at the end which images are not whole; whether there are any."""
+    """Say once more at the end which images are not whole; return whether there are any."""
     faulty = [row["name"] for row in rows if problems(row)]
     for names, what in ((faulty, "have pixels or an nll that are not finite"), (without_lpips, "have no LPIPS")):
         if names:
@@ -319,12 +348,12 @@ def _absolute(path):
 
 
 def _as_json(value):
-    """A number, or "NaN", "Infinity" or "-Infinity", which JSON does not have as numbers."""
+    """Return a number, or "NaN", "Infinity" or "-Infinity", which JSON does not have as numbers."""
     return value if math.isfinite(value) else str(value).replace("inf", "Infinity").replace("nan", "NaN")
 
 
 def _as_array(value):
-    """The way in which the earlier port printed its numbers: [34.00094]."""
+    """Return a number in the form in which the earlier port printed it: [34.00094]."""
     return np.array([value], np.float32)
 
 

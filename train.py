@@ -1,6 +1,6 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Trains SRFlow, or pre-trains its encoder (model: RRDB).
+"""Train SRFlow, or pre-train its encoder (model: RRDB).
 
 python train.py --opt SRFlow_DF2K_4X.yml --device_target CPU --set train.niter=1000
 """
@@ -40,7 +40,7 @@ from src.weights.checkpoint import (
 )
 from src.weights.weight_files import read_any
 
-# What a validation's figure depends on besides the network: figures are comparable only where these are the same.
+# What a validation's figure depends on besides the network. Figures are comparable only where these are the same.
 VALIDATED_WITH = (
     "datasets.val.dataroot",
     "datasets.train.quant",
@@ -55,20 +55,39 @@ class TrainingStopped(ValueError):
 
 
 def main(argv=None):
+    """Run the command line and return the exit status."""
     _, opt = get_config("train", argv)
     adapter = get_adapter(opt)
     return adapter.moxing_wrapper(opt)(train)(opt, adapter.get_rank_id(), adapter.get_device_num())
 
 
 def train(opt, rank_id=0, rank_size=1):
-    """One run, from its beginning or its newest checkpoint to `train.niter` steps or a signal; returns the status."""
+    """Train from the run's beginning or its newest checkpoint to `train.niter` steps or a signal.
+
+    Args:
+        opt: Options.
+        rank_id, rank_size: this process among those that train together.
+
+    Returns:
+        the exit status.
+    """
     folder = RunFolder(opt.output_dir, opt.path.keep_checkpoints)
     with folder.locked() if rank_id == 0 else contextlib.nullcontext(), StopSignals() as stop:
         return run(opt, folder, stop, rank_id, rank_size)
 
 
 def run(opt, folder, stop, rank_id, rank_size):
-    """The same in a folder that nobody else writes to; stop: StopSignals."""
+    """Do what `train` does, in a folder that nobody else writes to.
+
+    Args:
+        opt: Options.
+        folder: RunFolder.
+        stop: StopSignals.
+        rank_id, rank_size: this process among those that train together.
+
+    Returns:
+        the exit status.
+    """
     settings = opt.train
     refuse_to_overwrite(opt, folder)
     set_device(opt.device_target, opt.device_id, opt.allow_tf32)
@@ -83,7 +102,7 @@ def run(opt, folder, stop, rank_id, rank_size):
     log = start_log(opt, folder, net, optimizers, progress) if rank_id == 0 else None
     saved_at = progress.step
     if validation and is_due(progress.step, settings.val_freq, opt) and not log.has_validation(progress.step):
-        validate(validation, folder, log, progress.step)  # at step 0, or one that was cut short
+        validate(validation, folder, log, progress.step)  # at step 0, or where the last one was cut short
 
     train_step = None
     with tqdm(
@@ -146,7 +165,8 @@ def run(opt, folder, stop, rank_id, rank_size):
                 validate(validation, folder, log, step)
 
     if rank_id == 0:
-        if saved_at != progress.step:  # stopped between two saves, or the last one failed: now its failure is the run's
+        # Stopped between two saves, or the last save failed. Now its failure is the run's.
+        if saved_at != progress.step:
             save(opt, folder, net, optimizers, progress)
         log.close()
     if progress.step >= settings.niter:
@@ -161,6 +181,7 @@ def run(opt, folder, stop, rank_id, rank_size):
 
 
 def make_data(opt, rank_id, rank_size):
+    """Open the training data and tell of their damaged records."""
     train_set = opt.datasets.train
     data = TrainData(
         train_set.dataroot,
@@ -186,7 +207,11 @@ def make_data(opt, rank_id, rank_size):
 
 
 def build(opt):
-    """(network, what the implementation computes it by, loss cell) of the options' model."""
+    """Build the model that the options describe.
+
+    Returns:
+        (network, what the implementation computes it by, loss cell).
+    """
     network = opt.network_G
     if opt.model == "RRDB":
         net = RRDBNet(opt.scale, network.nf, network.nb, network.gc, blocks=())
@@ -206,7 +231,11 @@ def build(opt):
 
 
 def begin_or_resume(opt, folder, net, computed, data, rank_id, rank_size):
-    """Gives the network its first parameters, or those of the checkpoint to resume; returns (Progress, optimizers)."""
+    """Give the network its first parameters, or those of the checkpoint to resume.
+
+    Returns:
+        (Progress, optimizers), the latter as `make_optimizers` makes them.
+    """
     progress, arrays = resume(opt, folder, net)
     if progress.step == 0 and opt.path.train_pretrain_model_G:
         load_encoder(opt, net)
@@ -221,16 +250,21 @@ def begin_or_resume(opt, folder, net, computed, data, rank_id, rank_size):
 
 
 def make_optimizers(opt, net, computed):
-    """{"flow": Adam, "encoder": Adam}: apart, because the encoder's may start later, from a fresh state.
+    """Make the optimizers of the flow and of the encoder.
 
-    Where the implementation reads a stack of many layers' parameters, it is the stack that is trained: the network's
+    They are apart because the encoder's may start later, from a fresh state.
+
+    Where the implementation reads a stack of many layers' parameters, it is the stack that is trained. The network's
     own parameters follow only when an optimizer's `write_back` is called.
+
+    Returns:
+        {"flow": Adam, "encoder": Adam}, without those that the options do not train.
     """
     settings, implementation = opt.train, choose(opt.implementation)
     encoder_stacks = implementation.encoder_stacks(computed)
     flow_stacks = implementation.flow_stacks(computed) if opt.model == "SRFlow" else []
     for stacks in flow_stacks + encoder_stacks:
-        stacks.join()  # an encoder that is not trained, too: or each step would stack what does not change
+        stacks.join()  # also of an encoder that is not trained: otherwise each step would stack it again
 
     def adam(name, params, stacks):
         return Adam(params, name, settings.beta1, settings.beta2, settings.weight_decay_G, stacks)
@@ -246,16 +280,20 @@ def make_optimizers(opt, net, computed):
 
 
 def encoder_start(opt):
-    """The step from which the encoder is trained too."""
+    """Return the step from which the encoder is trained too."""
     return 0 if opt.model == "RRDB" else int(round(opt.network_G.train_RRDB_delay * opt.train.niter))
 
 
 def trained_at(step, opt, optimizers):
+    """Return the optimizers of the parameters that are trained at a step."""
     return [optimizer for name, optimizer in optimizers.items() if name != "encoder" or step >= encoder_start(opt)]
 
 
 def pairs(opt, data, step):
-    """(hr, lr) batches from a step on, without end; float32 NCHW, hr dequantised if configured."""
+    """Yield (hr, lr) batches from a step on, without end.
+
+    Both are float32 (N, 3, H, W), NumPy. hr is dequantised if that is configured.
+    """
     while True:
         epoch, start = divmod(step, data.len_batches)
         for hr, lr, noise in data.batches(epoch, start):
@@ -264,7 +302,10 @@ def pairs(opt, data, step):
 
 
 def load_encoder(opt, net):
-    """Loads a pre-trained RRDB: that of `path.train_pretrain_model_G`, of any kind, its flow left out if it has one."""
+    """Load a pre-trained RRDB from `path.train_pretrain_model_G`, which may be of any kind.
+
+    Its flow is left out if it has one.
+    """
     path = opt.path.train_pretrain_model_G
     if not os.path.lexists(path):
         raise CheckpointError(
@@ -275,7 +316,8 @@ def load_encoder(opt, net):
     arrays = {
         name: value for name, value in with_prefix(read_any(path).parameters()).items() if name.startswith("RRDB.")
     }
-    # A pre-training's network bears no prefix; its image is what is trained there, and of no use to a flow.
+    # In pre-training the network's names have no prefix, and the encoder's image is what is trained. A flow has no use
+    # for the image.
     encoder, optional = (net, ()) if opt.model == "RRDB" else (net.RRDB, IMAGE_ONLY)
     if opt.model == "RRDB":
         arrays = {name[len("RRDB.") :]: value for name, value in arrays.items()}
@@ -284,18 +326,18 @@ def load_encoder(opt, net):
 
 
 def with_prefix(arrays):
-    """Parameters with `RRDB.` before the names of an encoder alone, which bear none."""
+    """Return parameters with `RRDB.` before the names of an encoder alone, which have no prefix."""
     whole = any(name.startswith("RRDB.") for name in arrays)
     return arrays if whole else {f"RRDB.{name}": value for name, value in arrays.items()}
 
 
 def is_due(step, every, opt):
-    """Whether what is done every so many steps, and at the run's end, is to be done after this one."""
+    """Tell whether a job that is done every so many steps, and at the run's end, is to be done after this step."""
     return step % every == 0 or step == opt.train.niter
 
 
 def refuse_to_overwrite(opt, folder):
-    """Neither a new run nor one that comes from elsewhere may replace what another one left."""
+    """Refuse a new run, or one that comes from elsewhere, that would replace what another one left."""
     path = opt.path.resume_state
     if path is None and folder.checkpoints():
         raise ValueError(
@@ -311,7 +353,7 @@ def refuse_to_overwrite(opt, folder):
 
 
 def find_checkpoint(opt, folder):
-    """(path, Checkpoint) that `path.resume_state` means, or None for a new run."""
+    """Read the (path, Checkpoint) that `path.resume_state` means; None for a new run."""
     path = opt.path.resume_state
     if path == "auto":
         return folder.read_newest()
@@ -319,7 +361,11 @@ def find_checkpoint(opt, folder):
 
 
 def resume(opt, folder, net):
-    """Restores the parameters, if there is a checkpoint to resume; returns the run's Progress and all arrays."""
+    """Restore the parameters, if there is a checkpoint to resume.
+
+    Returns:
+        (Progress, arrays): all arrays of the checkpoint; empty for a new run.
+    """
     found = find_checkpoint(opt, folder)
     if found is None:
         return Progress(opt), {}
@@ -338,9 +384,9 @@ def resume(opt, folder, net):
 
 
 def save(opt, folder, net, optimizers, progress):
-    """Everything that resuming needs, in one file: parameters, optimizer states, where the run stands, options.
+    """Save everything that resuming needs in one file: parameters, optimizer states, where the run stands, options.
 
-    Names the 1x1 convolutions that are about to lose their inverse.
+    The 1x1 convolutions that are about to lose their inverse are named in a warning.
     """
     for optimizer in optimizers.values():
         optimizer.write_back()
@@ -356,7 +402,7 @@ def save(opt, folder, net, optimizers, progress):
 
 
 def advice_after_stop(folder):
-    """Which checkpoint is good, and what to change."""
+    """Say which checkpoint is good, and what to change."""
     advice = "a smaller train.lr_G or with train.grad_clip_norm"
     if folder.checkpoints():
         return f"The last good checkpoint is {folder.checkpoints()[0]}; resume from it with {advice}"
@@ -364,10 +410,13 @@ def advice_after_stop(folder):
 
 
 def start_log(opt, folder, net, optimizers, progress):
-    """The log of a run about to begin or go on; until here it could still be refused, now the folder becomes its own.
+    """Start the log of a run that begins or goes on.
 
-    What is in its way there is set aside. A checkpoint from outside becomes the folder's first one, so that `auto` goes
-    on from it, whenever that is.
+    Until here the run could still be refused. Now the folder becomes its own, and what is in its way there is set
+    aside. A checkpoint from outside becomes the folder's first one, so that `auto` goes on from it, whenever that is.
+
+    Returns:
+        TrainingLog.
     """
     folder.remove_leftovers()
     best = None
@@ -387,19 +436,28 @@ def start_log(opt, folder, net, optimizers, progress):
 
 
 def figure_of(best, opt, log):
-    """The figure of the validation of `best`; infinity if there is none, None if it is unknown or not comparable."""
+    """Return the figure of the validation of `best`.
+
+    Args:
+        best: Best or None.
+        opt: Options of the run.
+        log: TrainingLog.
+
+    Returns:
+        float; infinity without a best, None if the figure is unknown or not comparable.
+    """
     if best is None:
         return math.inf
     return None if set(differences(best.options, opt)) & set(VALIDATED_WITH) else log.figure_at(best.step)
 
 
 def validate(validation, folder, log, step):
-    """Runs a validation; marks the step's checkpoint if it is the best so far; logs figures and pictures."""
+    """Run a validation, mark the step's checkpoint if it is the best so far, and log figures and pictures."""
     figures, picture = validation()
     if step > 0:
         with not_fatal("best.ckpt"):
             folder.mark_best(step, figures[log.figure])
-    log.validation(step, figures, picture)  # last: what is cut short before it is done again
+    log.validation(step, figures, picture)  # last: a validation that is cut short before this is done again
     tqdm.write(f"validation at step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in figures.items()))
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Converts a checkpoint, of this code or of another program, for inference or for PyTorch.
+"""Convert a checkpoint, of this code or of another program, for inference or for PyTorch.
 
 python train2test.py --opt SRFlow_DF2K_4X.yml --train_path output/latest.ckpt --test_path SRFlow_4X.ckpt
 python train2test.py --opt SRFlow_DF2K_4X.yml --train_path SRFlow_DF2K_4X.pth --test_path SRFlow_4X.ckpt
@@ -18,6 +18,7 @@ from src.weights.weight_files import EXPORTED, read_any, write_any
 
 
 def main(argv=None):
+    """Run the command line."""
     args, opt = get_config("train2test", argv)
     if os.path.realpath(args.test_path) == os.path.realpath(args.train_path):
         raise CheckpointError(
@@ -42,7 +43,11 @@ def main(argv=None):
 
 
 def load(path, opt):
-    """The Checkpoint with training weights, which must be good ones of the options' network."""
+    """Read the Checkpoint with training weights, which must be good ones of the options' network.
+
+    Raises:
+        CheckpointError: it is no training checkpoint of model SRFlow, or one of another network.
+    """
     trained = read_any(path, opt)
     if trained.kind != TRAINING or trained.options.model != "SRFlow":
         raise CheckpointError(

@@ -1,11 +1,11 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The sizes at which images are computed: even ones, and of a folder of many sizes only a few.
+"""Sizes at which images are computed: even ones, and only a few for a folder of many sizes.
 
     sizes = few_sizes([lr.shape[:2] for lr in pictures], tile=96)
     samples = [model.sample(lr, tile=96, size=sizes[lr.shape[:2]]) for lr in pictures]
 
-Sizes are (height, width) in pixels of the low-resolution image.
+A size is (height, width), in pixels of the low-resolution image.
 """
 
 import collections
@@ -15,17 +15,25 @@ import numpy as np
 
 from src.images import even
 
-MAX_SIZES = 6  # of the full network each takes 5 to 10 s to compile, and 0.1 to 0.6 GB as long as the program runs
-_MAX_GROUPS = 128  # that are merged one by one; more are made fewer by rounding up first
+MAX_SIZES = 6  # each takes 5 to 10 s to compile (full network), and 0.1 to 0.6 GB as long as the program runs
+_MAX_GROUPS = 128  # merged one by one; where there are more, sizes are first rounded up
 
 
 def few_sizes(sizes, tile=None, limit=MAX_SIZES):
-    """At which size to compute each image, so that no more than `limit` are compiled: {size: even size that holds it}.
+    """Choose the size at which each image is computed, so that at most `limit` sizes are compiled.
 
-    sizes: of all images, repeated where several have one. tile: as `SRFlow.sample` takes it. A side longer than the
-    tile counts as the tile, which is what is compiled, and is only made even. Where `limit` suffices, that is all that
-    is done to any. Otherwise sizes are merged two by two, always those whose merging adds the fewest pixels over all
-    images. The result does not depend on the sizes' order.
+    A side of at least a tile's length counts as the tile, which is what is compiled there. Such a side is only made
+    even. Where `limit` is enough for the even sizes, nothing else is done. Otherwise sizes are merged two by two. Each
+    time it is the pair whose merging adds the fewest pixels over all images. Very many sizes are first made fewer by
+    rounding up. The result does not depend on the order of the sizes.
+
+    Args:
+        sizes: list of (height, width), one per image, repeated where several images have the same.
+        tile: side of the tiles in LR pixels, as `SRFlow.sample` takes it; None: images are computed whole.
+        limit: the largest number of sizes to compile.
+
+    Returns:
+        dict from each size to the even size, at least as large, at which its images are computed.
     """
     counts = collections.Counter(sizes)
     groups, unit = _groups(counts, tile, 2), 4
@@ -49,7 +57,7 @@ def few_sizes(sizes, tile=None, limit=MAX_SIZES):
 
 
 def _groups(counts, tile, unit):
-    """Lists of the sizes for which one size is compiled, if that is rounded up to a multiple of `unit`."""
+    """Return lists of the sizes that are compiled as one when sides are rounded up to a multiple of `unit`."""
     groups = collections.defaultdict(list)
     for size in sorted(counts):
         groups[tuple(-(-side // unit) for side in _compiled(size, tile))].append(size)
@@ -65,10 +73,12 @@ def _reaches(side, tile):
 
 
 def _row(size, count, tile):
-    """What `_pixels` needs of `count` images of a size.
+    """Return what `_pixels` needs to know of `count` images of one size.
 
-    The compiled height and width; the number of images with neither side beyond the tile; the sum of the heights of
-    those higher only, of the widths of those wider only, and of the pixels of those that are both.
+    Returns:
+        int array (6,). The first two are the compiled height and width. Exactly one of the other four is not 0. It is
+        the number of images if no side reaches the tile, the sum of their heights if only the height does, the sum of
+        their widths if only the width does, and the sum of their pixels if both do.
     """
     height, width = even(size)
     place = 2 + _reaches(height, tile) + 2 * _reaches(width, tile)
@@ -78,7 +88,7 @@ def _row(size, count, tile):
 
 
 def _pixels(rows):
-    """Over all images of a group."""
+    """Count the pixels that are computed over all images of a group; rows: int (..., 6), as `_row` gives them."""
     height, width, free, heights, widths, both = np.moveaxis(rows, -1, 0)
     return free * height * width + heights * width + widths * height + both
 

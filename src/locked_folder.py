@@ -15,10 +15,17 @@ except ImportError:  # Windows, where nothing guards the folder
 
 @contextlib.contextmanager
 def locked_folder(path, lock):
-    """Holds a folder for the block; raises ValueError if another process does.
+    """Hold a folder for the block.
 
-    The lock is the operating system's and ends with the process, however it ends; the file `lock` in the folder only
-    carries it. A folder that the block leaves empty is removed if it was not there before.
+    The lock is the operating system's and ends with the process, however the process ends. The file `lock` in the
+    folder only carries it. A folder that the block leaves empty is removed if it was not there before.
+
+    Args:
+        path: the folder, made if missing.
+        lock: name of the lock's file in the folder.
+
+    Raises:
+        ValueError: another process holds the folder.
     """
     existed = os.path.isdir(path)
     os.makedirs(path, exist_ok=True)
@@ -36,7 +43,15 @@ def locked_folder(path, lock):
 
 
 def _lock(path):
-    """Opens and locks a file; None where the system or the file system knows no such locks, which is told."""
+    """Open and lock a file, which holds the lock until it is closed.
+
+    Returns:
+        the open file; None where the system or the file system knows no such locks. A warning on stderr tells of such a
+        file system.
+
+    Raises:
+        ValueError: another process holds the lock.
+    """
     if fcntl is None:
         return None
     while True:
@@ -59,7 +74,7 @@ def _lock(path):
                 flush=True,
             )
             return None
-        # The last holder may have removed the file between our opening and our locking it.
+        # The last holder may have removed the file after we opened it and before we locked it.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
                 break

@@ -1,6 +1,6 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The official names and shapes of parameters: those of a network, and which network is told by them."""
+"""Official names and shapes of parameters: those that a network has, and the network that they tell of."""
 
 import math
 import re
@@ -9,16 +9,16 @@ import numpy as np
 
 from src.texts import first_few
 
-# Every encoder has this name.
+# A parameter that every encoder has, without the prefix `RRDB.`.
 ANCHOR = "RRDB_trunk.0.RDB1.conv1.weight"
-# They make the encoder's own image, for its pre-training; the flow does not read it.
+# Layers that make the encoder's own image for its pre-training. The flow does not read it.
 IMAGE_ONLY = ("RRDB.HRconv.", "RRDB.conv_last.")
 UNREAD = "flowUpsamplerNet.f."  # a convolution of the official code that nothing reads
-UNREAD_CHANNELS = 96  # that it makes, at scale 4 and 8
+UNREAD_CHANNELS = 96  # its output channels, at scale 4 and 8
 
 LAYER = re.compile(r"flowUpsamplerNet\.layers\.(\d{1,5})\.(.+)")
 
-# Condition number of a 1×1 weight above which float32, of 2⁻²⁴ = 6e-8 precision, keeps but one digit of its inverse.
+# A condition number of a 1×1 weight. Above it float32, of 2⁻²⁴ = 6e-8 precision, keeps but one digit of the inverse.
 LARGE_CONDITION = 1e6
 
 PLAIN, COUPLING, SPLIT = "plain", "coupling", "split"
@@ -27,7 +27,7 @@ PUBLISHED_BLOCKS = {23: [1, 8, 15, 22], 8: [1, 3, 5, 7]}
 
 
 def split_levels(opt):
-    """How many levels of the flow, from the first, end in a split; opt: Options with a flow."""
+    """Count the levels of the flow that end in a split, which are the first ones; opt: Options with a flow."""
     flow = opt.network_G.flow
     if not flow.split.enable:
         return 0
@@ -35,9 +35,15 @@ def split_levels(opt):
 
 
 def shapes_of(opt):
-    """Name -> shape of every parameter of the network that Options describe.
+    """Return the name and shape of every parameter of the network that Options describe.
 
-    That is what a file must have, and how large the network would be, before it is built.
+    A weight file must have these. They also tell how large the network would be before it is built.
+
+    Args:
+        opt: Options, with or without a flow.
+
+    Returns:
+        dict from name to shape, a tuple of int.
     """
     network, shapes = opt.network_G, {}
     for name, inputs, outputs in _encoder_convolutions(opt.scale, network.nf, network.nb, network.gc):
@@ -48,7 +54,7 @@ def shapes_of(opt):
 
 
 def _encoder_convolutions(scale, nf, nb, gc):
-    """(name, input channels, output channels) of each."""
+    """Yield (name, input channels, output channels) of each of the encoder's convolutions."""
     yield "conv_first", 3, nf
     for block in range(nb):
         for dense_block in ("RDB1", "RDB2", "RDB3"):
@@ -104,7 +110,16 @@ def _zeros_convolution(name, inputs, outputs):
 
 
 def levels_of(names):
-    """The kinds of every level's layers in order; a squeeze, which has no names, begins each level."""
+    """Return the kinds of every level's layers, in order.
+
+    A squeeze begins each level. It has no parameters, so a number that is missing marks it.
+
+    Args:
+        names: parameters' official names.
+
+    Returns:
+        list of levels, each a list of PLAIN, COUPLING or SPLIT.
+    """
     kinds = {}
     for match in filter(None, map(LAYER.match, names)):
         number, rest = int(match.group(1)), match.group(2)
@@ -120,17 +135,21 @@ def levels_of(names):
 
 
 def is_level(kinds):
-    """Whether a level is plain steps, then coupling steps, then at most one split."""
+    """Tell whether a level is plain steps, then coupling steps, then at most one split."""
     return kinds == sorted(kinds, key=(PLAIN, COUPLING, SPLIT).index) and kinds.count(SPLIT) <= 1
 
 
 def describe_network(arrays):
-    """What names and shapes tell of the network, as a dictionary of what could be found.
+    """Find out what parameters' names and shapes tell of their network.
 
-    arrays: by official name. Keys: scale, nf, nb, gc, of the encoder; L, K, n_transitions (additionalFlowNoAffine),
-    split_levels (numbers of the levels with a split, from 1), hidden (channels in a coupling's nets), blocks (how many
-    encoder blocks condition the flow; which ones, only the configuration tells). K and n_transitions are lists where
-    levels differ.
+    Args:
+        arrays: by official name; only their shapes count.
+
+    Returns:
+        dict of what could be found. Of the encoder: `scale`, `nf`, `nb` and `gc`. Of the flow: `L`, `K`,
+        `n_transitions` (the option additionalFlowNoAffine), `split_levels` (numbers, from 1, of the levels with a
+        split), `hidden` (channels inside a coupling's nets) and `blocks` (how many encoder blocks condition the flow;
+        only the configuration tells which). `K` and `n_transitions` are lists where the levels differ.
     """
     return _describe({name: value.shape for name, value in arrays.items()})
 
@@ -160,7 +179,10 @@ def _describe(shapes):
 
 
 def _scale(shapes, level_count):
-    """By the encoder's ×2 steps; without its image, it need not have them all, and the levels tell."""
+    """Return the scale that the encoder's ×2 steps tell; None if it is unknown.
+
+    A file without the layers of the encoder's image may lack some of these steps. There the number of levels tells.
+    """
     upconvs = sum(bool(re.match(r"RRDB\.upconv\d+\.weight$", name)) for name in shapes)
     if level_count and not any(name.startswith(IMAGE_ONLY) for name in shapes):
         return 2 ** (level_count - 1)
@@ -177,9 +199,14 @@ def _common(numbers):
 
 
 def explain_mismatch(arrays, expected_shapes):
-    """What keeps arrays from being a network's parameters: a line each, the last a guess at the cause; [] if nothing.
+    """Say what keeps arrays from being a network's parameters.
 
-    arrays: by official name; expected_shapes: name -> shape of the network's parameters.
+    Args:
+        arrays: by official name.
+        expected_shapes: name -> shape of the network's parameters.
+
+    Returns:
+        list of lines, the last one a guess at the cause; empty if nothing is wrong.
     """
     missing = [name for name in expected_shapes if name not in arrays]
     unexpected = [name for name in arrays if name not in expected_shapes]
@@ -194,7 +221,12 @@ def explain_mismatch(arrays, expected_shapes):
 
 
 def _guess(file, network, missing):
-    """The likely cause of a mismatch, from two descriptions."""
+    """Return the likely cause of a mismatch.
+
+    Args:
+        file, network: what is known of each, as `describe_network` gives it.
+        missing: names that the file lacks.
+    """
     if "L" in network and "L" not in file:
         return "the file is of the RRDB encoder alone, the network has a flow too"
     if "L" in file and "L" not in network:
@@ -239,10 +271,13 @@ ORDER = (
 
 
 def to_official(arrays):
-    """The arrays as the official state dict has them: in its order and with UNREAD, as zeros.
+    """Return arrays as the official state dict has them: in its order and with UNREAD, as zeros.
 
-    arrays: by official name. Those of an encoder alone lose `RRDB.`, as in the official pre-training. Image-only layers
-    that are absent stay so: the official code then needs `strict=False`.
+    The arrays of an encoder alone lose the prefix `RRDB.`, as in the official pre-training. Layers that only make the
+    encoder's image stay absent where they are; the official code then needs `strict=False`.
+
+    Args:
+        arrays: by official name.
     """
     ordered = {name: arrays[name] for name in sorted(arrays, key=_place)}
     features = next((value for name, value in ordered.items() if name.endswith(".affine.fFeatures.0.weight")), None)
@@ -256,7 +291,7 @@ def to_official(arrays):
 
 
 def _place(name):
-    """A key that sorts names as the official code does."""
+    """Return a key that sorts names as the official code does."""
     return [
         (ORDER.index(part) if part in ORDER else len(ORDER), int(part) if part.isdecimal() else -1, part)
         for part in name.split(".")

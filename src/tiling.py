@@ -1,6 +1,6 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Large images in parts: where overlapping tiles lie, their share of the latents, one image from their images.
+"""Large images in parts: where tiles lie, their share of the latents, and how their images become one.
 
     def image_of(tile):                          # lr (1, 3, height, width), latents as the whole image has them
         return model.decode(tile.cut(lr), crop_latents(latents, tile, scale))[0]
@@ -8,9 +8,11 @@
     for row, strip in assemble(tiles(height, width, tile=96, overlap=24), image_of, scale, margin=8):
         image[:, row:row + strip.shape[1]] = strip
 
-Lengths are in pixels of the low-resolution image unless said otherwise, and even, because the flow's deepest level
-works at half of that resolution. What a network makes of a pixel near a tile's edge differs from what it makes of it
-in the whole image, as convolutions see zeros beyond the edge; hence overlaps, and margins that are thrown away.
+Lengths are in pixels of the low-resolution image unless said otherwise. They are even, because the flow's deepest level
+works at half of that resolution.
+
+Convolutions see zeros beyond an image's edge. So near a tile's edge the network gives other values than in the whole
+image. For that reason tiles overlap, and their margins are thrown away.
 """
 
 import numbers
@@ -20,7 +22,7 @@ import numpy as np
 
 
 class Tile(NamedTuple):
-    """A rectangle of the LR image: the first row and column, the number of rows and columns; LR pixels."""
+    """A rectangle of the LR image: its first row and column, its number of rows and columns, in LR pixels."""
 
     top: int
     left: int
@@ -28,11 +30,19 @@ class Tile(NamedTuple):
     width: int
 
     def cut(self, images, scale=1):
-        """The tile's part, a view, of arrays (..., scale·h, scale·w) -> (..., scale·height, scale·width)."""
+        """Return the tile's part of images, as a view.
+
+        Args:
+            images: array (..., scale·h, scale·w), h and w being the sides of the LR image.
+            scale: how many times the LR image's sides the images' sides are.
+
+        Returns:
+            view (..., scale·height, scale·width).
+        """
         return images[(Ellipsis,) + self.slices(scale)]
 
     def slices(self, numerator=1, denominator=1):
-        """(rows, columns) in an image numerator/denominator times as large as the LR image."""
+        """Return the tile's (rows, columns) in an image numerator/denominator times as large as the LR image."""
         return tuple(
             slice(start * numerator // denominator, (start + length) * numerator // denominator)
             for start, length in ((self.top, self.height), (self.left, self.width))
@@ -40,12 +50,22 @@ class Tile(NamedTuple):
 
 
 def tiles(height, width, tile, overlap):
-    """Tiles that cover a (height, width) LR image, row by row: a list of Tile.
+    """Cover an LR image with tiles, row by row.
 
-    All have one size, so that the network is compiled once: `tile` on a side, or the whole side where that is shorter.
-    Neighbours overlap by `overlap`, the last ones, which are shifted inwards to end with the image, by more.
+    All tiles have one size, so that the network is compiled once: `tile` on a side, or the whole side where that is
+    shorter. Neighbours overlap by `overlap`. The last tiles are shifted inwards to end with the image, so they overlap
+    by more.
 
-    height, width, tile: even, at least 2; overlap: even, from 0 to less than tile. Raises ValueError.
+    Args:
+        height, width: sides of the image, even, at least 2.
+        tile: side of a tile, even, at least 2.
+        overlap: even, from 0 to less than `tile`.
+
+    Returns:
+        list of Tile.
+
+    Raises:
+        ValueError: a number that is odd or out of range.
     """
     for name, value in (("height", height), ("width", width), ("tile", tile)):
         _require_even(name, value, at_least=2)
@@ -60,13 +80,21 @@ def tiles(height, width, tile, overlap):
 
 
 def crop_latents(latents, tile, scale):
-    """The part of a whole image's latents that belongs to a tile: a list of views, in order.
+    """Return the part of a whole image's latents that belongs to a tile.
 
-    All tiles must see one field of latents, or overlaps would be averages of unrelated textures.
+    All tiles must see one field of latents. Otherwise overlaps would be averages of unrelated textures.
 
-    latents: float32 (..., C, scale·h/2^k, scale·w/2^k) each, in the order of `FlowUpsamplerNet.latent_shapes`, the last
-    one of half the sides of the (h, w) LR image; tile: within that image, even; scale: HR over LR sides, a power of
-    two. Raises ValueError.
+    Args:
+        latents: float32 (..., C, scale·h/2^k, scale·w/2^k) each, in the order of `FlowUpsamplerNet.latent_shapes`; the
+            last one has half the sides of the (h, w) LR image.
+        tile: Tile within that image, its numbers even.
+        scale: HR over LR sides, a power of two.
+
+    Returns:
+        list of views, in the order of the latents.
+
+    Raises:
+        ValueError: latents, a tile or a scale that do not fit this.
     """
     if not isinstance(scale, numbers.Integral) or scale < 1 or scale & (scale - 1):
         raise ValueError(f"scale: expected a power of two, got {scale!r}")
@@ -83,18 +111,25 @@ def crop_latents(latents, tile, scale):
 
 
 def assemble(parts, image_of, scale, margin=0):
-    """Puts the SR images of tiles together, weighted so that no seam is left: yields (row, strip), from top to bottom.
+    """Put the SR images of tiles together, weighted so that no seam is left.
 
     Across the overlap of two tiles the weights ramp linearly from one to the other. A pixel on which all of its tiles
-    agree keeps its value to the bit.
+    agree keeps its value to the bit. Where the margin is the radius within which the network sees, the result is that
+    of the whole image. Memory is needed for one row of tiles.
 
-    parts: what `tiles` returned; image_of: gives the SR image of a tile, float (..., 3, scale·height, scale·width), of
-    several images at once where there are leading dimensions; scale: SR over LR sides; margin: LR pixels that are not
-    used at every edge of a tile inside the image, at most half of the overlap. Where the margin is the radius within
-    which the network sees, the result is that of the whole image.
+    Args:
+        parts: list of Tile, as `tiles` returns it.
+        image_of: function from a Tile to its SR image, float (..., 3, scale·height, scale·width); leading dimensions
+            hold several images at once.
+        scale: SR over LR sides.
+        margin: LR pixels that are not used at every edge of a tile inside the image, at most half of the overlap.
 
-    A strip is float32 (..., 3, rows, scale·w), of the SR image's rows from `row` on, which no tile to come touches. It
-    is a view of memory that is used again for the next one. Memory: a row of tiles. Raises ValueError.
+    Yields:
+        (row, strip), from top to bottom. A strip is float32 (..., 3, rows, scale·w): the SR image's rows from `row` on,
+        which no later tile touches. It is a view of memory that is used again for the next strip.
+
+    Raises:
+        ValueError: parts that are not the tiles of one image, an image of a wrong shape, or a number out of range.
     """
     for name, value, least in (("scale", scale, 1), ("margin", margin, 0)):
         if not isinstance(value, numbers.Integral) or value < least:
@@ -129,9 +164,16 @@ def _checked_image(image, tile, scale):
 
 
 def _add(image, weight, mean, total):
-    """Takes an image into the mean of those before, whose weights are in `total`."""
+    """Take an image into the weighted mean of those before it, in place.
+
+    Args:
+        image: float (..., 3, H, W), the new values.
+        weight: float32 (H, W), their weights.
+        mean: float32 (..., 3, H, W), the mean so far.
+        total: float32 (H, W), the sum of the weights so far.
+    """
     total += weight
-    # A running mean: it needs no division in the end, and equal values leave it exactly as it is.
+    # A running mean needs no division in the end. Equal values leave it exactly as it is.
     mean += (image - mean) * np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
 
 
@@ -142,14 +184,26 @@ def _move_up(strip, rows):
 
 
 def _starts(length, tile, overlap):
-    """Where tiles start along a side of an image."""
+    """Return where tiles start along a side of an image."""
     if length <= tile:
         return [0]
     return list(range(0, length - tile, tile - overlap)) + [length - tile]
 
 
 def _weights(intervals, scale, margin):
-    """Weights of tiles along one axis: {(start, length): float32 (scale·length,)}, of the same keys in `intervals`."""
+    """Return the weights of tiles along one axis.
+
+    Args:
+        intervals: set of (start, length), in LR pixels.
+        scale: SR over LR sides.
+        margin: LR pixels without weight at every edge inside the image.
+
+    Returns:
+        dict from each interval to float32 (scale·length,).
+
+    Raises:
+        ValueError: a margin of more than half of an overlap.
+    """
     ordered = sorted(intervals)
     weights = {interval: np.ones(scale * interval[1], np.float32) for interval in ordered}
     for before, after in zip(ordered, ordered[1:]):
@@ -165,13 +219,25 @@ def _weights(intervals, scale, margin):
 
 
 def _ramp(size, margin, overlap):
-    """0 in the margin, then rising until as much of the overlap is left, then 1; float32 (size,). All in SR pixels."""
+    """Return weights that are 0 in the margin, rise until a margin is left of the overlap, and then are 1.
+
+    Args:
+        size: number of weights, in SR pixels.
+        margin, overlap: in SR pixels.
+
+    Returns:
+        float32 (size,).
+    """
     rise = max(overlap - 2 * margin, 1)
     return np.clip((np.arange(size) + 0.5 - margin) / rise, 0, 1).astype(np.float32)
 
 
 def _halves(shape, height, width, scale):
-    """How many times half of the LR image's sides a latent's sides are; raises ValueError where they are none."""
+    """Return how many times half of the LR image's sides a latent's sides are.
+
+    Raises:
+        ValueError: the latent's sides are no such number of halves.
+    """
     for k in range(scale.bit_length()):
         halves = scale >> k
         if tuple(shape[-2:]) == (height * halves // 2, width * halves // 2):

@@ -91,7 +91,9 @@ class Winograd(Plain):
     def construct(self, x):
         kernels = ops.Reshape()(self.weights, self.weights.shape[1:])
         n, _, height, width = x.shape
-        return winograd.as_maps(winograd.products(winograd.tiles(x), winograd.weights(kernels)), n, height, width)
+        return winograd.as_maps(
+            winograd.products(winograd.patches(x), winograd.kernels_for_all(kernels)), n, height, width
+        )
 
 
 class WinogradInTwoParts(Plain):
@@ -100,8 +102,8 @@ class WinogradInTwoParts(Plain):
     def construct(self, x):
         kernels = ops.Reshape()(self.weights, self.weights.shape[1:])
         n, _, height, width = x.shape
-        even = winograd.products(winograd.even_tiles(x), winograd.even_weights(kernels))
-        odd = winograd.products(winograd.odd_tiles(x), winograd.odd_weights(kernels))
+        even = winograd.products(winograd.even_patches(x), winograd.kernels_for_even(kernels))
+        odd = winograd.products(winograd.odd_patches(x), winograd.kernels_for_odd(kernels))
         return winograd.as_maps(ops.Concat(0)((even, odd)), n, height, width)
 
 
@@ -110,7 +112,7 @@ class Enlarged(Plain):
 
     def construct(self, x):
         kernels = ops.Reshape()(self.weights, self.weights.shape[1:])
-        return winograd.enlarged_conv2d(x, winograd.even_weights(kernels))
+        return winograd.enlarged_conv2d(x, winograd.kernels_for_even(kernels))
 
 
 def outputs_and_gradients(cell, x, sens):
@@ -135,7 +137,7 @@ def test_forms_of_a_convolution(form, shape):
     check_form(form, shape, (5, 4))
 
 
-# Tiles are of 4×4 outputs: sides that they fill, and sides that they do not.
+# Patches are of 4×4 outputs: sides that they fill, and sides that they do not.
 @pytest.mark.parametrize("form", [Winograd, WinogradInTwoParts])
 @pytest.mark.parametrize(
     "size, c_out, c_in", [((4, 8), 4, 3), ((4, 6), 4, 3), ((5, 4), 2, 5), ((3, 7), 2, 2), ((1, 1), 1, 1)]

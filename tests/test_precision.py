@@ -60,7 +60,7 @@ def weight_types(weights):
     """(of the encoder, of the conditions, of the couplings, of everything that has a log-det of its own)."""
     couplings = [coupling for level in weights.levels for _, coupling in level.parts]
     rest = [[level.split, level.transitions] + [mixings for mixings, _ in level.parts] for level in weights.levels]
-    return types(weights.encoder), types(weights.conditions), types(couplings), types(rest)
+    return types(weights.encoder), types(weights.of_conditions), types(couplings), types(rest)
 
 
 def test_networks_are_float16_and_what_enters_log_dets_directly_float32():

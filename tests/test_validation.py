@@ -89,7 +89,8 @@ def test_figures_of_the_flow(base, monkeypatch):
 def test_the_seed_decides(base, monkeypatch):
     monkeypatch.setattr(validation, "SRFlow", ModelOfKnownFigures)
     figures = [
-        validation.make_validation(options(base, f"train.manual_seed={seed}"), "network", None)()[0] for seed in (1, 1, 2)
+        validation.make_validation(options(base, f"train.manual_seed={seed}"), "network", None)()[0]
+        for seed in (1, 1, 2)
     ]
     assert figures[0] == figures[1] and figures[0]["nll"] != figures[2]["nll"]
 

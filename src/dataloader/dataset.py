@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading HR/LR pairs from MindRecord files with MindSpore's data pipeline.
 
-A file has the columns ``HR`` and ``LR``, each either encoded images (``bytes``: PNG or JPEG) or arrays (H, W, 3) of any
-numeric type with values 0-255. ``src.dataloader.prepare`` writes such files. OpenCV decodes the images: MindSpore's own
-decoder stops at a damaged one without saying which, and in 2.8 a damaged JPEG crashes the process.
+A file has the columns `HR` and `LR`. Each holds either encoded images (`bytes`: PNG or JPEG) or arrays (H, W, 3) of any
+numeric type with values 0-255. `src.dataloader.prepare` writes such files.
+
+OpenCV decodes the images. MindSpore's own decoder stops at a damaged one without saying which, and in 2.8 a damaged
+JPEG crashes the process.
 """
 
 import collections
@@ -22,34 +24,34 @@ _EpochPlan = collections.namedtuple("_EpochPlan", "order flips crops")
 class TrainData:
     """Random HR/LR patches for training, the same for the same seed wherever they are read.
 
-    An epoch visits the records in a new random order. Order, crops, flips and noise are functions of the seed, the
-    epoch and the position in the epoch alone: not of the number of workers or ranks, nor of the batch at which reading
-    starts. Batch b of R ranks with B records each is batch b of one rank with R·B records, dealt out in order.
+    An epoch visits the records in a new random order. Order, crops, flips and noise depend on the seed, the epoch and
+    the position in the epoch alone. They do not depend on the number of workers or ranks, nor on the batch at which
+    reading starts. Batch b of R ranks with B records each is batch b of one rank with R·B records, dealt out in order.
 
     Args:
         path: MindRecord file.
         scale: HR size / LR size.
         batch_size: records per batch and rank; the records left over at the end of an epoch are dropped.
-        hr_size: side of the HR patches, a multiple of ``scale``; smaller than the stored images: a random crop, aligned
-            in HR and LR; None: the size of the first stored image, which must be square.
+        hr_size: side of the HR patches, a multiple of `scale`. If it is smaller than the stored images, a random crop
+            is taken, aligned in HR and LR. None: the size of the first stored image, which must be square.
         seed: 0 to 2³² - 1.
-        use_flip: flip every other pair horizontally, HR and LR together, at random.
+        use_flip: flip pairs, HR and LR together, from left to right, each with probability ½.
         noise: also give uniform noise for dequantisation.
         rank_id, rank_size: this process among those that train together; each gets other records.
         workers: threads for reading, decoding and cropping.
-        skip_damaged: leave out the records that cannot be read or do not fit, which is found out at once, by reading
-            the whole file; otherwise they are errors when they are read.
+        skip_damaged: leave out the records that cannot be read or do not fit. They are found at once, by reading the
+            whole file. Otherwise they are errors when they are read.
 
     Attributes:
         len_batches: batches per epoch and rank.
         hr_size: as above, never None.
-        records: records in use: those of the file without the damaged ones.
-        damaged: record -> what is wrong with it; empty without ``skip_damaged``.
+        records: number of records in use, those of the file without the damaged ones.
+        damaged: record -> what is wrong with it; empty without `skip_damaged`.
 
     Raises:
-        DataError: a file that :func:`open_mindrecord` refuses, too few records for a batch, images smaller than
-            ``hr_size``, or HR that is not ``scale`` times LR (for the first and the last record at once, for others
-            when they are read).
+        DataError: a file that `open_mindrecord` refuses, too few records for a batch, images smaller than `hr_size`, or
+            HR that is not `scale` times LR. The images of the first and the last record are checked at once, others
+            when they are read.
         ValueError: an argument out of range.
     """
 
@@ -99,15 +101,15 @@ class TrainData:
 
         Args:
             epoch: 0, 1, ...
-            start: the batch to begin with; continuing at ``start`` gives exactly the tail of the whole epoch.
+            start: the batch to begin with; continuing at `start` gives exactly the tail of the whole epoch.
 
         Returns:
             iterator over tuples (hr, lr, noise): float32 (B, 3, H, W) in [0, 1], float32 (B, 3, h, w) in [0, 1], and
-            float32 uniform in [0, 1) of hr's shape, or None without ``noise``.
+            float32 uniform in [0, 1) of hr's shape, or None if the data have no noise.
 
         Raises:
             DataError: while iterating, a record that cannot be read or does not fit.
-            ValueError: ``epoch`` or ``start`` out of range.
+            ValueError: `epoch` or `start` out of range.
         """
         if epoch < 0:
             raise ValueError(f"epoch: expected 0 or more, got {epoch!r}")
@@ -129,7 +131,7 @@ class TrainData:
             yield batch["HR"], batch["LR"], batch["noise"] if self._noise else None
 
     def _pipeline(self, epoch, plan, positions, records, failures):
-        """MindSpore dataset of the batches of these records, with columns HR, LR and noise."""
+        """Return the MindSpore dataset of the batches of these records, with columns HR, LR and noise."""
 
         def augment(hr, lr, position):
             # An exception in here would make MindSpore print its whole stack, so failures travel beside the data.
@@ -141,7 +143,7 @@ class TrainData:
 
         rows = _read(self._file, records, self._workers)
         rows = ds.zip((rows, ds.NumpySlicesDataset({"position": positions}, shuffle=False)))
-        # As many columns out as in: otherwise MindSpore 1.7 demands an argument that 2.x does without
+        # There are as many columns out as in. Otherwise MindSpore 1.7 demands an argument that 2.x does without
         # (docs/mindspore-1.7.md, 17).
         rows = rows.map(
             augment,
@@ -153,13 +155,13 @@ class TrainData:
         return rows.batch(self._batch_size, drop_remainder=True)
 
     def _plan(self, epoch):
-        """The random choices of an epoch, by position: record, flip or not, where to crop (fractions)."""
+        """Make the random choices of an epoch, by position: record, flip or not, where to crop (fractions)."""
         random = np.random.RandomState([self._seed, epoch])
         order, flips = self._usable[random.permutation(self.records)], random.randint(0, 2, self.records).astype(bool)
         return _EpochPlan(order, flips, random.random_sample((self.records, 2)))
 
     def _augment(self, hr, lr, epoch, plan, position):
-        """Stored pair -> cropped, flipped float32 CHW pair in [0, 1], and the noise."""
+        """Turn a stored pair into a cropped, flipped float32 CHW pair in [0, 1], and its noise."""
         hr, lr = self._checked(hr, lr, plan.order[position])
         size, scale = self.hr_size // self._scale, self._scale
         top, left = (int(fraction * (side - size + 1)) for fraction, side in zip(plan.crops[position], lr.shape))
@@ -172,7 +174,7 @@ class TrainData:
 
     def _noise_like(self, hr, epoch, position):
         if not self._noise:
-            return np.zeros(1, np.float32)  # a column that nobody reads
+            return np.zeros(1, np.float32)  # fills a column that nobody reads
         random = np.random.RandomState([self._seed, epoch, position])
         # Multiples of 2^-24 are exact in float32; rounding a float64 below 1 could give 1.
         return random.randint(0, 1 << 24, hr.shape, dtype=np.uint32).astype(np.float32) * np.float32(2**-24)
@@ -182,7 +184,7 @@ class TrainData:
         return hr, lr, hr if self._noise else np.zeros(1, np.float32)
 
     def _probe(self):
-        """Read the first and the last record: settles ``hr_size`` and finds unusable data before training starts."""
+        """Read the first and the last record: this settles `hr_size` and finds unusable data before training starts."""
         ends = sorted({int(self._usable[0]), int(self._usable[-1])})
         for record, row in zip(ends, _iterate(_read(self._file, ends, 1), self._file)):
             hr, _ = self._checked(row["HR"], row["LR"], record)
@@ -195,7 +197,7 @@ class TrainData:
                 self.hr_size = hr.shape[0]
 
     def _checked(self, hr, lr, record):
-        """A stored pair as pixels, if it can give a patch."""
+        """Return a stored pair as pixels, if it can give a patch."""
         hr, lr = _decoded_pair(self._file, hr, lr, record)
         _require_scale(hr, lr, self._file.path, record, self._scale)
         if self.hr_size is not None and min(hr.shape[:2]) < self.hr_size:
@@ -209,7 +211,7 @@ class TrainData:
 class EvalData:
     """HR/LR pairs in the order of the file, for validation; images may differ in size.
 
-    Iterating (again and again, if wanted) gives tuples (index, hr, lr): int, uint8 (H, W, 3), uint8 (h, w, 3).
+    Iterating, as often as wanted, gives tuples (index, hr, lr): int, uint8 (H, W, 3), uint8 (h, w, 3).
 
     Args:
         path: MindRecord file.
@@ -218,8 +220,8 @@ class EvalData:
         workers: threads for reading.
 
     Raises:
-        DataError: a file that :func:`open_mindrecord` refuses; while iterating, a record that cannot be read or whose
-            HR is not ``scale`` times its LR.
+        DataError: a file that `open_mindrecord` refuses; while iterating, a record that cannot be read or whose HR is
+            not `scale` times its LR.
         ValueError: an argument out of range.
     """
 
@@ -248,14 +250,17 @@ class EvalData:
 
 
 def _read(file, records, workers):
-    """MindSpore dataset of the given records in the given order, columns HR and LR as stored."""
+    """Return the MindSpore dataset of the given records in the given order, columns HR and LR as stored."""
     return ds.MindDataset(
         file.path, columns_list=list(COLUMNS), sampler=ds.SubsetSampler(records), num_parallel_workers=_threads(workers)
     )
 
 
 def _iterate(pipeline, file):
-    """Rows of a MindSpore dataset as dicts of numpy arrays; its threads end with the iteration, finished or not."""
+    """Yield the rows of a MindSpore dataset as dicts of NumPy arrays.
+
+    The dataset's threads end with the iteration, finished or not.
+    """
     try:
         yield from _rows(pipeline)
     except RuntimeError as error:  # no single record's fault, as far as we can tell
@@ -273,7 +278,17 @@ def _rows(pipeline):
 
 
 def _find_damaged(file, records, workers, check):
-    """{record: what is wrong with it} of those that check(hr, lr, record) objects to with a DataError."""
+    """Find the records that `check` objects to.
+
+    Args:
+        file: MindRecordFile.
+        records: list of record numbers.
+        workers: threads for reading.
+        check: function of (hr, lr, record) that raises DataError for a damaged pair.
+
+    Returns:
+        dict from record to what is wrong with it.
+    """
     damaged = {}
     if not records:
         return damaged
@@ -286,7 +301,7 @@ def _find_damaged(file, records, workers, check):
 
 
 def _decoded_pair(file, hr, lr, record):
-    """A stored pair as uint8 or float32 pixels (H, W, 3) with values 0-255."""
+    """Return a stored pair as uint8 or float32 pixels (H, W, 3) with values 0-255."""
     return [
         _pixels(_decoded(file, stored, name, record), name, file.path, record)
         for name, stored in zip(COLUMNS, (hr, lr))
@@ -294,10 +309,14 @@ def _decoded_pair(file, hr, lr, record):
 
 
 def _decoded(file, stored, name, record):
-    """An image as the file stores it -> (H, W, 3), or a DataError that names the record."""
+    """Return an image as the file stores it as an array (H, W, 3).
+
+    Raises:
+        DataError: the image cannot be decoded; the message names the record.
+    """
     if not file.encoded[name]:
         return stored
-    content = np.frombuffer(stored.tobytes(), np.uint8)  # one text of bytes or an array (docs/mindspore-1.7.md, 18)
+    content = np.frombuffer(stored.tobytes(), np.uint8)  # bytes or an array (docs/mindspore-1.7.md, 18)
     try:
         image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if content.size else None
     except cv2.error:
@@ -311,14 +330,14 @@ def _decoded(file, stored, name, record):
 
 
 def _summary(error):
-    """The one telling line of a MindSpore exception, which is a page long in 2.x."""
+    """Return the one telling line of a MindSpore exception, which is a page long in 2.x."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     marked = [line[len("[ERROR]") :].strip() for line in lines if line.startswith("[ERROR]")]
     return (marked or lines or [type(error).__name__])[0].rstrip(".")
 
 
 def _threads(workers):
-    """MindSpore refuses more threads than the machine has cores."""
+    """Return `workers`, but no more than the machine has cores: MindSpore refuses more threads."""
     return min(workers, os.cpu_count() or 1)
 
 
@@ -347,7 +366,7 @@ def _pixels(image, name, path, record):
 
 
 def _to_chw(image):
-    """Pixels (H, W, 3) 0-255 -> float32 (3, H, W) in [0, 1]."""
+    """Return pixels (H, W, 3) of 0-255 as float32 (3, H, W) in [0, 1]."""
     return np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32) / np.float32(255)
 
 

@@ -7,20 +7,31 @@ import os
 from src.dataloader.dataset import DataError
 from src.dataloader.image_file import IMAGE_SUFFIXES, UnusableImage, read_image
 
-SMALLEST_LR, SMALLEST_HR = 2, 11  # what the network pads to even sides, and the window of the Gaussian SSIM
+SMALLEST_LR, SMALLEST_HR = 2, 11  # sides: what can be padded to even ones; the Gaussian SSIM's window
 
 
 class ImageFolder:
-    """Iterating gives (name, hr or None, lr): LR file name without suffix, uint8 (s·h, s·w, 3), uint8 (h, w, 3).
+    """The images of a folder, with their high-resolution partners in another one if that is given.
 
-    lr_dir: folder of low-resolution images, read in order of their names; hr_dir: None, or the folder of the
-    high-resolution images of the same names, or of the names without the `x4` (the scale) that DIV2K's LR images have
-    at the end; the suffix may differ. Hidden files, such as macOS's `._a.png`, are not looked at.
+    Iterating gives (name, hr, lr): the LR file's name without suffix, uint8 (s·h, s·w, 3) or None, and uint8 (h, w, 3).
+    Hidden files, such as macOS's `._a.png`, are not looked at.
 
-    files: name -> (LR path, HR path or None) of the images, in their order; skipped: of every image that cannot be read
-    or is too small, a line that names the file. Raises DataError, one line that names the folder or file: no folder, no
-    image in it, none that can be used, two of one name, no partner, a partner of another size. All images are read once
-    to begin with, so that the last one cannot fail after hours of work; their sizes are known from then on.
+    All images are read once to begin with, so that the last one cannot fail after hours of work. Their sizes are known
+    from then on.
+
+    Args:
+        lr_dir: folder of low-resolution images, read in order of their names.
+        hr_dir: folder of the high-resolution images, or None. They have the same names, or those without the `x4` (the
+            scale) that DIV2K's LR images have at the end. The suffix may differ.
+        scale: s, HR over LR sides.
+
+    Attributes:
+        files: name -> (LR path, HR path or None) of the images, in their order.
+        skipped: a line for every image that cannot be read or is too small, which names the file.
+
+    Raises:
+        DataError: there is no folder, no image in it, or none that can be used; two images have one name; an image has
+            no partner, or one of another size. One line names the folder or file.
     """
 
     def __init__(self, lr_dir, hr_dir, scale):
@@ -49,7 +60,7 @@ class ImageFolder:
             yield name, hr, lr
 
     def sizes(self):
-        """Gives (name, HR size or None, LR size) of every image, in their order, without reading it again."""
+        """Yield (name, HR size or None, LR size) of every image, in their order, without reading it again."""
         for name, (_, hr_path) in self.files.items():
             height, width = self._sizes[name]
             yield name, (height * self.scale, width * self.scale) if hr_path else None, (height, width)
@@ -85,7 +96,7 @@ def _read(path, smallest):
 
 
 def _paired(lr_files, hr_dir, scale):
-    """Name -> (LR path, HR path or None)."""
+    """Return name -> (LR path, HR path or None)."""
     if not hr_dir:
         return {name: (path, None) for name, path in lr_files.items()}
     hr_files, ending, files = _images(hr_dir), f"x{scale}", {}
@@ -99,7 +110,7 @@ def _paired(lr_files, hr_dir, scale):
 
 
 def _images(folder):
-    """Name without suffix -> path, sorted."""
+    """Return name without suffix -> path, sorted."""
     if not os.path.isdir(folder):
         raise DataError(f"{folder}: no such folder of images")
     files = {}

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """MATLAB-like bicubic resizing, the downscaling by which super-resolution data sets define their LR images.
 
-OpenCV's and Pillow's bicubic filters differ (no antialiasing, another ``a``), and a network trained on one
-kind of LR image performs poorly on another, so every LR image of this project comes from here.
+OpenCV's and Pillow's bicubic filters differ (no antialiasing, another `a`). A network trained on one kind of LR image
+performs poorly on another. So every LR image of this project comes from here.
 """
 
 import numpy as np
@@ -12,11 +12,11 @@ _KERNEL_WIDTH = 4  # support of the cubic kernel, in pixels of the coarser image
 
 
 def imresize(image, scale):
-    """Resize an image as MATLAB's ``imresize(image, scale, 'bicubic')`` does.
+    """Resize an image as MATLAB's `imresize(image, scale, 'bicubic')` does.
 
-    Cubic convolution with a = -0.5 (Keys, "Cubic convolution interpolation for digital image processing", 1981),
-    widened by 1/scale when shrinking (antialiasing), with symmetric borders. Rows are resized first, then columns;
-    each pass is computed in float64, clipped, and rounded half to even to uint8.
+    This is cubic convolution with a = -0.5 (Keys, "Cubic convolution interpolation for digital image processing", 1981)
+    and symmetric borders. When shrinking, the kernel is widened by 1/scale (antialiasing). Rows are resized first, then
+    columns. Each pass is computed in float64, clipped, and rounded half to even to uint8.
 
     Args:
         image: uint8 array (H, W, C).
@@ -40,7 +40,7 @@ def imresize(image, scale):
 
 
 def _resize_rows(image, scale):
-    """One pass along the first axis: every output row is a weighted sum of a few input rows."""
+    """Resize along the first axis: every output row is a weighted sum of a few input rows."""
     weights, indices = _contributions(image.shape[0], scale)
     image = np.ascontiguousarray(image)
     total = np.zeros((len(weights),) + image.shape[1:], np.float64)
@@ -50,7 +50,7 @@ def _resize_rows(image, scale):
 
 
 def _contributions(in_size, scale):
-    """Weights and 0-based input indices, both (out_size, taps), of every output sample along one axis."""
+    """Return the weights and 0-based input indices, both (out_size, taps), of every output sample along one axis."""
     out_size = int(np.ceil(in_size * scale))
     stretch = min(scale, 1.0)  # below 1 the kernel is widened, which is the antialiasing
     taps = int(np.ceil(_KERNEL_WIDTH / stretch)) + 2
@@ -67,7 +67,7 @@ def _contributions(in_size, scale):
 
 
 def _cubic(x):
-    """Keys' cubic convolution kernel with a = -0.5."""
+    """Compute Keys' cubic convolution kernel with a = -0.5."""
     x = np.abs(x)
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2

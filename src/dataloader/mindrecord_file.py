@@ -2,16 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """MindRecord files, checked before MindSpore reads them.
 
-MindSpore believes what a file says of itself: on a wrong length, offset or type its reader crashes the process, hangs,
-or takes all memory. So whatever it will look at is compared here with what MindRecord writes, without it:
+MindSpore believes what a file says of itself. On a wrong length, offset or type its reader crashes the process, hangs,
+or takes all memory. So everything that it will look at is compared here with what MindRecord writes. MindSpore has no
+part in this.
+
+A file consists of:
 
 - the header of each shard: an 8-byte little-endian length, then JSON with the schema, the shards and a table of pages;
-- the index of each shard, an SQLite database ``.db`` beside it: where each record's two chunks are. Those of one kind
-  of page lie one after the other, page by page, from the beginning of a page to its end;
+- the index of each shard, an SQLite database `.db` beside it: where each record's two chunks are. Those of one kind of
+  page lie one after the other, page by page, from the beginning of a page to its end;
 - the chunks: a length (8 bytes, little-endian), then in a RAW page the record's scalars as MessagePack, in a BLOB page
   its images and arrays, each after its own length (8 bytes, big-endian).
 
-What the images hold is looked at when they are decoded; here only how large they say they are.
+The content of images is only looked at when they are decoded. Here only the size that they state is checked.
 """
 
 import collections
@@ -37,7 +40,7 @@ _HEADER_SIZES, _PAGE_SIZES = (1 << 14, 1 << 27), (1 << 15, 1 << 28)  # MindRecor
 _LARGEST_HEADER = 1 << 24  # bytes of JSON; with 23,000 pages and 600,000 groups of records it takes less
 _LARGEST_DESCRIPTION = 3 << 20  # bytes of JSON without the groups; parsing takes up to 30 times as much
 _LARGEST_SCALARS = 1 << 20  # bytes of all scalars of a record
-_MOST_SEGMENTS = 1 << 12  # of a JPEG file before its size
+_MOST_SEGMENTS = 1 << 12  # that a JPEG file has before the one with its size
 _INT64 = (0, (1 << 63) - 1)
 _ITEM_SIZES = {"int32": 4, "int64": 8, "float32": 4, "float64": 8}
 _TYPES = ("bytes", "string") + tuple(_ITEM_SIZES)
@@ -65,7 +68,7 @@ _ROW = (
     "PAGE_OFFSET_BLOB",
     "PAGE_OFFSET_BLOB_END",
 )
-# Values that are no integers come as NULL, so that none of a gigabyte is ever fetched.
+# A value that is no integer comes as NULL, so that a value of a gigabyte is never fetched.
 _INTEGERS = ", ".join(f"CASE typeof({name}) WHEN 'integer' THEN {name} END" for name in _ROW)
 _ROWS = f"SELECT {_INTEGERS} FROM INDEXES ORDER BY ROW_ID"
 
@@ -76,14 +79,17 @@ _JPEG_SIZES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the segments that h
 _MSGPACK_NUMBERS = {0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
 _MSGPACK_TEXTS = {0xD9: 1, 0xDA: 2, 0xDB: 4}
 
-# By a byte of a compressed array's map: the bytes that its four numbers take, 1, 2, 4 or 8 each.
+# For each byte of a packed array's map: the bytes that its four numbers take together, 1, 2, 4 or 8 each.
 _WIDTHS = bytes(sum(1 << (byte >> shift & 3) for shift in (0, 2, 4, 6)) for byte in range(256))
 
 MindRecordFile = collections.namedtuple("MindRecordFile", "path records encoded damaged")
-MindRecordFile.__doc__ = """A MindRecord file that has passed the checks of :func:`open_mindrecord`.
+MindRecordFile.__doc__ = """A MindRecord file that has passed the checks of `open_mindrecord`.
 
-path: absolute path; records: number of records; encoded: column name -> True for encoded images, False for arrays;
-damaged: record -> what is wrong with it, empty unless damaged records were to be skipped.
+Attributes:
+    path: absolute path.
+    records: number of records.
+    encoded: column name -> True for encoded images, False for arrays.
+    damaged: record -> what is wrong with it; empty unless damaged records were to be skipped.
 """
 
 
@@ -107,7 +113,7 @@ def open_mindrecord(path, skip_damaged=False):
     Time and memory are bounded by what the file could honestly need: nothing in it decides how much is read or kept.
 
     Args:
-        path: the ``.mindrecord`` file (of several shards, any one), its ``.db`` index beside it.
+        path: the `.mindrecord` file (of several shards, any one), its `.db` index beside it.
         skip_damaged: list records that are damaged instead of raising an error.
 
     Returns:
@@ -159,7 +165,7 @@ def _check_columns(path, columns):
 
 
 def _read_header(path):
-    """The header of one shard, with everything in it of the types and sizes that MindRecord writes."""
+    """Read the header of one shard, with everything in it of the types and sizes that MindRecord writes."""
     _require_file(path, f"give the path of a MindRecord file or {PREPARE}")
     try:
         with open(path, "rb") as file:
@@ -189,7 +195,7 @@ def _header_text(file):
     text = file.read(length)
     if len(text) < length:
         raise ValueError("it ends within the header")
-    # A file made of many images has as many groups of records, which are of use to writers alone.
+    # A file made of many images has as many groups of records. Only writers need them.
     text = _GROUPS.sub(b'"row_group_ids":[]', text)
     if len(text) > _LARGEST_DESCRIPTION:
         raise ValueError(f"its header of {length} bytes is too long")
@@ -197,7 +203,10 @@ def _header_text(file):
 
 
 def _parse(text):
-    """JSON as MindRecord writes it: every key once, whole numbers of 64 bits; others are read in different ways."""
+    """Parse JSON as MindRecord writes it: every key once, whole numbers of 64 bits.
+
+    Other JSON is read in different ways by different programs.
+    """
     return json.loads(
         text, object_pairs_hook=_unique, parse_int=_parse_int, parse_float=_refuse_number, parse_constant=_refuse_number
     )
@@ -235,7 +244,7 @@ def _check_header(header):
 def _check_shard_names(names):
     _expect(isinstance(names, list) and 1 <= len(names) <= _MOST_SHARDS, "shard_addresses", names)
     for name in names:
-        # Files beside this one only: a name that leads elsewhere, or to no file at all, was not written by MindRecord.
+        # Only files beside this one: MindRecord never writes a name that leads elsewhere, or to no file at all.
         _expect(
             isinstance(name, str)
             and 1 <= len(name) <= 255
@@ -269,7 +278,7 @@ def _is_column(column):
 
 
 def _is_shape(shape):
-    """Sides from 1, one of which may be -1, for any."""
+    """Tell whether this is a list of sides from 1, one of which may be -1, for any."""
     return (
         isinstance(shape, list)
         and 1 <= len(shape) <= 8
@@ -305,7 +314,7 @@ def _expect(condition, key, value):
 
 
 def _short(value):
-    """A value of the file for a message: one line, not long, whatever it is."""
+    """Return a value of the file for a message: one line, not long, whatever it is."""
     text = _REPR.repr(value)
     return text if len(text) <= 100 else text[:97] + "..."
 
@@ -326,7 +335,19 @@ def _product(shape):
 
 
 def _read_pages(path, header, number):
-    """{kind: its pages} of one of a file's shards, whose header must agree with the header given."""
+    """Read the table of pages of a shard, whose header must agree with the header given.
+
+    Args:
+        path: the shard.
+        header: header of the file that was opened.
+        number: number of the shard, from 0.
+
+    Returns:
+        {kind: list of _Page}.
+
+    Raises:
+        DataError: the table is damaged, the shard is truncated, or it contradicts the header.
+    """
     own = _read_header(path)
     for key in set(header) | set(own):
         if key not in ("page", "shard_id") and header.get(key) != own.get(key):
@@ -385,13 +406,13 @@ def _stored(pages):
 
 
 class _Walk:
-    """Follows the chunks of one kind through its pages, which they fill without a gap."""
+    """A walk along the chunks of one kind, which fill its pages without a gap."""
 
     def __init__(self, pages):
         self.pages, self.page, self.end = iter(pages), None, 0
 
     def takes(self, number, begin, end):
-        """Whether a chunk from ``begin`` to ``end`` of a page is the next one."""
+        """Tell whether a chunk from `begin` to `end` of a page is the next one."""
         if self.page is None or self.end == self.page.size:
             self.page, self.end = next(self.pages, None), 0
         good = (
@@ -413,7 +434,17 @@ class _Walk:
 
 
 def _index_rows(index, path, stored, has_fields):
-    """The rows of an index, in order, the values of :data:`_ROW`: integers, and None for whatever is none."""
+    """Yield the rows of an index, in order: the values of `_ROW`, with None for whatever is no integer.
+
+    Args:
+        index: the index.
+        path: its shard.
+        stored: number of records in the shard.
+        has_fields: whether columns of the data are part of the index.
+
+    Raises:
+        DataError: the index is missing, damaged or of another file.
+    """
     _check_index_file(index, path, stored, has_fields)
     try:
         with contextlib.closing(
@@ -432,7 +463,7 @@ def _index_rows(index, path, stored, has_fields):
                     f"records); copy both again or {PREPARE}"
                 )
             yield from database.execute(_ROWS)
-    except (sqlite3.Error, UnicodeError, _IndexProblem) as error:  # UnicodeError: in what SQLite says of it
+    except (sqlite3.Error, UnicodeError, _IndexProblem) as error:  # UnicodeError: from SQLite's own messages
         reason = " ".join(str(error).split())[:200]
         raise DataError(
             f"{index}: damaged index, or in use by another program ({reason}); copy it again with its "
@@ -455,12 +486,12 @@ def _check_index_file(index, path, stored, has_fields):
             )
     with open(index, "rb") as file:
         head = file.read(20)
-    if head[:16] != b"SQLite format 3\0" or head[18:] != b"\1\1":  # 2 for a log in files beside it, which reading makes
+    if head[:16] != b"SQLite format 3\0" or head[18:] != b"\1\1":  # 2: a log beside it, which reading would make
         raise DataError(
             f"{index}: damaged index, it does not begin as MindRecord's; copy it again with its "
             f".mindrecord or {PREPARE}"
         )
-    # With fields of its own a row holds texts; otherwise it takes about 60 bytes.
+    # A row holds texts where columns are part of the index. Otherwise it takes about 60 bytes.
     largest = (1 << 20) + stored * (4096 if has_fields else 256)
     if os.path.getsize(index) > largest:
         raise DataError(
@@ -469,7 +500,10 @@ def _check_index_file(index, path, stored, has_fields):
 
 
 def _check_tables(database):
-    """Only MindRecord's own tables: what a view, a computed column or a virtual table gives is not in the file."""
+    """Check that a database has MindRecord's own tables only.
+
+    What a view, a computed column or a virtual table gives is not in the file.
+    """
     entries = database.execute("SELECT type, name, sql FROM sqlite_master LIMIT 10").fetchall()
     tables = {name: sql for kind, name, sql in entries if kind == "table"}
     if len(entries) != 3 or set(tables) != set(_TABLES) or ("index", "sqlite_autoindex_INDEXES_1", None) not in entries:
@@ -487,9 +521,16 @@ def _check_tables(database):
 
 
 def _broken_records(path, header, pages, first):
-    """Pairs of the records of a shard that are damaged, counted from ``first``, and what is wrong with them.
+    """Yield (record, what is wrong with it) for the damaged records of a shard.
 
-    Raises DataError for what is wrong with more than one record.
+    Args:
+        path: the shard.
+        header: its header.
+        pages: {kind: list of _Page}.
+        first: number of the shard's first record.
+
+    Raises:
+        DataError: something is wrong that concerns more than one record.
     """
     schema, index = header["schema"][0], path + ".db"
     columns = schema["schema"]
@@ -532,7 +573,7 @@ def _is_row(row, expected, walks):
 
 
 def _chunk(file, place, length):
-    """A chunk of scalars without the length it begins with, or None where that is another."""
+    """Return a chunk of scalars without the length that it begins with; None if that length is not the chunk's."""
     if length > _LARGEST_SCALARS:
         return None
     file.seek(place)
@@ -541,7 +582,7 @@ def _chunk(file, place, length):
 
 
 def _are_scalars(content, most):
-    """Whether MessagePack is a map from texts to numbers or texts, of at most so many: what MindRecord writes."""
+    """Tell whether MessagePack is what MindRecord writes: a map of at most `most` texts to numbers or texts."""
     try:
         first = content[0]
         if first & 0xF0 == 0x80:
@@ -571,7 +612,7 @@ def _after_scalar(content, place, only_text=False):
 
 
 def _record_problem(file, start, length, checks, record):
-    """What is wrong with a chunk of images and arrays, or None."""
+    """Say what is wrong with a chunk of images and arrays; None if nothing is."""
     end, place = start + length, start + 8
     if _number_at(file, start, "<Q") != length - 8:
         return f"damaged at byte {start}, in record {record}"
@@ -597,7 +638,15 @@ def _number_at(file, place, form):
 
 
 def _column_check(column, version):
-    """(file, place, size, the beginning) of one of a column's values -> what is wrong with it, or None."""
+    """Return the check of a column's values.
+
+    Args:
+        column: the column's entry in the schema.
+        version: the file's version.
+
+    Returns:
+        function of (file, place, size, the value's beginning) that says what is wrong with a value; None: nothing is.
+    """
     if column["type"] == "bytes":
         return _image_problem
     shape, kind = column["shape"], column["type"]
@@ -619,13 +668,14 @@ def _plain_count(size, item_size):
 
 
 def _packed_count(file, place, size, head):
-    """The number of integers in a packed array, or None if they do not fill it.
+    """Return the number of integers in a packed array, or None if they do not fill it.
 
-    It begins with their number (4 bytes, big-endian) and a map with two bits for each: it takes 1, 2, 4 or 8 bytes.
+    A packed array begins with that number (4 bytes, big-endian). Then comes a map with two bits for each integer, which
+    say whether it takes 1, 2, 4 or 8 bytes.
     """
     count = int.from_bytes(head[:4], "big")
     left = (count + 3) // 4
-    used = 4 + left - (-count) % 4  # the map is filled up with numbers of one byte that are not there
+    used = 4 + left - (-count) % 4  # the map's last byte is filled up with absent numbers of one byte
     if len(head) < 4 or 4 + left + count > size:
         return None
     file.seek(place + 4)
@@ -651,7 +701,7 @@ def _too_large(pixels, size):
 
 
 def _image_size(file, place, size, head):
-    """(height, width) as a PNG or JPEG image says, None for anything else."""
+    """Return (height, width) as a PNG or JPEG image says, None for anything else."""
     if head[:16] == _PNG and len(head) == 24:
         width, height = struct.unpack(">II", head[16:])
         return height, width

@@ -5,14 +5,16 @@
     python -m src.dataloader.prepare --hr_dir DIV2K_train_HR --out DIV2K_X4_train.mindrecord
     python -m src.dataloader.prepare --hr_dir DIV2K_valid_HR --out DIV2K_X4_valid.mindrecord --whole
 
-Each record holds an HR crop (or with --whole an HR image, cut at the right and bottom to a multiple of 2 x scale so
-that the LR sides are even) and its LR image, made from that very crop by MATLAB-like bicubic downscaling. Images are
-turned upright by their orientation tags (EXIF), grey ones become RGB, 16-bit images are scaled to 8 bits, and an alpha
-channel is dropped, which leaves the colours as stored. Images that cannot be read, are damaged or truncated, or are too
-small are named and skipped. Only the folder's own image files are read, in order of their names. The crops of an image
-depend on the seed and its place in that order alone.
+Each record holds an HR crop and its LR image, made from that very crop by MATLAB-like bicubic downscaling. With --whole
+it holds an HR image instead of a crop, cut at the right and bottom to a multiple of 2 x scale so that the LR sides are
+even.
 
-A run that is ended by Ctrl-C or SIGTERM leaves nothing; what one that was killed left is removed by the next.
+Images are turned upright by their orientation tags (EXIF), grey ones become RGB, 16-bit images are scaled to 8 bits,
+and an alpha channel is dropped, which leaves the colours as stored. Images that cannot be read, are damaged or
+truncated, or are too small are named and skipped. Only the folder's own image files are read, in order of their names.
+The crops of an image depend on the seed and its place in that order alone.
+
+A run that is ended by Ctrl-C or SIGTERM leaves nothing. What a killed run left is removed by the next one.
 """
 
 import argparse
@@ -47,7 +49,7 @@ except ImportError:  # Windows, where nobody can tell what a killed run left
 
 FORMS = ("bytes", "array")
 
-# MindRecord's own sizes make every file at least 48 MiB long, so header and pages are sized to the data, in bytes.
+# In bytes. MindRecord's own sizes make every file at least 48 MiB long, so header and pages are sized to the data.
 _SMALLEST_HEADER, _LARGEST_HEADER = 1 << 18, 1 << 24
 _SMALLEST_PAGE, _LARGEST_PAGE = 1 << 20, 1 << 28
 _WHOLE_PAGE = 1 << 26
@@ -55,28 +57,29 @@ _PATCHES_PER_PAGE = 8  # at least
 _HEADER_ENTRY = 256  # a page or a group of records takes less in the header's JSON
 _ROW_OVERHEAD = 1 << 10  # MindRecord's own bytes in a record are fewer
 
-# In bytes. SQLite, which writes the index, adds `.db-journal`; it takes paths of up to 504, the temporary folder's too.
+# In bytes. SQLite writes the index. It adds `.db-journal` to the name and takes paths of up to 504 bytes, those in the
+# temporary folder too.
 _LONGEST_NAME, _LONGEST_PATH = 255 - len(".db-journal"), 470
 
 PrepareResult = collections.namedtuple("PrepareResult", "records images skipped")
-PrepareResult.__doc__ = """What :func:`prepare` wrote: records, from how many images, and how many images it skipped."""
+PrepareResult.__doc__ = """Counts of what `prepare` wrote: records, images that they are of, and images it skipped."""
 
 
 def prepare(
     hr_dir, out, scale=4, patch=160, per_image=47, seed=10, whole=False, form="bytes", overwrite=False, progress=True
 ):
-    """Write the image files of a folder as HR/LR pairs; see the module's docstring.
+    """Write the image files of a folder as HR/LR pairs, as the module's docstring says.
 
     Args:
         hr_dir: folder of HR images.
-        out, scale, patch, per_image, seed, whole, form, overwrite, progress: see :func:`prepare_images`.
+        out, scale, patch, per_image, seed, whole, form, overwrite, progress: see `prepare_images`.
 
     Returns:
         PrepareResult.
 
     Raises:
-        DataError: no such folder, or no image in it; and as :func:`prepare_images`.
-        ValueError: as :func:`prepare_images`.
+        DataError: there is no such folder or no image in it; also as `prepare_images`.
+        ValueError: as `prepare_images`.
     """
     if not os.path.isdir(hr_dir):
         raise DataError(f"{hr_dir}: no such folder; give the folder of HR images")
@@ -89,7 +92,7 @@ def prepare(
 def prepare_images(
     images, out, scale=4, patch=160, per_image=47, seed=10, whole=False, form="bytes", overwrite=False, progress=True
 ):
-    """Write images as HR/LR pairs into a MindRecord file, which appears with its ``.db`` whole or not at all.
+    """Write images as HR/LR pairs into a MindRecord file, which appears with its `.db` whole or not at all.
 
     Args:
         images: sequence of file paths or of pairs (name, uint8 or uint16 array (H, W), (H, W, 3) or (H, W, 4), RGB).
@@ -107,7 +110,7 @@ def prepare_images(
         PrepareResult.
 
     Raises:
-        DataError: ``out`` exists, cannot be written or has a name that MindRecord does not take, no image is usable, or
+        DataError: `out` exists, cannot be written or has a name that MindRecord does not take, no image is usable, or
             an image is too large for a record.
         ValueError: an argument out of range.
     """
@@ -167,7 +170,7 @@ def _check_arguments(scale, patch, per_image, seed, whole, form):
 
 
 def _check_name(out):
-    """MindRecord says what is wrong with a name only when it writes, and not always in words."""
+    """Check the file's name here: MindRecord refuses a name only when it writes, and not always in words."""
     folder, name = os.path.split(out)
     try:
         out.encode("utf-8")
@@ -213,13 +216,13 @@ def _schema(form, patch, scale):
 
 
 def _page_size(patch):
-    """A power of two that holds several pairs even as int32 arrays; a record must fit into a page."""
+    """Return a power of two that holds several pairs even as int32 arrays; a record must fit into a page."""
     largest_pair = 2 * patch * patch * 3 * np.dtype(np.int32).itemsize
     return _power_of_two(_PATCHES_PER_PAGE * largest_pair, _SMALLEST_PAGE)
 
 
 def _header_size(images, records):
-    """A power of two that holds the table of pages and of groups of records; one group is written per image."""
+    """Return a power of two that holds the table of pages and of groups of records; one group is written per image."""
     entries = images + max(images, records // _PATCHES_PER_PAGE)
     return min(_LARGEST_HEADER, _power_of_two(_HEADER_ENTRY * entries, _SMALLEST_HEADER))
 
@@ -234,8 +237,8 @@ def _power_of_two(least, smallest):
 def _write(out, rows, schema, header_size, page_size):
     """Write rows, an iterator of (name, records), and return the number of records.
 
-    A MindRecord index knows the file by its name, so the pair is written under its final name in a temporary folder
-    beside ``out`` and then moved.
+    A MindRecord index knows the file by its name. So the pair is written under its final name in a temporary folder
+    beside `out` and then moved.
     """
     folder, name = os.path.split(out)
     os.makedirs(folder, exist_ok=True)
@@ -268,10 +271,13 @@ def _write(out, rows, schema, header_size, page_size):
 
 @contextlib.contextmanager
 def _temporary_folder(parent):
-    """Make a folder that goes at the end of the block, however that ends; SIGTERM too becomes an exception meanwhile.
+    """Make a folder that is removed at the end of the block, however the block ends.
 
-    It is locked by the operating system as long as the process lives, so that a later run can tell what a killed one
-    left. Yields its path and the permissions of ordinary files that are made there, as the umask says.
+    SIGTERM too becomes an exception in the block. The folder is locked by the operating system as long as the process
+    lives, so that a later run can tell what a killed one left.
+
+    Yields:
+        (path, mode): the folder, and the permissions of ordinary files that are made there, as the umask says.
     """
     _remove_leftovers(parent)
     with contextlib.ExitStack() as handlers:
@@ -284,7 +290,7 @@ def _temporary_folder(parent):
             mode = stat.S_IMODE(os.stat(path).st_mode) & 0o666
             os.chmod(path, 0o700)
             lock = _lock(path)
-            # Only now, as under this name others may try the lock.
+            # Only now: under this name other runs may try the lock.
             path = _renamed(path, "" if lock is None else _lockable_prefix())
             yield path, mode
         finally:
@@ -301,7 +307,10 @@ def _renamed(path, prefix):
 
 
 def _lockable_prefix():
-    """Of the names of folders that were locked on this machine: on a network's disk others may not see the lock."""
+    """Return the beginning of the names of folders that were locked on this machine.
+
+    On a network's disk other machines may not see the lock.
+    """
     return f"{zlib.crc32(os.uname().nodename.encode()):08x}-"
 
 
@@ -329,7 +338,11 @@ def _remove_leftovers(parent):
 
 
 def _lock(folder):
-    """Descriptor that holds a folder's lock; None without such locks here. Raises BlockingIOError if it is held."""
+    """Lock a folder and return the descriptor that holds the lock; None where there are no such locks.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
     if fcntl is None:
         return None
     descriptor = None
@@ -347,7 +360,10 @@ def _lock(folder):
 
 @contextlib.contextmanager
 def _signals_handled(handler, *numbers):
-    """Have signals handled so in the block; outside the main thread, where Python does not allow it, as before."""
+    """Have signals handled by `handler` in the block.
+
+    Outside the main thread Python does not allow that, and they are handled as before.
+    """
     previous = {}
     if threading.current_thread() is threading.main_thread():
         previous = {number: signal.signal(number, handler) for number in numbers}
@@ -396,7 +412,7 @@ def _parse(arguments=None):
 
 
 def main(arguments=None):
-    """Command line; ``arguments`` default to those of the process."""
+    """Run the command line; `arguments` default to those of the process."""
     options = _parse(arguments)
     result = prepare(**vars(options))
     print(f"wrote {result.records} records from {result.images} images ({result.skipped} skipped) to {options.out}")

@@ -20,9 +20,9 @@ from src.weights.torch_file import read_pth
 ALEXNET_URL = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
 LINEAR_URL = "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1/alex.pth"
 
-MIN_SIDE = 31  # pixels; of anything smaller the second pooling leaves nothing
+MIN_SIDE = 31  # pixels; the second pooling leaves nothing of smaller images
 
-# Shifts and scales of the three colours in [−1, 1], about the mean and spread of ImageNet.
+# Shifts and scales of the three colours in [−1, 1], which are about the mean and the spread of ImageNet.
 SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)
 SCALE = np.array([0.458, 0.448, 0.450], np.float32)
 NORM_EPS = 1e-10
@@ -47,16 +47,22 @@ class LPIPS(nn.Cell):
 
         d(a, b) = Σ_l mean_hw Σ_c w_lc (â_lchw − b̂_lchw)²        (eq. 1 of the paper)
 
-    â_l: the features of a behind AlexNet's l-th ReLU, l = 1 … 5, at each position scaled to unit length over the
-    channels; w_l ≥ 0: learned from people's judgements.
+    Here â_l are the features of a behind AlexNet's l-th ReLU, l = 1 … 5. At each position they are scaled to unit
+    length over the channels. The weights w_l ≥ 0 are learned from people's judgements.
 
-    construct: a, b float32 (N, 3, H, W), RGB in [0, 1], H and W at least `MIN_SIDE` -> float32 (N,). Symmetric in a
-    and b. Graph mode compiles every new size, and MindSpore 2 keeps its memory, 1.4 GiB for 2040×1356: see `distance`
-    for pictures of many sizes. A metric, not a loss: its gradient is not a number where all channels are 0.
+    `construct` takes a and b, float32 (N, 3, H, W), RGB in [0, 1], with H and W at least `MIN_SIDE`. It returns float32
+    (N,). It is symmetric in a and b. Graph mode compiles every new size, and MindSpore 2 keeps the memory of each, 1.4
+    GiB for 2040×1356. For pictures of many sizes there is `distance`.
 
-    alexnet: {`features.0.weight`: array, …}, as torchvision names them; linear: {`lin0.model.1.weight`: array, …}, as
-    LPIPS names them, (1, C, 1, 1) each. Other names in them are ignored, as the files hold AlexNet's classifier too.
-    Raises CheckpointError for missing names, wrong shapes and values that are not finite.
+    This is a metric, not a loss: its gradient is not a number where all channels are 0.
+
+    Args:
+        alexnet: {`features.0.weight`: array, …}, as torchvision names them. Other names are ignored, as the file holds
+            AlexNet's classifier too.
+        linear: {`lin0.model.1.weight`: array, …}, as LPIPS names them, (1, C, 1, 1) each. Other names are ignored.
+
+    Raises:
+        CheckpointError: missing names, wrong shapes, or values that are not finite.
     """
 
     def __init__(self, alexnet, linear):
@@ -82,10 +88,17 @@ class LPIPS(nn.Cell):
 
     @classmethod
     def from_files(cls, alexnet_path, linear_path):
-        """The metric with its public weights: torchvision's AlexNet and LPIPS's linear layers, .pth files.
+        """Make the metric from its public weights, two `.pth` files, which are at `ALEXNET_URL` and `LINEAR_URL`.
 
-        They are at `ALEXNET_URL` and `LINEAR_URL`; nothing is downloaded here. Raises CheckpointError, with one line
-        that names the wrong file and says where to get both, for None, a missing file, and one of other contents.
+        Nothing is downloaded here.
+
+        Args:
+            alexnet_path: torchvision's AlexNet.
+            linear_path: LPIPS's linear layers.
+
+        Raises:
+            CheckpointError: a path is None, or a file is missing or has other contents. One line names the wrong file
+                and says where to get both.
         """
         return cls(
             _read(alexnet_path, _ALEXNET_SHAPES, "AlexNet's weights"),
@@ -93,10 +106,19 @@ class LPIPS(nn.Cell):
         )
 
     def distance(self, a, b):
-        """d(a, b) of two pictures, uint8 (H, W, 3) of one shape with sides of at least `MIN_SIDE` -> float.
+        """Return d(a, b) of two pictures.
 
-        In PyNative mode whatever the mode is: nothing is compiled, and no memory is kept for the next size.
-        Raises ValueError: wrong dtype or rank, too small, or different shapes.
+        It is computed in PyNative mode, whatever the mode is. So nothing is compiled, and no memory is kept for the
+        next size.
+
+        Args:
+            a, b: uint8 (H, W, 3) of one shape, with sides of at least `MIN_SIDE`.
+
+        Returns:
+            float.
+
+        Raises:
+            ValueError: wrong dtype or rank, too small, or different shapes.
         """
         a, b = _picture(a, "a"), _picture(b, "b")
         if a.shape != b.shape:
@@ -115,9 +137,10 @@ class LPIPS(nn.Cell):
 
 
 class _Layer(nn.Cell):
-    """One convolution of AlexNet with what is around it: pooling before it if `pooled`, bias and ReLU behind it.
+    """A convolution of AlexNet with the pooling before it, if `pooled`, and the bias and the ReLU behind it.
 
-    construct: what came from a and from b -> (features of a, features of b, their term of the metric, float32 (N,)).
+    `construct` takes what came from a and from b. It returns the features of a, those of b, and their term of the
+    metric, float32 (N,).
     """
 
     def __init__(self, weight, bias, linear, stride, pad, pooled):
@@ -132,8 +155,8 @@ class _Layer(nn.Cell):
     def construct(self, a, b):
         a, b = self._features(a), self._features(b)
         squares = ops.Square()(_unit_length(a) - _unit_length(b))
-        # The mean before the weighted sum, which is the same and cheaper; one axis after the other, because kernels
-        # may add up in float32 one by one, and a sum over all positions of a large image would lose digits.
+        # The mean comes before the weighted sum, which is the same and cheaper. It is taken one axis after the other:
+        # kernels may add up one by one in float32, and a sum over all positions of a large image would lose digits.
         means = ops.ReduceMean()(ops.ReduceMean()(squares, 3), 2)
         return a, b, ops.ReduceSum()(means * self.linear, 1)
 
@@ -144,18 +167,18 @@ class _Layer(nn.Cell):
 
 
 def _constant(values, name):
-    # astype, because an array of explicit byte order, which MindSpore 1.7 refuses, stays one in np.array.
+    # MindSpore 1.7 refuses an array of explicit byte order. astype gives one without; np.array would keep it.
     return Parameter(Tensor(values.astype(np.float32)), name=name, requires_grad=False)
 
 
 def _unit_length(x):
-    """x/(|x| + eps), |·| over the channels."""
+    """Return x/(|x| + eps), with |·| over the channels."""
     return x / (ops.Sqrt()(ops.ReduceSum(keep_dims=True)(ops.Square()(x), 1)) + NORM_EPS)
 
 
 @constexpr
 def _require_batches(shape_a, dtype_a, shape_b, dtype_b):
-    """Shapes and dtypes are known when the cell is compiled: that is when this runs."""
+    """Check the inputs when the cell is compiled, as shapes and dtypes are known then."""
     if dtype_a != mstype.float32 or len(shape_a) != 4 or shape_a[1] != 3 or min(shape_a[2:]) < MIN_SIDE:
         raise ValueError(
             f"a: expected float32 (N, 3, H, W) with H and W at least {MIN_SIDE} pixels, got {dtype_a} {tuple(shape_a)}"
@@ -177,7 +200,7 @@ def _picture(picture, name):
 
 
 def _read(path, shapes, what):
-    """The arrays of one of the two files; every error says where to get both."""
+    """Read the arrays of one of the two files; every error says where to get both."""
     advice = f"LPIPS needs AlexNet's weights from {ALEXNET_URL} and its own linear weights from {LINEAR_URL}"
     if path is None:
         raise CheckpointError(f"{what}: no file given; {advice}")

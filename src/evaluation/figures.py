@@ -16,15 +16,32 @@ _NOT_OF_SAMPLES = ("nll", "psnr_bicubic", "ssim_bicubic")
 
 
 def evaluate_image(model, lr, hr, heat, n_samples, seed, tile=None, size=None, lpips=None):
-    """(samples, figures) of one low-resolution image.
+    """Super-resolve a low-resolution image and measure the result.
 
-    model: SRFlow; lr uint8 (h, w, 3); hr uint8 (s·h, s·w, 3) or None; tile, size: as `SRFlow.sample` takes them; lpips:
-    LPIPS or None. samples: uint8 (n, s·h, s·w, 3), black or white where not finite. figures: by name, those of samples
-    averaged over them: `lr_psnr` (dB); with hr also `psnr` (dB), `ssim`, `ssim_gaussian` (on the pixels divided by
-    255), `lpips` (None where hr is too small for it), `nll` (bits per pixel, with dequantisation noise), and
-    `psnr_bicubic`, `ssim_bicubic`; with several samples `pixel_std`, the mean over pixels and colours of the samples'
-    standard deviation (of 255), and with hr `psnr_best`, the best sample's. `not_finite`: how many pixels of all
-    samples have a colour that is not finite; if there are any, the figures of the samples are NaN.
+    The figures that concern samples are averaged over them:
+
+    - `lr_psnr`, in dB.
+    - With `hr`: `psnr` in dB, `ssim`, `ssim_gaussian` on the pixels divided by 255, and `nll` in bits per pixel with
+      dequantisation noise.
+    - With `hr`, of the bicubic image: `psnr_bicubic` and `ssim_bicubic`.
+    - With `hr` and `lpips`: `lpips`, None where `hr` is too small for it.
+    - With several samples: `pixel_std`, the standard deviation of the samples, of 255, averaged over pixels and
+      colours. With `hr` also `psnr_best`, that of the best sample.
+    - `not_finite`: how many pixels of all samples have a colour that is not finite. If there are any, the figures of
+      the samples are NaN.
+
+    Args:
+        model: SRFlow.
+        lr: uint8 (h, w, 3).
+        hr: uint8 (s·h, s·w, 3), s being the model's scale, or None.
+        heat: standard deviation of the latents.
+        n_samples: number of samples.
+        seed: seed of the samples and of the dequantisation noise.
+        tile, size: as `SRFlow.sample` takes them.
+        lpips: LPIPS or None.
+
+    Returns:
+        (samples, figures): uint8 (n_samples, s·h, s·w, 3), black or white where not finite, and a dict by name.
     """
     samples, not_finite = _as_pictures(model.sample(from_uint8(lr), heat, n_samples, seed, tile=tile, size=size)[:, 0])
     figures = {"lr_psnr": np.mean([lr_psnr(sample, lr, model.scale) for sample in samples])}
@@ -53,7 +70,7 @@ def evaluate_image(model, lr, hr, heat, n_samples, seed, tile=None, size=None, l
 
 
 def _as_pictures(images):
-    """float32 (n, 3, H, W) -> (uint8 (n, H, W, 3), how many pixels have a colour that is not finite)."""
+    """Return float32 (n, 3, H, W) as uint8 (n, H, W, 3), and how many pixels have a colour that is not finite."""
     return to_uint8(images), sum(int(np.count_nonzero(~np.isfinite(image).all(axis=0))) for image in images)
 
 
@@ -62,10 +79,22 @@ def is_too_small_for_lpips(hr_size):
 
 
 def likelihood(model, lr, hr, seed, tile=None, size=None):
-    """NLL in bits per pixel of hr given lr, its dequantisation noise drawn from the seed.
+    """Compute the NLL, in bits per pixel, of a high-resolution image given its low-resolution one.
 
-    Both are padded by reflection to `size`, as `SRFlow.sample` pads; None: to even sides. What is returned is the NLL
-    of the padded image. An image larger than a tile is taken apart, each tile an image of its own: the mean over them.
+    The value is that of the padded image. An image larger than a tile is taken apart. Then each tile is an image of its
+    own, and the value is the mean over the tiles.
+
+    Args:
+        model: SRFlow.
+        lr: uint8 (h, w, 3).
+        hr: uint8 (s·h, s·w, 3), s being the model's scale.
+        seed: seed of the dequantisation noise.
+        tile: side of the tiles in LR pixels; None: the image is not taken apart.
+        size: even (height, width) to which both are padded by reflection, in LR pixels, as `SRFlow.sample` pads; None:
+            the next even one.
+
+    Returns:
+        float.
     """
     size = even(lr.shape[:2]) if size is None else size
     lr, hr = lr.transpose(2, 0, 1), pad_hr_to(hr.transpose(2, 0, 1), lr.shape[:2], size, model.scale)
@@ -86,7 +115,7 @@ def likelihood(model, lr, hr, seed, tile=None, size=None):
 
 
 def problems(row):
-    """What is wrong with the figures of an image as `evaluate_image` gives them: a list of words."""
+    """Say what is wrong with the figures of an image as `evaluate_image` gives them: a list of texts."""
     found = []
     if row["not_finite"]:
         found.append(
@@ -99,12 +128,17 @@ def problems(row):
 
 
 def mean_figures(rows):
-    """({name: mean}, {name: number of images}) of the figures, over the images that have the figure.
+    """Average the figures over the images that have them.
 
-    rows: list of dicts as `evaluate_image` gives. None and NaN are left out, infinity is not; the mean of nothing is
-    NaN. `not_finite`, a count, is no figure.
+    None and NaN are left out, infinity is not. The mean of nothing is NaN. `not_finite`, a count, is no figure.
+
+    Args:
+        rows: list of dicts as `evaluate_image` gives them.
+
+    Returns:
+        ({name: mean}, {name: number of images that have the figure}).
     """
-    names = {name: None for row in rows for name in row if name != "not_finite"}  # in their order
+    names = {name: None for row in rows for name in row if name != "not_finite"}  # a dict keeps their order
     values = {
         name: [row[name] for row in rows if row.get(name) is not None and not math.isnan(row[name])] for name in names
     }

@@ -11,7 +11,7 @@ from src.texts import first_few
 
 
 class FinishedImages:
-    """What is finished, so that an interrupted evaluation goes on with the other images.
+    """The finished images of an evaluation, so that an interrupted one goes on with the others.
 
         with FinishedImages(path, settings, pictures) as finished:
             for image in pictures:
@@ -19,11 +19,17 @@ class FinishedImages:
                     finished.add(image, row)
             finished.rows()
 
-    path: a file of JSON lines, the settings first, then an image and its row in each; removed when the block ends well.
-    settings: dict of all that the rows depend on besides the images; with others everything begins anew.
-    pictures: {image: paths of its pictures}, in the order of the rows; an image is text that is another one if the
-    image is: `number_images`' for one. A row stays if its image is among them and all pictures are there.
-    notes: lines that say what became of an earlier evaluation.
+    An image is a text that is different for a different image, such as `number_images` makes. A row stays if its image
+    is among `pictures` and all pictures of it are there.
+
+    Args:
+        path: a file of JSON lines, removed when the block ends well. The first line holds the settings, each other one
+            an image and its row.
+        settings: dict of all that the rows depend on besides the images; with others everything begins anew.
+        pictures: {image: paths of its pictures}, in the order of the rows.
+
+    Attributes:
+        notes: lines that say what became of an earlier evaluation.
     """
 
     def __init__(self, path, settings, pictures):
@@ -48,13 +54,13 @@ class FinishedImages:
         return image in self._rows
 
     def add(self, image, row):
-        """The figures of an image, all that is written of it being written."""
+        """Note the figures of an image, all of whose pictures are written."""
         self._rows[image] = row
         self._file.write(self._line(image))
         self._file.flush()
 
     def rows(self):
-        """Those of the finished images, in the images' order."""
+        """Return the rows of the finished images, in the order of `pictures`."""
         return [self._rows[image] for image in self.pictures if image in self._rows]
 
     def _line(self, image):
@@ -82,7 +88,7 @@ class FinishedImages:
             )
 
     def _read(self):
-        """(settings or None, {image: row}) of the file, as far as it is whole."""
+        """Read (settings or None, {image: row}) from the file, as far as it is whole."""
         if not os.path.exists(self.path):
             return None, {}
         entries = []
@@ -101,7 +107,7 @@ class FinishedImages:
 
 
 def _is_row(row):
-    """Whether this can be what `FinishedImages.add` was given: a name, a count, and figures."""
+    """Tell whether a value can be what `FinishedImages.add` was given: a name, a count, and figures."""
     if not isinstance(row, dict) or not isinstance(row.get("name"), str) or type(row.get("not_finite")) is not int:
         return False
     figures = {name: value for name, value in row.items() if name not in ("name", "not_finite")}
@@ -111,10 +117,18 @@ def _is_row(row):
 
 
 def number_images(names, files, sizes):
-    """The images of an evaluation as text for `FinishedImages`: of each the number, from 1, name, size and files.
+    """Describe the images of an evaluation as texts for `FinishedImages`: number from 1, name, size and files.
 
-    The number belongs to it because the seed of an image's samples does. files: for each image a list of paths. sizes:
-    at which they are computed, which the other images of the folder have a say in.
+    The number is part of an image because the seed of its samples depends on it. The size is part of it because it
+    depends on the other images of the folder.
+
+    Args:
+        names: one per image.
+        files: a list of paths per image.
+        sizes: (height, width) at which each image is computed.
+
+    Returns:
+        list of text.
     """
     return [
         json.dumps([number, str(name), list(size)] + [file_identity(path) for path in paths])
@@ -123,7 +137,10 @@ def number_images(names, files, sizes):
 
 
 def file_identity(path):
-    """[name, bytes, modification time in ns] of a file, which change with its content; of none the name alone."""
+    """Return [name, bytes, modification time in ns] of a file, which change with its content.
+
+    Of a file that is not there it is the name alone.
+    """
     name = os.path.basename(path)
     if not os.path.exists(path):
         return [name]

@@ -17,7 +17,7 @@ from src.dataloader.imresize import imresize
 _UNIFORM_WINDOW = 7
 _GAUSSIAN_WINDOW = 11
 _GAUSSIAN_SIGMA = 1.5
-_K1, _K2 = 0.01, 0.03  # stabilising constants of Wang et al. 2004
+_K1, _K2 = 0.01, 0.03  # stabilising constants (Wang et al., 2004)
 # scikit-image renamed the argument in 0.19.
 _CHANNELS_LAST = (
     {"channel_axis": 2}
@@ -27,15 +27,15 @@ _CHANNELS_LAST = (
 
 
 def psnr(a, b):
-    """Peak signal-to-noise ratio in dB on RGB: 10 log10(255² / mean squared error over pixels and channels).
+    """Compute the PSNR in dB on RGB: 10 log10(255² / mean squared error over pixels and channels).
 
-    The protocol of the official SRFlow evaluation; equals ``skimage.metrics.peak_signal_noise_ratio``.
+    This is the protocol of the official SRFlow evaluation. It equals `skimage.metrics.peak_signal_noise_ratio`.
 
     Args:
         a, b: uint8 arrays (H, W, 3) of one shape.
 
     Returns:
-        float; ``inf`` for identical images.
+        float; `inf` for identical images.
 
     Raises:
         ValueError: wrong dtype or rank, or different shapes.
@@ -45,7 +45,7 @@ def psnr(a, b):
 
 
 def psnr_y(a, b, border=0):
-    """PSNR in dB on the luma of BT.601, the protocol of the classical benchmarks (Set5, Set14, BSD100, ...).
+    """Compute the PSNR in dB on the luma of BT.601, as the classical benchmarks do (Set5, Set14, BSD100, ...).
 
     Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255, computed in float64 and not rounded.
 
@@ -54,7 +54,7 @@ def psnr_y(a, b, border=0):
         border: pixels to leave out at every edge; those benchmarks leave out as many as the scale.
 
     Returns:
-        float; ``inf`` for identical luma.
+        float; `inf` for identical luma.
 
     Raises:
         ValueError: wrong dtype or rank, different shapes, or a border that leaves nothing.
@@ -70,10 +70,10 @@ def psnr_y(a, b, border=0):
 
 
 def ssim(a, b):
-    """Structural similarity as scikit-image's default computes it, the protocol of the official SRFlow evaluation.
+    """Compute the structural similarity as scikit-image's default and the official SRFlow evaluation do.
 
-    A uniform 7×7 window, K1 = 0.01, K2 = 0.03, sample (co)variances, the mean over channels and over all positions
-    at least 3 pixels from the edge.
+    The window is uniform, 7×7, with K1 = 0.01, K2 = 0.03 and sample (co)variances. The result is the mean over channels
+    and over all positions at least 3 pixels from the edge.
 
     Args:
         a, b: uint8 arrays (H, W, 3) of one shape, each side at least 7.
@@ -90,11 +90,11 @@ def ssim(a, b):
 
 
 def ssim_gaussian(a, b):
-    """Structural similarity with the Gaussian window of Wang et al. ("Image quality assessment", 2004).
+    """Compute the structural similarity with a Gaussian window (Wang et al., "Image quality assessment", 2004).
 
-    An 11×11 Gaussian window with sigma 1.5, K1 = 0.01, K2 = 0.03, data range 1, (co)variances weighted by the window,
-    the mean over channels and over the valid region only: the positions whose whole window lies inside the image,
-    (H - 10) × (W - 10) of them.
+    The window is Gaussian, 11×11 with sigma 1.5, with K1 = 0.01, K2 = 0.03 and data range 1. It weights the
+    (co)variances. The result is the mean over channels and over the (H - 10) × (W - 10) positions whose whole window
+    lies inside the image.
 
     Args:
         a, b: float arrays (H, W, 3) of one shape with values in [0, 1], each side at least 11.
@@ -117,9 +117,10 @@ def ssim_gaussian(a, b):
 
 
 def lr_psnr(sr, lr, scale):
-    """PSNR in dB between the LR image and the downscaled SR image: how consistent the SR is with its input.
+    """Compute the PSNR in dB between the LR image and the downscaled SR image.
 
-    The SR image is downscaled by :func:`src.dataloader.imresize.imresize`, as the LR image itself was made.
+    It says how consistent the SR image is with its input. The SR image is downscaled by `imresize`, as the LR image
+    itself was made.
 
     Args:
         sr: uint8 array (scale * h, scale * w, 3).
@@ -127,7 +128,7 @@ def lr_psnr(sr, lr, scale):
         scale: the super-resolution factor, e.g. 4.
 
     Returns:
-        float; ``inf`` for perfect consistency.
+        float; `inf` for perfect consistency.
 
     Raises:
         ValueError: wrong dtype or rank, or sizes that do not fit the scale.
@@ -149,7 +150,7 @@ def _luma(image):
 
 
 def _gaussian_mean(image):
-    """Weighted mean of every full window: (H, W, 3) -> (H - 10, W - 10, 3), float64."""
+    """Return the weighted mean of every full window: (H, W, 3) -> (H - 10, W - 10, 3), float64."""
     window = cv2.getGaussianKernel(_GAUSSIAN_WINDOW, _GAUSSIAN_SIGMA, cv2.CV_64F)
     edge = _GAUSSIAN_WINDOW // 2
     return cv2.sepFilter2D(image, cv2.CV_64F, window, window)[edge:-edge, edge:-edge]

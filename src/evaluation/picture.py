@@ -8,11 +8,15 @@ import numpy as np
 from src.model_utils.util import atomic_write
 
 MARGIN, CAPTION = 4, 18
-SHEET_ROWS = 4  # images that a sheet shows, of however many there are
+SHEET_ROWS = 4  # the largest number of images that a sheet shows
 
 
 def write_png(path, image):
-    """uint8 RGB (H, W, 3) -> PNG file, which appears whole or not at all. Raises OSError if it cannot be written."""
+    """Write a picture, uint8 RGB (H, W, 3), as a PNG file, which appears whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     encoded, content = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
     if not encoded:
         raise OSError(f"{path}: the picture could not be written")
@@ -21,10 +25,17 @@ def write_png(path, image):
 
 
 def sheet(rows, titles):
-    """A sheet of pictures with a caption above each column.
+    """Make a sheet of pictures with a caption above each column.
 
-    rows: list of lists of uint8 RGB (h, w, 3), one per title; pictures smaller than the largest of their row are
-    enlarged by a whole factor, pixels repeated, which shows a low-resolution image as it is. Returns uint8 RGB.
+    Pictures smaller than the largest of their row are enlarged by a whole factor. Their pixels are repeated, which
+    shows a low-resolution image as it is.
+
+    Args:
+        rows: list of lists of uint8 RGB (h, w, 3), one per title.
+        titles: captions of the columns.
+
+    Returns:
+        uint8 RGB (H, W, 3).
     """
     rows = [_same_size(row) for row in rows]
     widths = [max(row[i].shape[1] for row in rows) for i in range(len(titles))]

@@ -1,9 +1,10 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""What every layer of the flow is made of: the contract, Squeeze, the Gaussian, Conv2dZeros.
+"""The parts that every layer of the flow is made of: the contract, Squeeze, the Gaussian, Conv2dZeros.
 
-Notation of this package: N batch, C channels, (H, W) the size of the map at hand. `ft` are the features of the
-low-resolution image that condition a layer: (N, F, H, W), or (1, F, H, W) where a batch shares them.
+Notation of this package: N is the batch, C the channels, (H, W) the size of the map at hand. `ft` are the conditional
+features of a level, which the encoder makes of the low-resolution image: (N, F, H, W), or (1, F, H, W) where a batch
+shares them.
 """
 
 import math
@@ -19,15 +20,15 @@ LOGSCALE_FACTOR = 3.0  # of Conv2dZeros
 
 
 class FlowCell(nn.Cell):
-    """An invertible layer, conditioned on the low-resolution image.
+    """Invertible layer, conditioned on the low-resolution image.
 
-    condition(ft)           -> condition      what the image alone contributes, computed once for all its samples
-    construct(x, condition) -> (z, logdet)    image to latent
-    inverse(z, condition)   -> (x, logdet)    latent to image
+    construct(x, condition) -> (z, logdet)    image to latent, logdet = log|det ∂z/∂x|
+    inverse(z, condition)   -> (x, logdet)    latent to image, logdet = log|det ∂x/∂z|
+    condition(ft)           -> condition      what ft alone contributes, computed once for all samples of an image
 
-    x, z: float32 (N, C, H, W). logdet: float32 (N,), log|det ∂output/∂input| in nats. It is always that of the
-    direction called, so the two directions' log-dets of one layer sum to zero. condition: a tuple of tensors that each
-    layer documents, () where the image contributes nothing.
+    x and z are float32 (N, C, H, W). logdet is float32 (N,), in nats. It is always that of the direction called, so the
+    two log-dets of one layer sum to zero. The condition is a tuple that each layer documents. It is () where ft
+    contributes nothing.
     """
 
     def condition(self, ft):
@@ -41,7 +42,15 @@ class FlowCell(nn.Cell):
 
 
 def per_image(value, n):
-    """A log-det that all images share, as float32 (N,)."""
+    """Repeat a log-det that all images share.
+
+    Args:
+        value: number or float32 scalar, nats.
+        n: number of images, N.
+
+    Returns:
+        float32 (N,), nats.
+    """
     return value * ops.Ones()((n,), mstype.float32)
 
 
@@ -51,24 +60,27 @@ def sum_per_image(x):
 
 
 def gaussian_logp(x):
-    """log N(x; 0, 1) of each image: (N, C, H, W) -> float32 (N,), nats."""
+    """Compute log N(x; 0, 1) of each image: (N, C, H, W) -> float32 (N,), nats."""
     dims = x.shape[1] * x.shape[2] * x.shape[3]
     return -0.5 * (sum_per_image(x * x) + dims * LOG_2PI)
 
 
 def even_odd(h):
-    """Even and odd channels of (N, 2C, H, W), each (N, C, H, W).
+    """Separate the even channels from the odd ones: (N, 2C, H, W) -> twice (N, C, H, W).
 
-    Not h[:, 0::2]: the gradient of a strided slice fails on MindSpore 2.7-2.9's CPU backend.
+    It is not written as h[:, 0::2]: the gradient of a strided slice fails on the CPU in MindSpore 2.7 to 2.9.
     """
     n, c, height, width = h.shape
     return ops.Unstack(2)(ops.Reshape()(h, (n, c // 2, 2, height, width)))
 
 
 class Squeeze(FlowCell):
-    """Trades resolution for channels (RealNVP, section 3.6): z[c·4 + dy·2 + dx, i, j] = x[c, 2i + dy, 2j + dx].
+    """Exchange of resolution for channels: z[c·4 + dy·2 + dx, i, j] = x[c, 2i + dy, 2j + dx].
 
-    (N, C, H, W) <-> (N, 4C, H/2, W/2), H and W even; a permutation, so both log-dets are 0.
+    construct: x (N, C, H, W)      -> z (N, 4C, H/2, W/2)    logdet = 0
+    inverse:   z (N, 4C, H/2, W/2) -> x (N, C, H, W)         logdet = 0
+
+    H and W are even. It is a permutation, so both log-dets are 0 (RealNVP, section 3.6).
     """
 
     def construct(self, x, condition=()):
@@ -85,10 +97,10 @@ class Squeeze(FlowCell):
 
 
 class Conv2dZeros(nn.Cell):
-    """3×3 convolution that starts as zero, its output scaled: y = (w ∗ x + b)·exp(3·logs) (Glow, section 3.3).
+    """3×3 convolution that starts as zero and scales its output: y = (w ∗ x + b)·exp(3·logs).
 
-    (N, in_channels, H, W) -> (N, out_channels, H, W), in x's type. The factor makes `logs` learn faster than `w`.
-    Parameters: weight (out, in, 3, 3), bias (out,), logs (out, 1, 1), all zero at first.
+    x (N, in_channels, H, W) -> y (N, out_channels, H, W), in x's type. The factor 3 makes `logs` learn faster than `w`
+    (Glow, section 3.3). Parameters: weight (out, in, 3, 3), bias (out,) and logs (out, 1, 1), all zero at first.
     """
 
     def __init__(self, in_channels, out_channels):

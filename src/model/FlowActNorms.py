@@ -9,7 +9,7 @@ from src.model.Flow import FlowCell, per_image
 
 
 class ActNorm(FlowCell):
-    """Shifts and scales each channel.
+    """Shift and scale of each channel.
 
     construct: z = (x + bias)·exp(logs)     logdet = +H·W·Σ logs
     inverse:   x = z·exp(−logs) − bias      logdet = −H·W·Σ logs
@@ -29,19 +29,19 @@ class ActNorm(FlowCell):
         return z * ops.Exp()(-self.logs) - self.bias, -self._logdet(z)
 
     def normalise(self, x):
-        """construct's z alone, in x's type."""
+        """Compute construct's z alone, in x's type."""
         return (x + ops.Cast()(self.bias, x.dtype)) * ops.Cast()(ops.Exp()(self.logs), x.dtype)
 
     def initialise(self, x):
-        """Host side: make the output for this batch have mean 0 and deviation 1 in each channel.
+        """Give the output for this batch mean 0 and deviation 1 in each channel, on the host.
 
-        bias = −mean, logs = −log(std + 1e-6), std the biased one over N, H, W.
+        bias = −mean, logs = −log(std + 1e-6), where std is the biased one over N, H, W.
 
         Args:
             x: float32 (N, C, H, W).
 
         Returns:
-            z of this batch.
+            z of this batch, float32 (N, C, H, W).
         """
         values = x.asnumpy().astype(np.float64)
         mean = values.mean(axis=(0, 2, 3), keepdims=True)

@@ -12,9 +12,10 @@ from src.model.convolutions import conv2d
 
 
 class NormalisedConv2d(nn.Cell):
-    """k×k convolution without bias, then ActNorm: (N, in_channels, H, W) -> (N, out_channels, H, W), in x's type.
+    """k×k convolution without bias, then ActNorm.
 
-    Parameters: weight (out, in, k, k), at first of N(0, 0.05²), and those of the ActNorm.
+    x (N, in_channels, H, W) -> (N, out_channels, H, W), in x's type. Parameters: weight (out, in, k, k), which starts
+    as N(0, 0.05²), and those of the ActNorm.
     """
 
     def __init__(self, in_channels, out_channels, kernel):
@@ -27,25 +28,33 @@ class NormalisedConv2d(nn.Cell):
         return self.actnorm.normalise(self.convolve(x))
 
     def convolve(self, x, start=0):
-        """What the input channels from `start` on contribute to the convolution; x has those that are at hand."""
+        """Convolve a part of the input channels, as if the others were zero.
+
+        Args:
+            x: (N, ·, H, W), the part.
+            start: number of its first channel in the whole input.
+
+        Returns:
+            (N, out_channels, H, W), before the ActNorm.
+        """
         return conv2d(x, self.weight[:, start : start + x.shape[1]])
 
     def initialise(self, x):
-        """Host side: set the ActNorm for this batch; returns the output."""
+        """Set the ActNorm by this batch, on the host, and return the output."""
         return self.actnorm.initialise(self.convolve(x))
 
 
 class CouplingNet(nn.SequentialCell):
-    """3×3 conv, ActNorm, ReLU, 1×1 conv, ActNorm, ReLU, zero-initialised 3×3 conv.
+    """Network of a coupling: 3×3 conv, ActNorm, ReLU, 1×1 conv, ActNorm, ReLU, Conv2dZeros.
 
-    (N, in_channels, H, W) -> (N, out_channels, H, W), in x's type.
+    x (N, in_channels, H, W) -> h (N, out_channels, H, W), in x's type.
     """
 
     def __init__(self, in_channels, hidden, out_channels):
         first, second = NormalisedConv2d(in_channels, hidden, 3), NormalisedConv2d(hidden, hidden, 1)
         last = Conv2dZeros(hidden, out_channels)
         super().__init__(first, nn.ReLU(), second, nn.ReLU(), last)
-        # Plain tuples, since the cells are registered already; of methods (docs/mindspore-1.7.md, 1).
+        # Plain tuples, as the cells are registered already, and of methods (docs/mindspore-1.7.md, 1).
         self._convolve, self._normalise = (first.convolve,), (first.actnorm.normalise,)
         self._rest = (second, last)
 
@@ -53,19 +62,26 @@ class CouplingNet(nn.SequentialCell):
         return self.after_first(self.first(x))
 
     def first(self, x, start=0):
-        """What the input channels from `start` on, x (N, ·, H, W), contribute to the first convolution.
+        """Convolve a part of the input channels by the first convolution.
 
-        It is linear: what several parts of the input contribute may be computed apart and added.
+        The convolution is linear. What several parts of the input contribute may be computed apart and added.
+
+        Args:
+            x: (N, ·, H, W), the part.
+            start: number of its first channel in the whole input.
+
+        Returns:
+            (N, hidden, H, W), before the first ActNorm.
         """
         return self._convolve[0](x, start)
 
     def after_first(self, h):
-        """The network's output, from that of its first convolution."""
+        """Compute the network's output from that of its first convolution, (N, hidden, H, W)."""
         second, last = self._rest
         return last(ops.ReLU()(second(ops.ReLU()(self._normalise[0](h)))))
 
     def initialise(self, x):
-        """Host side: set both ActNorms in their order for this batch x (N, in_channels, H, W); returns the output."""
+        """Set both ActNorms by this batch x (N, in_channels, H, W), on the host, and return the output."""
         first, relu, second, _, last = self.cell_list
         return last(relu(second.initialise(relu(first.initialise(x)))))
 
@@ -73,21 +89,29 @@ class CouplingNet(nn.SequentialCell):
 class CondAffineSeparatedAndCond(FlowCell):
     """Affine injection, then affine coupling, both conditioned on the level's features ft.
 
-    Two networks give a shift and a scale each, from their output h: shift = h's even channels, scale =
-    sigmoid(h's odd channels + 2) + eps. (shift_ft, scale_ft) of fFeatures(ft) are for all C channels, and with
-    z = (z1, z2), z1 the first C//2 channels, (shift, scale) of fAffine(z1, ft) are for z2:
+    Two networks give a shift and a scale each. Of a network's output h the shift is the even channels, and the scale is
+    sigmoid(odd channels + 2) + eps. z1 is the first C//2 channels of z, and z2 the rest. fFeatures(ft) gives shift_ft
+    and scale_ft for all C channels. fAffine(z1, ft) gives shift and scale for z2:
 
-    construct: z  ← (z + shift_ft)·scale_ft      logdet = Σ log scale_ft + Σ log scale
+    construct: z  ← (z + shift_ft)·scale_ft      logdet = +Σ log scale_ft + Σ log scale
                z2 ← (z2 + shift)·scale
     inverse:   z2 ← z2/scale − shift             logdet = −Σ log scale_ft − Σ log scale
                z  ← z/scale_ft − shift_ft
 
-    condition = (shift_ft (N, C, H, W), scale_ft (N, C, H, W), hidden_ft (N, hidden, H, W)), the last one the features'
-    part of fAffine's first convolution: w ∗ (z1, ft) = w_z ∗ z1 + w_ft ∗ ft. The networks compute in `compute_type`,
-    everything else in float32.
+    condition = (shift_ft (N, C, H, W), scale_ft (N, C, H, W), hidden_ft (N, hidden, H, W)). hidden_ft is what ft
+    contributes to fAffine's first convolution, which is linear: w ∗ (z1, ft) = w_z ∗ z1 + w_ft ∗ ft. The networks
+    compute in `compute_type`, everything else is float32 (SRFlow, section 3.4).
     """
 
     def __init__(self, channels, feature_channels, hidden, eps):
+        """Build the two networks.
+
+        Args:
+            channels: C of x.
+            feature_channels: F of ft.
+            hidden: channels of the networks' hidden layers.
+            eps: what is added to each scale, so that none is zero.
+        """
         super().__init__()
         self.kept, self.eps = channels // 2, eps
         self.compute_type = mstype.float32
@@ -114,14 +138,22 @@ class CondAffineSeparatedAndCond(FlowCell):
         return x, -_sum_of_logs(scale_ft, scale)
 
     def initialise(self, x, ft):
-        """Host side: set the ActNorms inside for this batch, fFeatures' first; returns the coupling's output."""
+        """Set the ActNorms of both networks by this batch, on the host, fFeatures' first.
+
+        Args:
+            x: float32 (N, C, H, W).
+            ft: float32 (N, F, H, W), the level's features.
+
+        Returns:
+            z of this batch, float32 (N, C, H, W).
+        """
         shift_ft, scale_ft = self._shift_scale(self.fFeatures.initialise(ft))
         z = (x + shift_ft) * scale_ft
         self.fAffine.initialise(ops.Concat(1)((z[:, : self.kept], ft)))
         return self.construct(x, (shift_ft, scale_ft, self.fAffine.first(ft, self.kept)))[0]
 
     def _affine(self, z1, hidden_ft):
-        """(shift, scale) for z2."""
+        """Compute (shift, scale) for z2."""
         hidden = self.fAffine.first(ops.Cast()(z1, self.compute_type)) + ops.Cast()(hidden_ft, self.compute_type)
         return self._shift_scale(self.fAffine.after_first(hidden))
 

@@ -8,14 +8,22 @@ from src.model.InvertibleConv1x1 import InvertibleConv1x1
 
 
 class FlowStep(FlowCell):
-    """ActNorm, 1×1 convolution, coupling (SRFlow, section 3.4); without coupling it is the paper's transition step.
+    """Step of the flow: ActNorm, 1×1 convolution, coupling.
 
-    construct: the three in this order; inverse: their inverses from the last to the first; log-dets add.
-    condition = that of the coupling, () without one.
+    construct: the three in this order, logdet = the sum of theirs
+    inverse:   their inverses from the last to the first, logdet = the sum of theirs
+
+    Without a coupling it is the paper's transition step. condition = that of the coupling, () without one (SRFlow,
+    section 3.4).
     """
 
     def __init__(self, channels, affine=None):
-        """channels: C of x; affine: the coupling, a FlowCell of C channels, or None."""
+        """Build the layers.
+
+        Args:
+            channels: C of x.
+            affine: the coupling, a FlowCell of C channels, or None.
+        """
         super().__init__()
         self.actnorm = ActNorm(channels)
         self.invconv = InvertibleConv1x1(channels)
@@ -44,11 +52,14 @@ class FlowStep(FlowCell):
         return x, logdet + term
 
     def initialise(self, x, ft):
-        """Host side: set the step's ActNorms for this batch; returns the step's output.
+        """Set the step's ActNorms by this batch, on the host.
 
         Args:
             x: float32 (N, C, H, W).
             ft: float32 (N, F, H, W), the level's features.
+
+        Returns:
+            z of this batch, float32 (N, C, H, W).
         """
         z = self.invconv.mix(self.actnorm.initialise(x))
         return z if self.affine is None else self.affine.initialise(z, ft)

@@ -12,18 +12,25 @@ from src.model.Split import Split2d
 
 
 class FlowLevel(FlowCell):
-    """Layers, one after the other: a squeeze, transition steps, conditional steps and in the first levels a split.
+    """Level of the flow: a squeeze, transition steps, conditional steps, and in the first levels a split.
 
-    construct: x (N, C/4, 2H, 2W) -> z (N, C, H, W), all layers in order; inverse: their inverses from the last to the
-    first; log-dets add. condition = a tuple of the layers' conditions.
+    construct: x (N, C/4, 2H, 2W) -> z (N, C, H, W), all layers in order, logdet = the sum of theirs
+    inverse:   z -> x, their inverses from the last to the first, logdet = the sum of theirs
+
+    condition = a tuple of the layers' conditions.
     """
 
     def __init__(self, layers, kept):
-        """layers: FlowCells in encoding order; kept: how many channels of z go on to the next level."""
+        """Take the layers.
+
+        Args:
+            layers: FlowCells in encoding order.
+            kept: how many channels of z go on to the next level.
+        """
         super().__init__()
         # A plain tuple: `FlowUpsamplerNet` owns the layers and names their parameters.
         self.layers, self.kept = tuple(layers), kept
-        # Of methods (docs/mindspore-1.7.md, 1).
+        # Tuples of methods (docs/mindspore-1.7.md, 1).
         self._conditions = tuple(layer.condition for layer in layers)
         self._inverses = tuple(layer.inverse for layer in layers)
 
@@ -48,7 +55,15 @@ class FlowLevel(FlowCell):
         return z, logdet
 
     def initialise(self, x, ft):
-        """Host side: set every ActNorm for this batch, each before the next layer sees its output; returns z."""
+        """Set every ActNorm by this batch, on the host, each before the next layer sees its output.
+
+        Args:
+            x: float32 (N, C/4, 2H, 2W).
+            ft: float32 (N, F, H, W), the level's features.
+
+        Returns:
+            z of this batch, float32 (N, C, H, W).
+        """
         x, _ = self.layers[0].construct(x)
         for layer in self.layers[1:]:
             x = layer.initialise(x, ft)
@@ -56,24 +71,29 @@ class FlowLevel(FlowCell):
 
 
 class FlowUpsamplerNet(FlowCell):
-    """Levels, one after the other; what a level splits off is a latent, and the rest goes on.
+    """Flow between image and latents: levels, one after the other (SRFlow, section 3.4).
 
-    construct(x, condition) -> (latents, logdet)      x (N, 3, H, W); latents: those split off, in order, z last
-    inverse(latents, condition) -> (x, logdet)
-    condition(features) -> the levels' conditions     features: of each level its ft, level 1 first
+    construct(x, condition)     -> (latents, logdet)    image to latents, logdet = log|det ∂latents/∂x|
+    inverse(latents, condition) -> (x, logdet)          latents to image, logdet = log|det ∂x/∂latents|
+    condition(features)         -> condition            a tuple of the levels' conditions
 
-    `layers` holds all layers of all levels in encoding order, and with them the parameters' names.
+    x: float32 (N, 3, H, W). latents: a tuple, what the levels split off, in order, and last z, the rest. logdet:
+    float32 (N,), nats. features: a tuple, ft of each level, level 1 first.
+
+    `layers` holds all layers of all levels in encoding order, and thereby the parameters' names.
     """
 
     def __init__(self, n_levels, K, n_transitions, split_levels, feature_channels, hidden, eps):
         """Build the layers.
 
         Args:
-            n_levels: of `levels`, the first at 2^(n_levels−2) times the low resolution.
-            K, n_transitions: steps of a level with and without coupling.
+            n_levels: number of levels; the first works at 2^(n_levels−2) times the low resolution.
+            K: conditional steps of a level.
+            n_transitions: transition steps of a level, which have no coupling.
             split_levels: how many levels, from the first, end in a split.
             feature_channels: F of each level's features.
-            hidden, eps: of the couplings.
+            hidden: channels of the hidden layers of the couplings' networks.
+            eps: what the couplings add to each scale.
         """
         super().__init__()
         self.n_levels, self.K, self.n_transitions, self.split_levels = n_levels, K, n_transitions, split_levels
@@ -94,24 +114,32 @@ class FlowUpsamplerNet(FlowCell):
             self.steps += tuple(steps)
             self.kept += (channels,)
         self.layers = nn.CellList([layer for level in self.levels for layer in level.layers])
-        # Of methods (docs/mindspore-1.7.md, 1).
+        # Tuples of methods (docs/mindspore-1.7.md, 1).
         self._conditions = tuple(level.condition for level in self.levels)
         self._inverses = tuple(level.inverse for level in self.levels)
 
     def compute_in_half(self):
-        """Compute the coupling networks in float16 from now on; the rest, log-dets among it, stays float32."""
+        """Compute the coupling networks in float16 from now on. The rest stays float32, the log-dets among it."""
         for step in self.steps:
             if step.affine is not None:
                 step.affine.compute_type = mstype.float16
 
     def recompute_steps(self):
-        """Let training compute the steps again in the backward pass instead of keeping their results; graph mode."""
+        """Let training compute the steps again in the backward pass instead of keeping their results, in graph mode."""
         self.recomputes = True
         for step in self.steps:
             step.recompute()
 
     def latent_shapes(self, height, width):
-        """Shapes (C, H, W) of the latents of a (height, width) high-resolution image, in `construct`'s order."""
+        """Compute the shapes of an image's latents.
+
+        Args:
+            height: of the high-resolution image, in pixels.
+            width: of the same.
+
+        Returns:
+            A tuple of (C, H', W'), in `construct`'s order: those of the splits, z's last.
+        """
         sizes = [(height >> (level + 1), width >> (level + 1)) for level in range(self.n_levels)]
         splits = [(self.level_channels[level] - self.kept[level],) + sizes[level] for level in range(self.split_levels)]
         return tuple(splits) + ((self.kept[-1],) + sizes[-1],)
@@ -144,11 +172,11 @@ class FlowUpsamplerNet(FlowCell):
         return x, logdet
 
     def initialise(self, x, features):
-        """Host side: set every ActNorm for this batch, layer after layer, each before the next sees its output.
+        """Set every ActNorm by this batch, on the host, each before the next layer sees its output.
 
         Args:
             x: float32 (N, 3, H, W), dequantised as in training.
-            features: what RRDBNet returns for its low-resolution images.
+            features: what RRDBNet returns for the batch's low-resolution images.
         """
         for level, ft in zip(self.levels, features):
             x = level.initialise(x, ops.Cast()(ft, mstype.float32))[:, : level.kept]

@@ -1,6 +1,6 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Invertible 1×1 convolution: a learned mixing of the channels (Glow, section 3.2)."""
+"""The invertible 1×1 convolution: a learned mixing of the channels (Glow, section 3.2)."""
 
 import numpy as np
 from mindspore import Parameter, Tensor, ops
@@ -11,12 +11,12 @@ from src.model.slogdet import SLogDet, matrix_inverse
 
 
 class InvertibleConv1x1(FlowCell):
-    """Mixes the channels of every pixel by a matrix W (C, C), at first a random rotation.
+    """Mixing of the channels of each pixel by a matrix W.
 
-    construct: z = W·x       logdet = +H·W·log|det W|
+    construct: z = W·x       logdet = +H·W·log|det W|, where H·W is the number of pixels
     inverse:   x = W⁻¹·z     logdet = −H·W·log|det W|
 
-    The inverse is computed in float64.
+    The inverse matrix is computed in float64. Parameter: weight (C, C), the matrix, at first a random orthogonal one.
     """
 
     def __init__(self, channels):
@@ -33,7 +33,7 @@ class InvertibleConv1x1(FlowCell):
         return conv2d(z, ops.Reshape()(matrix, self.weight.shape + (1, 1))), -self._logdet(z)
 
     def mix(self, x):
-        """construct's z alone."""
+        """Compute construct's z alone."""
         return conv2d(x, ops.Reshape()(self.weight, self.weight.shape + (1, 1)))
 
     def _logdet(self, x):

@@ -15,14 +15,18 @@ SLOPE = 0.2  # of LeakyReLU
 
 
 def leaky_relu(x):
-    """x where it is positive, SLOPE·x elsewhere. By ReLU, as the gradient of a maximum takes three times as long."""
+    """Compute LeakyReLU: x where it is positive, SLOPE·x elsewhere.
+
+    It is made of ReLU, as the gradient of a maximum takes three times as long.
+    """
     return SLOPE * x + (1 - SLOPE) * ops.ReLU()(x)
 
 
 class Conv2d(nn.Cell):
-    """3×3 convolution with bias that keeps the size: (N, in_channels, H, W) -> (N, out_channels, H, W), in x's type.
+    """3×3 convolution with bias that keeps the size of the map.
 
-    Weights and biases start as U(−r, r), r = fan_in^−½.
+    x (N, in_channels, H, W) -> (N, out_channels, H, W), in x's type. Parameters: weight (out, in, 3, 3) and bias
+    (out,), which start as U(−r, r), r = fan_in^−½.
     """
 
     def __init__(self, in_channels, out_channels):
@@ -38,7 +42,10 @@ class Conv2d(nn.Cell):
 
 
 class SmallConv2d(Conv2d):
-    """Conv2d that starts as Kaiming normal (fan-in) × 0.1 without bias, so that deep residuals start near identity."""
+    """Conv2d that starts small, so that deep residual blocks start near the identity.
+
+    Its weight starts as Kaiming normal (fan-in) × 0.1, its bias as zero.
+    """
 
     def __init__(self, in_channels, out_channels):
         super().__init__(in_channels, out_channels)
@@ -48,9 +55,10 @@ class SmallConv2d(Conv2d):
 
 
 class ResidualDenseBlock(nn.Cell):
-    """Five convolutions, each fed the block's input and all earlier outputs; the last one is the scaled residual.
+    """Five convolutions, each fed the block's input and all earlier outputs.
 
-    (N, nf, H, W) -> (N, nf, H, W); gc: output channels of each of the first four convolutions.
+    x_k = LeakyReLU(conv_k(x, x_1, …, x_(k−1))) for k = 1 … 4, and the output is 0.2·conv_5(x, x_1, …, x_4) + x. Input
+    and output are (N, nf, H, W). The first four convolutions have gc output channels each (ESRGAN, section 3.1).
     """
 
     def __init__(self, nf, gc):
@@ -71,7 +79,10 @@ class ResidualDenseBlock(nn.Cell):
 
 
 class RRDB(nn.Cell):
-    """Residual in residual: three dense blocks and a scaled residual around them."""
+    """Three dense blocks and a scaled residual around them: 0.2·RDB3(RDB2(RDB1(x))) + x (ESRGAN, section 3.1).
+
+    Input and output are (N, nf, H, W).
+    """
 
     def __init__(self, nf, gc):
         super().__init__()
@@ -84,17 +95,27 @@ class RRDB(nn.Cell):
 
 
 class RRDBNet(nn.Cell):
-    """Low-resolution image -> the features that condition the flow.
+    """Encoder that makes the conditional features of the low-resolution image.
 
-    construct(lr) -> of each level its features, level 1 first: (N, (1 + len(blocks))·nf, ·, ·), in `compute_type`
+    construct(lr) -> features    a tuple, ft of each level, level 1 first: (N, (1 + len(blocks))·nf, ·, ·)
+    image(lr)     -> image       the encoder's own super-resolved image
 
-    lr: float32 (N, 3, h, w) in [0, 1], h and w even. The flow at scale s has L = log2(s) + 1 levels, level 1 at s/2
-    times the low resolution, level L at half of it. A level's features are nf channels of its own, from the trunk's end
-    enlarged by convolutions, and the outputs of the trunk's `blocks`, resized by nearest neighbour.
+    lr is float32 (N, 3, h, w) in [0, 1], h and w even. The flow at scale s has L = log2(s) + 1 levels. Level 1 works at
+    s/2 times the low resolution, level L at half of it. The features of a level are in `compute_type`. The first nf
+    channels are the level's own: the trunk's end, enlarged by convolutions for the first levels, and halved by a mean
+    for level L. The others are the outputs of the trunk's `blocks`, resized by nearest neighbour.
     """
 
     def __init__(self, scale, nf, nb, gc, blocks):
-        """Build the layers: nf channels, nb blocks of growth gc; blocks: 0-based, those whose outputs are stacked."""
+        """Build the layers.
+
+        Args:
+            scale: of super-resolution, s, a power of 2.
+            nf: channels of the trunk.
+            nb: number of blocks of the trunk.
+            gc: growth, the output channels of a dense block's first four convolutions.
+            blocks: numbers, from 0, of the blocks whose outputs are among the features.
+        """
         super().__init__()
         doublings = int(math.log2(scale))
         self.blocks, self.compute_type = tuple(blocks), mstype.float32
@@ -108,10 +129,10 @@ class RRDBNet(nn.Cell):
         # Plain tuples, not registered again: the children above own the names.
         self.blocks_in_order = tuple(self.RRDB_trunk)
         self.upconvs = tuple(getattr(self, f"upconv{k}") for k in range(1, doublings + 1))
-        self.flow_upconvs = self.upconvs[:-1]  # the last one's size is the encoder's own image's alone
+        self.flow_upconvs = self.upconvs[:-1]  # the last one's size is only that of the encoder's own image
 
     def compute_in_half(self):
-        """Compute in float16 from now on; the parameters stay float32."""
+        """Compute in float16 from now on. The parameters stay float32."""
         self.compute_type = mstype.float16
 
     def construct(self, lr):
@@ -124,7 +145,14 @@ class RRDBNet(nn.Cell):
         return features
 
     def trunk(self, lr):
-        """(The trunk's end, the outputs of `blocks`): (N, nf, h, w) and a tuple of the same."""
+        """Compute what comes before the enlargements.
+
+        Args:
+            lr: float32 (N, 3, h, w).
+
+        Returns:
+            The trunk's end (N, nf, h, w), and a tuple of the outputs of `blocks`, each (N, nf, h, w).
+        """
         fea, block_outputs = self.conv_first(ops.Cast()(lr, self.compute_type)), ()
         for i, block in enumerate(self.blocks_in_order):
             fea = block(fea)
@@ -134,14 +162,21 @@ class RRDBNet(nn.Cell):
         return fea + self.trunk_conv(fea), block_outputs
 
     def image(self, lr):
-        """The super-resolved image that L1 pre-training compares: (N, 3, h, w) -> float32 (N, 3, s·h, s·w)."""
+        """Compute the super-resolved image that L1 pre-training compares.
+
+        Args:
+            lr: float32 (N, 3, h, w).
+
+        Returns:
+            float32 (N, 3, s·h, s·w), not clipped.
+        """
         fea, _ = self.trunk(lr)
         for upconv in self.upconvs:
             fea = leaky_relu(upconv(nearest_up2(fea)))
         return ops.Cast()(self.conv_last(leaky_relu(self.HRconv(fea))), mstype.float32)
 
     def image_only_parameters(self):
-        """The parameters that `image` needs and the flow does not."""
+        """List the parameters that `image` needs and the flow does not."""
         cells = (self.upconvs[-1], self.HRconv, self.conv_last)
         return [parameter for cell in cells for parameter in cell.get_parameters()]
 

@@ -21,29 +21,41 @@ from src.weights.checkpoint import INFERENCE, CheckpointError, load_parameters, 
 from src.weights.weight_files import read_any
 
 TRAINED_HEAT = 1.0  # training maximises the likelihood of latents of this standard deviation
-# In pixels of the low-resolution image: the margin at a tile's edge is not used, the rest of the overlap is blended.
-# Measured by benchmarks/tile_margin.py with 23 blocks and K 16: from which distance of a tile's edge its image, of
-# values from 0 to 1, differs by no more than 1e-2, 4e-3, 1e-3, 1e-4 and 1e-5 from that of the whole one, at heat 0.9:
+# In pixels of the low-resolution image. The margin at a tile's edge is not used. The rest of the overlap is blended.
+# Measured by benchmarks/tile_margin.py with 23 blocks and K 16, at heat 0.9: the distance from a tile's edge from which
+# on its image, of values from 0 to 1, differs from the whole one by no more than 1e-2, 4e-3, 1e-3, 1e-4 and 1e-5:
 #     seeded weights, in which blocks do little        6, 6, 6, 8, 10
 #     a trained encoder (RealSR's) with a seeded flow  3, 6, 15, 31, 40
 #     a trained encoder's own image                    17, 24, 32, 40, 43
-# A trained encoder sees too far for a margin to hide all of it; blending hides more. Its own image in tiles of 64 with
-# this overlap differs by up to 1.6e-2, by more than 1/255 in 0.4 % of the values; with one of 24, by up to 3.2e-2, in
-# 1.2 %. One of 40 takes a third more computation with tiles of 96.
+# A trained encoder sees too far for a margin to hide all of it. Blending hides more. Its own image in tiles of 64 with
+# this overlap differs by up to 1.6e-2, and by more than 1/255 in 0.4 % of the values. With an overlap of 24 it differs
+# by up to 3.2e-2, and by more than 1/255 in 1.2 %. An overlap of 40 takes a third more computation with tiles of 96.
 TILE_OVERLAP, TILE_MARGIN = 32, 8
 
 
 class SRFlow:
-    """Samples super-resolved images, encodes images to latents, decodes latents.
+    """Model that samples super-resolved images, encodes images to latents and decodes latents.
 
         model = SRFlow.from_checkpoint("SRFlow.ckpt", device_target="CPU")
         images = model.sample(lr, heat=0.9, n=4, seed=0)
 
-    Every new size of image is compiled once. The weights are read when the object is made and again by `refresh`.
+    Every new size of image is compiled once. The weights are read when the object is made, and again by `refresh`.
+
+    Attributes:
+        net: the SRFlowNet.
+        scale: of super-resolution, s.
+        quant: levels of the noise that `encode` adds.
+        notes: what there is to know of the checkpoint's file, a line each.
     """
 
     def __init__(self, net, quant=32, implementation=AUTO):
-        """net: SRFlowNet; quant: levels of the noise that `encode` adds; implementation: auto, plain or cpu."""
+        """Take the network.
+
+        Args:
+            net: SRFlowNet.
+            quant: levels of the noise that `encode` adds.
+            implementation: which code computes the network: "plain", "cpu" or "auto".
+        """
         self.net, self.scale, self.quant, self.notes = net, net.scale, quant, []
         self._is_released, self._sampler = False, choose(implementation).sampler(net)
         self._last_lr, self._conditions = None, None
@@ -59,21 +71,32 @@ class SRFlow:
         implementation=AUTO,
         allow_tf32=False,
     ):
-        """The network with the weights of a checkpoint.
+        """Make the model with the weights of a checkpoint.
 
-        path: a file of train.py or train2test.py, an official `.pth`, the same as `.safetensors`, or one of the earlier
-        MindSpore port; the content tells which.
-        opt: Options or the path of a YAML whose network the checkpoint must have; None: whatever it has, and for other
-        programs' files, what their names and shapes tell of the published networks. `notes` of the result: what there
-        is to know of such a file, a line each. precision:
-        float16 computes RRDB and coupling networks in half precision, which is for GPUs. implementation: which code
-        computes the network, `plain`, `cpu` or `auto`, which is `cpu` on a CPU. allow_tf32: whether a GPU may compute
-        float32 in TF32, with ten bits of mantissa.
-        Raises CheckpointError (a ValueError) for a file that cannot be used and DeviceError for the device.
+        Args:
+            path: a file of train.py or train2test.py, an official `.pth`, the same as `.safetensors`, or a checkpoint
+                of the earlier MindSpore port. The content tells which.
+            opt: Options, or the path of a YAML, whose network the checkpoint must have. None takes the network that the
+                checkpoint has. Of another program's file it is what names and shapes tell of the published networks.
+            device_target: "CPU", "GPU" or "Ascend".
+            device_id: number of the device, from 0.
+            precision: "float32", or "float16", which computes encoder and coupling networks in half precision and is
+                for GPUs.
+            implementation: which code computes the network: "plain", "cpu", or "auto", which is `cpu` on a CPU.
+            allow_tf32: whether a GPU may compute float32 in TF32, which has ten bits of mantissa.
+
+        Returns:
+            SRFlow. If another program wrote the file, `notes` say what there is to know of it.
+
+        Raises:
+            CheckpointError: the file cannot be used. It is a ValueError.
+            DeviceError: the device cannot be used. It is a ValueError.
+            ValueError: another argument is not one of the above.
         """
         if precision not in ("float32", "float16"):
             raise ValueError(f"precision: expected 'float32' or 'float16', got {precision!r}")
         set_device(device_target, device_id, allow_tf32)
+        choose(implementation)  # an error of it comes before the file is read
         if isinstance(opt, (str, os.PathLike)):
             opt = load_options(opt)
         checkpoint = read_any(path, opt)
@@ -94,10 +117,11 @@ class SRFlow:
         return model
 
     def refresh(self):
-        """Takes the network's weights anew; needed after they have changed.
+        """Take the network's weights anew, which is needed after they have changed.
 
-        Raises ValueError where the parameters are given up for their memory, as they are when an inference checkpoint
-        is read for implementation `cpu`.
+        Raises:
+            ValueError: the parameters are given up for their memory. They are when an inference checkpoint is read for
+                implementation `cpu`.
         """
         if self._is_released:
             raise ValueError(
@@ -108,22 +132,36 @@ class SRFlow:
         self._last_lr, self._conditions = None, None
 
     def sample(self, lr, heat=0.9, n=1, seed=None, batch=1, tile=None, with_latents=False, size=None):
-        """n super-resolved images of each low-resolution image.
+        """Draw super-resolved images of low-resolution images.
 
-        lr uint8 (h, w, 3) -> uint8 (n, s·h, s·w, 3), clipped and truncated as the official evaluation does; or
-        lr float32 (N, 3, h, w) in [0, 1] -> float32 (n, N, 3, s·h, s·w), not clipped. Odd sizes are padded by
-        reflection and cropped back.
+        Each latent is drawn from N(0, heat²) and decoded. Images of odd size are padded by reflection, and the result
+        is cropped back.
 
-        heat: the latents' standard deviation, or a list of them, for which the result has one more dimension, its
-        first; all heats have the same noise. seed: the same seed gives the same images; sample i does not depend on n.
-        None: another draw each time. batch: how many samples of an image are computed together; each batch size is
-        compiled once. tile: side, in pixels of lr, even and at least 32, of the tiles in which larger images are
-        computed, with the same latents but within bounded memory; None: whole. with_latents: returns (images, latents),
-        latents a tuple of float32 arrays, [..., i] of which `decode` takes: (n, N, C, H', W') each, after the heats'
-        dimension if there is one. size: the even (height, width), at least lr's, to which lr is padded by reflection;
-        None: the next even one. The noise of the image itself is the same for every size; images differ only near the
-        edges that are padded, where the network sees what is beyond. The latents are those of the padded image,
-        `pad_to(lr, size)`.
+        Args:
+            lr: a picture, uint8 (h, w, 3), or images, float32 (N, 3, h, w) in [0, 1].
+            heat: the latents' standard deviation, at least 0, or a list of such. All of a list have the same noise.
+            n: number of samples of each image.
+            seed: an integer from 0 to 2³² − 1, or None. The same seed gives the same images, and sample i does not
+                depend on n. None draws anew in each call.
+            batch: how many samples of an image are computed together. Each batch size is compiled once.
+            tile: side, in pixels of lr, of the tiles in which larger images are computed: even and at least 32. Tiles
+                bound the memory. They have their parts of the same latents. None computes each image whole.
+            with_latents: whether the latents are returned too.
+            size: the height and width to which lr is padded by reflection, both even and at least lr's. None takes the
+                next even ones. The noise of the image itself is the same for every size. Images differ only near the
+                padded edges, where the network sees what is beyond them.
+
+        Returns:
+            The samples. Of a picture they are uint8 (n, s·h, s·w, 3), clipped and truncated as the official evaluation
+            does. Of images they are float32 (n, N, 3, s·h, s·w), not clipped. For a list of heats the result has one
+            more dimension, its first.
+
+            With `with_latents` a pair: the samples, and a tuple of float32 arrays (n, N, C, H', W'), those of the
+            splits first. They have the heats' dimension too. For a single heat `[latent[i] for latent in latents]` is
+            sample i, as `decode` takes it together with the padded image, `pad_to(lr, size)`.
+
+        Raises:
+            ValueError: an argument is not as said here.
         """
         several = isinstance(heat, (list, tuple, np.ndarray))
         heats = list(heat) if several else [heat]
@@ -149,9 +187,18 @@ class SRFlow:
         return samples, tuple(latents if several else [latent[0] for latent in latents])
 
     def _draw(self, n, count, least, size, seed):
-        """The noise of n samples of `count` images of a size: standard normal, float32 (n, N, C, H', W') each.
+        """Draw the noise of n samples of `count` images: standard normal, a list of float32 (n, N, C, H', W').
 
-        That of their top left parts of the size `least` is drawn first: it does not depend on the rest.
+        Args:
+            n: number of samples.
+            count: number of images, N.
+            least: the (height, width) of the images themselves, made even.
+            size: the (height, width) to which they are padded. The noise of the top left part of the size `least` is
+                drawn first, so that it does not depend on the rest.
+            seed: as in `sample`.
+
+        Returns:
+            One array for each latent.
         """
         noise = [np.empty((n,) + shape, np.float32) for shape in self._latent_shapes(count, size)]
         inner = [shape[2:] for shape in self._latent_shapes(count, least)]
@@ -165,7 +212,18 @@ class SRFlow:
         return noise
 
     def _decode_samples(self, lr, noise, heats, batch, tile):
-        """Yields (row, strip) from top to bottom: float32 (heats·n, N, 3, rows, s·w), of all samples the next rows."""
+        """Decode noise at every heat, whole or by tiles, and yield the images in strips from top to bottom.
+
+        Args:
+            lr: uint8 or float32 (N, 3, h, w), h and w even.
+            noise: what `_draw` returned.
+            heats: list of numbers.
+            batch: as in `sample`.
+            tile: as in `sample`.
+
+        Yields:
+            The strip's first row, and the strip, float32 (len(heats)·n, N, 3, rows, s·w), of all samples.
+        """
         if tile is None or max(lr.shape[2:]) <= tile:
             yield 0, self._decode_whole(lr, noise, heats, batch)
             return
@@ -180,7 +238,10 @@ class SRFlow:
         yield from assemble(tiles(*lr.shape[2:], tile, overlap), image_of, self.scale, TILE_MARGIN)
 
     def _decode_whole(self, lr, noise, heats, batch):
-        """float32 (heats·n, N, 3, s·h, s·w): every noise, (n, N, C, H', W') each, at every heat."""
+        """Decode noise at every heat: float32 (len(heats)·n, N, 3, s·h, s·w).
+
+        Arguments are those of `_decode_samples`.
+        """
         chosen = [(np.float32(value), k) for value in heats for k in range(len(noise[0]))]
         # Several images have conditions of their own, which samples of one cannot share in a batch.
         together = batch if len(lr) == 1 else 1
@@ -195,13 +256,25 @@ class SRFlow:
         return images
 
     def encode(self, hr, lr, noise=None):
-        """(latents, nll, logdet) of high-resolution images.
+        """Compute latents, likelihood and log-det of high-resolution images.
 
-        hr float32 (N, 3, s·h, s·w), lr float32 (N, 3, h, w), h and w even, in [0, 1]; noise: uniform [0, 1) of hr's
-        shape or None. latents: tuple of float32 (N, C, H, W), those of the splits first, z last.
-        nll: float32 (N,), bits per pixel. logdet: float32 (N,), nats, as the official code counts it: log|det| with
-        the splits' log-likelihood, and −log(quant) per pixel if there is noise; so
-        nll = −(logdet + log N(z; 0, 1))/(ln 2·s·h·s·w).
+        nll = −(logdet + log N(z; 0, 1))/(ln 2·s·h·s·w), where z is the last latent.
+
+        Args:
+            hr: float32 (N, 3, s·h, s·w) in [0, 1].
+            lr: float32 (N, 3, h, w) in [0, 1], h and w even.
+            noise: uniform in [0, 1), of hr's shape: hr becomes hr + (noise − ½)/quant. None adds none.
+
+        Returns:
+            Three things: latents, nll, logdet.
+
+            latents: tuple of float32 (N, C, H', W'), those of the splits first, z last.
+            nll: float32 (N,), bits per pixel of hr, three channels summed.
+            logdet: float32 (N,), nats, as the official code counts it: log|det| with the splits' log-likelihood, and if
+            there is noise −log(quant) for each pixel.
+
+        Raises:
+            ValueError: shapes do not fit, or lr has an odd side.
         """
         lr, hr = _checked(lr, "lr"), _checked(hr, "hr")
         expected = (lr.shape[0], 3, lr.shape[2] * self.scale, lr.shape[3] * self.scale)
@@ -223,11 +296,20 @@ class SRFlow:
         return latents, nll.astype(np.float32), logdet.astype(np.float32)
 
     def decode(self, lr, latents):
-        """The images of given latents.
+        """Compute the images of given latents.
 
-        lr float32 (N, 3, h, w), h and w even -> float32 (N, 3, s·h, s·w), not clipped. latents: as `encode` returns
-        them, those of other images among them (the paper's section 3.5). Warns, and says from where on, if the result
-        is not finite.
+        The latents may be those of other images (SRFlow, section 3.5). If the result is not finite, a RuntimeWarning
+        names the level where this begins.
+
+        Args:
+            lr: float32 (N, 3, h, w) in [0, 1], h and w even.
+            latents: float32 (N, C, H', W') each, as `encode` returns them.
+
+        Returns:
+            float32 (N, 3, s·h, s·w), not clipped.
+
+        Raises:
+            ValueError: shapes do not fit, lr has an odd side, or latents are not finite.
         """
         lr = _checked(lr, "lr")
         _require_even(lr)
@@ -243,9 +325,9 @@ class SRFlow:
         return [(count,) + shape for shape in self.net.flowUpsamplerNet.latent_shapes(height, width)]
 
     def _condition(self, lr):
-        """What the flow needs of the images.
+        """Compute what the flow needs of the images lr, float32 (N, 3, h, w).
 
-        That of the last images is kept: all that is done with them, one call after the other, computes it once.
+        It is kept for the last images. All calls with the same images, one after the other, compute it once.
         """
         if self._last_lr is None or not np.array_equal(self._last_lr, lr):
             self._last_lr, self._conditions = None, None  # their memory first
@@ -254,6 +336,7 @@ class SRFlow:
         return self._conditions
 
     def _decode(self, conditions, latents):
+        """Decode latents with given conditions, and warn where the images are not finite."""
         latents = [Tensor(np.ascontiguousarray(latent, np.float32)) for latent in latents]
         images = self._sampler.decode(latents, conditions).asnumpy()
         if not np.isfinite(images).all():
@@ -270,7 +353,11 @@ class SRFlow:
 
 
 def build_network(opt):
-    """The SRFlowNet that the options describe, freshly initialised from NumPy's global generator."""
+    """Make the SRFlowNet that the options describe, freshly initialised from NumPy's global generator.
+
+    Raises:
+        OptionsError: they describe an encoder alone.
+    """
     _require_flow(opt)
     network, flow = opt.network_G, opt.network_G.flow
     coupling = flow.CondAffineSeparatedAndCond
@@ -289,10 +376,22 @@ def build_network(opt):
 
 
 def load_network(checkpoint, path, opt=None):
-    """The SRFlowNet with a checkpoint's parameters. Raises CheckpointError, with one line that says what is wrong.
+    """Make the SRFlowNet with a checkpoint's parameters.
 
-    opt: Options of the network; None: the checkpoint's. It is not built before the checkpoint is known to have its
-    parameters, and so takes little more memory than the file has.
+    The network is not built before the checkpoint is known to have its parameters. Memory is needed for little more
+    than the file.
+
+    Args:
+        checkpoint: Checkpoint.
+        path: of its file, for messages.
+        opt: Options of the network, or None for the checkpoint's.
+
+    Returns:
+        SRFlowNet.
+
+    Raises:
+        CheckpointError: parameters are missing or cannot be used. Its one line says what is wrong.
+        OptionsError: the options describe an encoder alone.
     """
     opt = opt or checkpoint.options
     _require_flow(opt)
@@ -304,7 +403,15 @@ def load_network(checkpoint, path, opt=None):
 
 
 def require_usable(net, source):
-    """Raises CheckpointError, naming the parameter, for values that are not finite and 1×1 weights without inverse."""
+    """Refuse values that are not finite, and 1×1 weights without inverse.
+
+    Args:
+        net: SRFlowNet.
+        source: where its values are from, for the message.
+
+    Raises:
+        CheckpointError: there are such. It names the parameter.
+    """
     for parameter in net.get_parameters():
         value = parameter.asnumpy()
         if not np.isfinite(value).all():
@@ -334,10 +441,17 @@ def _require_network(checkpoint, opt, path):
 
 
 def normalise_latents(latents, heat=1.0):
-    """Latents with the prior's statistics: in each channel of each image mean 0 and standard deviation `heat`.
+    """Give latents the prior's statistics: mean 0 and standard deviation `heat` in each channel of each image.
 
-    latents: tuple of float32 (N, C, H, W), as `encode` returns them; the result is of the same kind. For restoration:
-    what a degraded image has that natural ones have not shows in its latents' statistics (SRFlow, section 3.5).
+    z ← heat·(z − mean)/(std + 1e-6), with mean and std over H' and W'. It serves restoration: what a degraded image has
+    and natural ones have not, shows in its latents' statistics (SRFlow, section 3.5).
+
+    Args:
+        latents: tuple of float32 (N, C, H', W'), as `encode` returns them.
+        heat: a number.
+
+    Returns:
+        A tuple of the same shapes and type.
     """
     return tuple(
         (
@@ -368,7 +482,7 @@ def _require_sampling(heats, n, batch, seed):
 
 
 def _as_batch(lr):
-    """lr as uint8 or float32 (N, 3, h, w), and whether it came as a picture, uint8 (h, w, 3)."""
+    """Bring lr into the form (N, 3, h, w), uint8 or float32, and tell whether it was a picture, uint8 (h, w, 3)."""
     lr = np.asarray(lr)
     if lr.dtype == np.uint8 and lr.ndim == 3 and lr.shape[2] == 3 and lr.size:
         _require_sides(lr.shape[:2], "lr")
@@ -407,6 +521,6 @@ def _require_even(lr):
 
 
 def _log_normal(latent):
-    """log N(latent; 0, 1) of each image, float64 (N,), nats."""
+    """Compute log N(latent; 0, 1) of each image, float64 (N,), nats."""
     latent = latent.astype(np.float64)
     return -0.5 * (latent**2 + math.log(2 * math.pi)).sum(axis=(1, 2, 3))

@@ -1,6 +1,6 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Split: takes half of the channels out of the flow as Gaussian noise (RealNVP, section 3.6; Glow, section 3.4)."""
+"""The split: half of the channels leaves the flow as a latent (RealNVP, section 3.6; Glow, section 3.4)."""
 
 from mindspore import ops
 
@@ -8,15 +8,18 @@ from src.model.Flow import Conv2dZeros, FlowCell, even_odd, sum_per_image
 
 
 class Split2d(FlowCell):
-    """Standardises the second half of the channels by a Gaussian predicted from the first half.
+    """Standardisation of the second half of the channels by a Gaussian that is predicted from the first half.
 
-    With z1 the first `kept` channels, z2 the rest, and (mean, logs) = conv(z1):
+    z1 is the first `kept` channels, z2 the rest. mean is the even channels of conv(z1), logs the odd ones.
 
     construct: ε = (z2 − mean)/exp(logs)      logdet = −Σ logs
     inverse:   z2 = mean + exp(logs)·ε        logdet = +Σ logs
 
-    The output is (z1, ε) in one tensor; `FlowUpsamplerNet` takes ε off as a latent. Since
-    log N(z2; mean, exp(logs)²) = log N(ε; 0, 1) − Σ logs, the likelihood of the split is that of ε as any latent's.
+    The output is (z1, ε) in one tensor, and `FlowUpsamplerNet` takes ε off as a latent. The likelihood of z2 is
+
+    log N(z2; mean, exp(logs)²) = log N(ε; 0, 1) − Σ logs,
+
+    of which the first term is that of any latent, and the second one is the log-det.
     """
 
     def __init__(self, channels):
@@ -36,5 +39,5 @@ class Split2d(FlowCell):
         return ops.Concat(1)((z1, mean + ops.Exp()(logs) * eps)), sum_per_image(logs)
 
     def initialise(self, x, ft):
-        """Host side: there is nothing to set; returns the output."""
+        """Return the output, as there is nothing to set."""
         return self.construct(x)[0]

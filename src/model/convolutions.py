@@ -6,11 +6,11 @@ from mindspore import ops
 
 
 def conv2d(x, weight):
-    """Convolution that keeps the size of the map, zeros around it.
+    """Convolve without changing the size of the map, with zeros around it.
 
     Args:
         x: (N, I, H, W).
-        weight: (O, I, k, k), k odd; computed with in x's type.
+        weight: (O, I, k, k), k odd. It is cast to x's type.
 
     Returns:
         (N, O, H, W), in x's type.
@@ -35,5 +35,8 @@ def nearest_down2(x):
 
 
 def mean_down2(x):
-    """Mean of every 2×2, which is what bilinear ×½ does to even sizes: (N, C, H, W) -> (N, C, H/2, W/2)."""
+    """Take the mean of every 2×2: (N, C, H, W) -> (N, C, H/2, W/2).
+
+    For even sizes it is what bilinear resizing by ½ does.
+    """
     return ops.AvgPool(kernel_size=2, strides=2)(x)

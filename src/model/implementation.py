@@ -1,8 +1,8 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which code computes the network: its definition, or an arrangement of it for one kind of device.
+"""The choice of the code that computes the network: its definition, or an arrangement for one kind of device.
 
-Both compute the same functions of the same parameters; a test compares them.
+Both compute the same functions of the same parameters. `tests/test_cpu_network.py` compares them.
 """
 
 from typing import Any, Callable, NamedTuple
@@ -18,11 +18,15 @@ AUTO, PLAIN, CPU = "auto", "plain", "cpu"
 
 
 class Implementation(NamedTuple):
-    """How a network is computed.
+    """Way of computing the network: functions that make the cells, and that find what training may join.
 
-    network: SRFlowNet -> a cell with its construct and inverse. encoder: RRDBNet -> a cell with its `image`. sampler:
-    SRFlowNet -> Sampler. flow_stacks, encoder_stacks: of what `network` or `encoder` returned, the ParameterStacks that
-    training may join.
+    Attributes:
+        name: "plain" or "cpu".
+        network: SRFlowNet -> a cell with the same construct and inverse.
+        encoder: RRDBNet -> a cell with the same method `image`.
+        sampler: SRFlowNet -> Sampler.
+        flow_stacks: what `network` returned -> a list of the flow's ParameterStacks, which training may join.
+        encoder_stacks: what `encoder` returned -> a list of the encoder's ParameterStacks, which training may join.
     """
 
     name: str
@@ -52,7 +56,13 @@ _CPU = Implementation(
 
 
 def choose(name=AUTO):
-    """The Implementation of a name; `auto`: `cpu` where the device is a CPU, `plain` elsewhere.
+    """Find the Implementation of a name.
+
+    Args:
+        name: "plain", "cpu", or "auto", which is `cpu` where the device is a CPU, and `plain` elsewhere.
+
+    Returns:
+        Implementation.
 
     Raises:
         ValueError: another name.

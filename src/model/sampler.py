@@ -9,11 +9,13 @@ from src.model_utils.util import compile_cell
 
 
 class Part(nn.Cell):
-    """A cell that is called from Python: the compiler's memory is given back before a call needs memory of its own.
+    """Cell that is called from Python, and compiled for each size of its arguments.
 
-    Its arguments are flat tensors, never tuples, and what it returns is float32 (docs/mindspore-1.7.md, 2 and 3). It
-    should hold methods of the network in tuples, not the network: MindSpore 2 visits every cell within a cell at each
-    call, which takes 4 µs for each.
+    Before a call needs memory of its own, the memory that the compiler took is given back. Arguments are flat tensors,
+    never tuples, and what it returns is float32 (docs/mindspore-1.7.md, 2 and 3).
+
+    A part should hold methods of the network in tuples, not the network. MindSpore 2 visits every cell within a cell at
+    each call, and takes 4 µs for each of them.
     """
 
     def __init__(self):
@@ -29,35 +31,71 @@ class Part(nn.Cell):
 
 
 class Sampler:
-    """What SRFlow needs of a network; an implementation says how a level is computed.
+    """Encoder and decoder of images, level by level. Subclasses say how a level is computed.
 
-    conditions: whatever `condition` returns, one item for each level, level 1 first.
+    In all methods `conditions` is what `condition` returned: one item for each level, level 1 first. What an item is,
+    the subclass decides. Levels are numbered from 0 here.
     """
 
     def __init__(self, n_levels):
         self.n_levels = n_levels
 
     def condition(self, lr):
-        """The conditions of images lr float32 (N, 3, h, w)."""
+        """Compute what the flow needs of low-resolution images.
+
+        Args:
+            lr: float32 Tensor (N, 3, h, w) in [0, 1], h and w even.
+
+        Returns:
+            The conditions, a sequence of one item for each level.
+        """
         raise NotImplementedError
 
     def encode_level(self, level, x, condition):
-        """(What goes on, the latent split off or None, the log-det's terms (N,) in a list)."""
+        """Compute one level from image to latent.
+
+        Args:
+            level: its number, from 0.
+            x: float32 Tensor (N, ·, 2H, 2W), what the level before it left, or the image.
+            condition: the level's item of the conditions.
+
+        Returns:
+            Three things: the Tensor (N, ·, H, W) that goes on to the next level, the latent that is split off or None,
+            and the terms of the log-det, a list of Tensors float32 (N,), in nats.
+        """
         raise NotImplementedError
 
     def decode_level(self, level, x, latents, condition):
-        """The level's x. latents: a list, from which a level with a split takes the last one."""
+        """Compute one level from latent to image.
+
+        Args:
+            level: its number, from 0.
+            x: float32 Tensor (N, ·, H, W), what the next level left, or the last latent.
+            latents: list of the latents that are left. A level with a split takes the last of them away.
+            condition: the level's item of the conditions.
+
+        Returns:
+            The level's x, float32 Tensor (N, ·, 2H, 2W).
+        """
         raise NotImplementedError
 
     def refresh(self):
         """Take the network's parameters anew."""
 
     def release(self):
-        """Give up the network's parameters, where they are not needed any more; returns whether it did."""
+        """Give up the network's parameters where they are not needed any more, and return whether it did."""
         return False
 
     def encode(self, hr, conditions):
-        """hr float32 (N, 3, H, W) -> (latents, logdet): a tuple of tensors, and float64 NumPy (N,), nats."""
+        """Compute the latents of images.
+
+        Args:
+            hr: float32 Tensor (N, 3, s·h, s·w).
+            conditions: of their low-resolution images.
+
+        Returns:
+            The latents, a tuple of Tensors, those of the splits first, and the log-det, float64 NumPy (N,), in nats.
+        """
         x, latents, logdet = hr, (), 0.0
         for level, condition in enumerate(conditions):
             x, latent, terms = self.encode_level(level, x, condition)
@@ -66,21 +104,37 @@ class Sampler:
         return latents + (x,), logdet
 
     def decode(self, latents, conditions):
-        """Latents, tensors as `encode` returns them -> the image."""
+        """Compute the images of latents.
+
+        Args:
+            latents: Tensors as `encode` returns them.
+            conditions: of the low-resolution images.
+
+        Returns:
+            float32 Tensor (N, 3, s·h, s·w), not clipped.
+        """
         x = None
         for x in self._outputs(latents, conditions):  # noqa: B007  # the last one is the image
             pass
         return x
 
     def first_not_finite(self, latents, conditions):
-        """The number, from 1, of the first level that leaves values that are not finite; None: none does."""
+        """Find the first level, in the order of decoding, that leaves values which are not finite.
+
+        Args:
+            latents: Tensors as `encode` returns them.
+            conditions: of the low-resolution images.
+
+        Returns:
+            The level's number, from 1, or None if all values are finite.
+        """
         for below, x in enumerate(self._outputs(latents, conditions)):
             if not np.isfinite(x.asnumpy()).all():
                 return self.n_levels - below
         return None
 
     def _outputs(self, latents, conditions):
-        # What each level leaves, from the last to the first.
+        # What each level leaves, from the last level to the first.
         *latents, x = latents
         for level in range(self.n_levels)[::-1]:
             x = self.decode_level(level, x, latents, conditions[level])
@@ -88,7 +142,10 @@ class Sampler:
 
 
 class PlainSampler(Sampler):
-    """Of an SRFlowNet as it is defined: each level's construct and inverse are a part, and so are the conditions."""
+    """Sampler of an SRFlowNet as it is defined.
+
+    The construct and the inverse of each level are a part each. Another one computes the conditions.
+    """
 
     def __init__(self, net):
         flow = net.flowUpsamplerNet
@@ -114,7 +171,7 @@ class PlainSampler(Sampler):
 
 
 class _Conditions(Part):
-    """lr -> the conditions of the layers of each level: a tuple of tuples of tuples."""
+    """Conditions of all levels: lr -> for each level a tuple of its layers' conditions."""
 
     def __init__(self, net):
         super().__init__()
@@ -125,7 +182,10 @@ class _Conditions(Part):
 
 
 class _Encode(Part):
-    """(x, condition...) -> what goes on, the latent split off (without a split: the same), logdet."""
+    """Level from image to latent: (x, condition...) -> what goes on, the latent that is split off, logdet.
+
+    Without a split, what goes on takes the latent's place.
+    """
 
     def __init__(self, level, sizes, splits):
         super().__init__()
@@ -139,7 +199,7 @@ class _Encode(Part):
 
 
 class _Decode(Part):
-    """The inverse of `_Encode`: (what went on, the latent if the level splits, condition...) -> x."""
+    """Inverse of `_Encode`: (what went on, the latent if the level splits, condition...) -> x."""
 
     def __init__(self, level, sizes, splits):
         super().__init__()
@@ -160,7 +220,7 @@ def _sizes(condition):
 
 
 def _nest(tensors, at, sizes):
-    """A tuple for each size, of the flat tensors from `at` on; for graph mode."""
+    """Undo `_flat`: gather tensors, from number `at` on, in tuples of the given sizes. Graph mode compiles it."""
     nested = ()
     for size in sizes:
         nested = nested + (tensors[at : at + size],)

@@ -1,9 +1,10 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""log|det| of a batch of square matrices, with its gradient, on every device and MindSpore from 1.7.0.
+"""log|det| of a batch of square matrices, with its gradient, on every device and MindSpore from 1.7.0 on.
 
-1.7.0 has no GPU kernel for LogMatrixDeterminant; it has one for LU, from which the determinant can be read.
-Both ways are here, and both run on CPU. The gradient is our own in either case: ∂ log|det W| / ∂W = W⁻ᵀ.
+MindSpore 1.7.0 has no GPU kernel for LogMatrixDeterminant (docs/mindspore-1.7.md, 12). It has one for LU, and the
+determinant can be read from the factors. Both ways are here, and both run on the CPU. The gradient is our own in either
+case: ∂ log|det W| / ∂W = W⁻ᵀ.
 """
 
 import mindspore
@@ -16,25 +17,35 @@ DETERMINANT, LU_FACTORS = "determinant", "lu"
 
 
 def default_method():
-    """The way that this MindSpore has a kernel for on the current device."""
+    """Name the way that this MindSpore has a kernel for on the current device."""
     old = int(mindspore.__version__.split(".")[0]) < 2
     return LU_FACTORS if old and context.get_context("device_target") == "GPU" else DETERMINANT
 
 
 def matrix_inverse(w):
-    """W⁻¹ of float32 (B, C, C), computed in float64. A singular matrix gives numbers without meaning, no error."""
+    """Compute W⁻¹ of float32 (B, C, C) in float64, and return it as float32.
+
+    A singular matrix gives numbers without meaning, and no error.
+    """
     return ops.Cast()(ops.MatrixInverse()(ops.Cast()(w, mstype.float64)), mstype.float32)
 
 
 class SLogDet(nn.Cell):
-    """(sign, log|det W|) of float32 (..., C, C), each float32 (...).
+    """Sign and log|det W| of float32 (..., C, C): a pair of float32 (...).
 
-    A singular matrix has sign 0 and log-det −inf, and the gradient of its log-det is NaN throughout, so that a
-    training step which meets one is recognised as not finite. `method`: `DETERMINANT`, `LU_FACTORS`, or None for
-    `default_method()`.
+    A singular matrix has sign 0 and log-det −inf. The gradient of its log-det is NaN throughout, so that a training
+    step which meets one is recognised as not finite.
     """
 
     def __init__(self, method=None):
+        """Choose the way.
+
+        Args:
+            method: `DETERMINANT`, `LU_FACTORS`, or None for `default_method()`.
+
+        Raises:
+            ValueError: method is none of these.
+        """
         super().__init__()
         self.method = method or default_method()
         if self.method not in (DETERMINANT, LU_FACTORS):
@@ -52,7 +63,7 @@ class SLogDet(nn.Cell):
         return ops.Reshape()(sign, w.shape[:-2]), ops.Reshape()(log_abs_det, w.shape[:-2])
 
     def bprop(self, w, out, dout):
-        """The sign is piecewise constant: only log|det| has a gradient, dout·W⁻ᵀ."""
+        """Compute the gradient dout·W⁻ᵀ. That of the sign is zero, as the sign is piecewise constant."""
         size = w.shape[-1]
         flat = ops.Reshape()(w, (-1, size, size))
         grad = ops.Transpose()(matrix_inverse(flat), (0, 2, 1))
@@ -61,7 +72,10 @@ class SLogDet(nn.Cell):
         return (ops.Reshape()(grad * (finite / finite), w.shape),)  # 0/0 = NaN where W is singular
 
     def _from_factors(self, w):
-        """P W = L U, L of unit diagonal: log|det W| = Σ log|diag U|, sign = det P · Π sign(diag U)."""
+        """Read sign and log|det| from P·W = L·U, where L has unit diagonal.
+
+        log|det W| = Σ log|diag U|, sign = det P · Π sign(diag U).
+        """
         size = w.shape[-1]
         factors, _, permutation = self.factors(w)
         identity = Tensor(np.eye(size, dtype=np.float32))
@@ -74,7 +88,7 @@ class SLogDet(nn.Cell):
 
 
 def _permutation_sign(permutation):
-    """+1 or −1 of permutation matrices (B, C, C): the parity of the number of inversions, as float32 (B,)."""
+    """Compute +1 or −1 of permutation matrices (B, C, C), the parity of the number of inversions, as float32 (B,)."""
     size = permutation.shape[-1]
     column = Tensor(np.arange(size, dtype=np.float32))
     order = ops.ReduceSum()(ops.Cast()(permutation, mstype.float32) * column, -1)

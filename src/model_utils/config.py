@@ -10,7 +10,7 @@ from src.model_utils.device_adapter import get_adapter
 from src.model_utils.local_adapter import get_device_id
 from src.model_utils.options import load_options, require
 
-# Flags that set an option: flag -> (dotted key, programs that have it; None: all, help).
+# Flags that set an option: flag -> (dotted key, programs that have it or None for all, help).
 _OPTION_FLAGS = {
     "--device_target": ("device_target", None, "GPU, CPU or Ascend"),
     "--device_id": ("device_id", None, "number of the device"),
@@ -33,20 +33,22 @@ _DESCRIPTIONS = {
 def get_config(kind, argv=None):
     """Parse a command line and read the configuration that it names.
 
+    The flags and `--set` are laid over the YAML, and a flag wins over `--set`. A launcher's DEVICE_ID wins over the
+    YAML's `device_id`, but not over a typed one. With enable_modelarts the paths are those on the ModelArts machine.
+
+    For "eval" `args.ckpt` and `args.seed` are filled in from the options where the command line leaves them out.
+    `args.heat_from` says where the heat comes from: "command line", or "configuration" for YAML and default.
+
     Args:
         kind: "train", "eval" or "train2test".
         argv: the arguments; None: those of the process.
 
     Returns:
-        (args, opt): the argparse namespace, and the Options with the flags and ``--set`` laid over the YAML (a flag
-        wins over ``--set``). A launcher's DEVICE_ID wins over the YAML's ``device_id``, but not over a typed one. With
-        enable_modelarts the paths in ``opt`` are those on the ModelArts machine. For "eval" ``args.ckpt`` and
-        ``args.seed`` are filled in from the options where the command line leaves them out, and ``args.heat_from`` says
-        where the heat comes from: "command line", or "configuration" for YAML and default.
+        (args, opt): the argparse namespace and the Options.
 
     Raises:
-        OptionsError: the configuration cannot be used (see :func:`src.model_utils.options.load_options`), or lacks
-            what this program needs.
+        OptionsError: the configuration cannot be used (see `src.model_utils.options.load_options`), or lacks what this
+            program needs.
         SystemExit: status 2, argparse's own answer to a wrong command line.
     """
     parser = _make_parser(kind)
@@ -55,7 +57,7 @@ def get_config(kind, argv=None):
         parser.error("--hr_dir needs --lr_dir")
 
     overrides = _overrides(args, kind)
-    if kind != "train2test":  # which computes on the CPU
+    if kind != "train2test":  # train2test computes on the CPU
         overrides = _launched_on(overrides) + overrides
     opt = load_options(args.opt, overrides)
     opt = get_adapter(opt).localise_paths(opt)
@@ -127,19 +129,22 @@ def _make_parser(kind):
 
 
 def _overrides(args, kind):
-    """The overrides of a command line: those of --set in order, then the flags."""
+    """Return the overrides of a command line: those of --set in order, then the flags."""
     overrides = [override for group in args.set for override in group]
     for flag, (key, kinds, _) in _OPTION_FLAGS.items():
         text = getattr(args, flag.lstrip("-")) if kinds is None or kind in kinds else None
         if text is not None:
-            # A flag's value is never YAML syntax beyond a plain number or word: quote whatever else it is.
+            # A flag's value is never YAML syntax beyond a plain number or word. Everything else is quoted.
             plain = text.replace(".", "").replace("-", "").replace("+", "").isalnum()
             overrides.append(f"{key}={text if plain else _quoted(text)}")
     return overrides
 
 
 def _launched_on(overrides):
-    """The device of the launcher's DEVICE_ID as an override, in a list; none where there is none or one is typed."""
+    """Return the device of the launcher's DEVICE_ID as a list of one override.
+
+    The list is empty if there is no such variable, or a device is typed.
+    """
     if any(override.partition("=")[0].strip() == "device_id" for override in overrides):
         return []
     device_id = get_device_id(None)  # the variable is the same on ModelArts
@@ -147,7 +152,10 @@ def _launched_on(overrides):
 
 
 def _quoted(text):
-    """Text as a YAML string; characters that YAML takes only so, such as bytes that are not UTF-8, are escaped."""
+    """Return a text as a YAML string.
+
+    Characters that YAML takes only in that way, such as bytes that are not UTF-8, are escaped.
+    """
     return re.sub(
         "[\x7f-\x9f\ud800-\udfff\ufffe\uffff]",
         lambda match: f"\\u{ord(match.group()):04x}",

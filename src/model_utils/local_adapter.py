@@ -7,33 +7,36 @@ import os
 
 
 def get_device_id(default=0):
-    """Number of this process's device: DEVICE_ID, or ``default`` where no launcher sets it."""
+    """Return the number of this process's device: DEVICE_ID, or `default` where no launcher sets it."""
     return _from_environment("DEVICE_ID", default, minimum=0)
 
 
 def get_device_num():
-    """Number of processes of the run: RANK_SIZE, or 1."""
+    """Return the number of processes of the run: RANK_SIZE, or 1."""
     return _from_environment("RANK_SIZE", 1, minimum=1)
 
 
 def get_rank_id():
-    """Number of this process in the run: RANK_ID, or 0."""
+    """Return the number of this process in the run: RANK_ID, or 0."""
     return _from_environment("RANK_ID", 0, minimum=0)
 
 
 def get_job_id():
-    """Name of the job: JOB_ID, or "Local"."""
+    """Return the name of the job: JOB_ID, or "Local"."""
     return os.environ.get("JOB_ID") or "Local"
 
 
 def sync_data(from_path, to_path, missing_ok=False, timeout=3600):
-    """Nothing: on this machine the data are where they are. Here so that both adapters have the same functions."""
+    """Do nothing: on this machine the data are where they are.
+
+    The function is here so that both adapters have the same functions.
+    """
 
 
 def moxing_wrapper(opt, pre_process=None, post_process=None):
-    """Decorator: call ``pre_process()``, the function, ``post_process()``; see moxing_adapter for the one that copies.
+    """Make a decorator that calls `pre_process()`, the function, and `post_process()` if the function succeeded.
 
-    ``post_process`` is called only after a run that succeeded.
+    It copies nothing, unlike that of moxing_adapter.
     """
     del opt
 
@@ -53,7 +56,7 @@ def moxing_wrapper(opt, pre_process=None, post_process=None):
 
 
 def localise_paths(opt):
-    """The options as they are: on this machine every path means what it says."""
+    """Return the options as they are: on this machine every path means what it says."""
     return opt
 
 

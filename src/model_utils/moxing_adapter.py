@@ -1,8 +1,8 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Adapter of a run on ModelArts: data are copied in and results out through the platform's ``moxing`` package.
+"""Adapter of a run on ModelArts: data are copied in and results out through the platform's `moxing` package.
 
-The processes of one node share its disk, so one of them copies (that of the node's first device) and the others wait.
+The processes of one node share its disk. So one of them copies, that of the node's first device, and the others wait.
 They meet at a small file per copy in the temporary folder, which says how the copy went.
 """
 
@@ -29,22 +29,23 @@ __all__ = [
 ]
 
 DEVICES_PER_NODE = 8
-_copy_numbers = itertools.count(1)  # of this process: all processes copy the same things in the same order
+_copy_numbers = itertools.count(1)  # all processes copy the same things in the same order
 
 
 def sync_data(from_path, to_path, missing_ok=False, timeout=3600):
     """Copy a folder between the object store and this node, once per node.
 
-    Every process of the node must make the same calls in the same order. Returns when the copy is complete.
+    Every process of the node must make the same calls in the same order. The function returns when the copy is
+    complete.
 
     Args:
-        from_path, to_path: folder or URL; at least one is usually ``obs://`` or ``s3://``.
-        missing_ok: copy nothing, instead of failing, where there is no ``from_path``.
+        from_path, to_path: folder or URL; at least one is usually `obs://` or `s3://`.
+        missing_ok: copy nothing, instead of failing, where there is no `from_path`.
         timeout: seconds that the other processes wait for the one that copies.
 
     Raises:
         OSError: the copy failed, in this process or in the one that made it, or was not made in time.
-        ValueError: there is no ``moxing`` here.
+        ValueError: there is no `moxing` here.
     """
     report = _report_path(from_path, to_path, next(_copy_numbers))
     if _is_copier():
@@ -54,12 +55,14 @@ def sync_data(from_path, to_path, missing_ok=False, timeout=3600):
 
 
 def moxing_wrapper(opt, pre_process=None, post_process=None):
-    """Decorator: copy data in, run, copy the results out.
+    """Make a decorator that copies data in, runs the function, and copies the results out.
 
-    Before the run ``data_url`` is copied to ``data_path``, ``checkpoint_url`` to ``load_path``, and ``train_url``,
-    which may hold an earlier run's results to resume, to ``output_path``; an empty URL is passed over. ``output_path``
-    is copied back to ``train_url`` at the end, also when the run fails. ``pre_process()`` is called after the copying
-    in, ``post_process()`` before the copying out, if the run succeeded.
+    Before the run `data_url` is copied to `data_path`, `checkpoint_url` to `load_path`, and `train_url` to
+    `output_path`; `train_url` may hold an earlier run's results to resume. An empty URL is passed over. At the end
+    `output_path` is copied back to `train_url`, also when the run fails.
+
+    `pre_process()` is called after the copying in. `post_process()` is called before the copying out, if the run
+    succeeded.
 
     Args:
         opt: Options.
@@ -99,7 +102,10 @@ def _copy_in(opt):
 
 
 def _rescue_results(opt):
-    """Copy a failed run's results out; the run's own error matters more than a second one here, which is printed."""
+    """Copy a failed run's results out.
+
+    The run's own error matters more than a second one here, which is printed.
+    """
     if not opt.train_url or not _is_copier():  # the others need not wait: they may have failed because it hangs
         return
     try:
@@ -109,13 +115,14 @@ def _rescue_results(opt):
 
 
 def localise_paths(opt):
-    """Options whose paths are those on the ModelArts machine.
+    """Return the options with the paths that are those on the ModelArts machine.
 
-    Relative paths move below the local copies: dataroots to ``data_path`` and checkpoints to ``load_path`` (by file
-    name, as the URL names the folder that holds them), ``output_dir`` to ``output_path``. Absolute paths stay.
+    Relative paths move below the local copies. Dataroots move to `data_path`, and `output_dir` to `output_path`.
+    Checkpoints move to `load_path`. Of dataroots and checkpoints only the file name stays, as the URL names the folder
+    that holds them. Absolute paths stay.
 
     Raises:
-        OptionsError: an absolute output_dir outside ``output_path``, from where nothing would be copied back.
+        OptionsError: an absolute output_dir outside `output_path`, from where nothing would be copied back.
     """
     values = opt.to_dict()
     for section in values["datasets"].values():
@@ -143,12 +150,12 @@ def _below(folder, path):
 
 
 def _is_copier():
-    """Whether this process copies for its node: the one of the node's first device."""
+    """Tell whether this process copies for its node, being that of the node's first device."""
     return get_device_id() % min(get_device_num(), DEVICES_PER_NODE) == 0
 
 
 def _report_path(from_path, to_path, count):
-    """File by which the processes of a node agree on one copy: the job's, this copy's, the n-th of the process."""
+    """Return the file by which the processes of a node agree on one copy, the count-th of each process."""
     name = hashlib.sha256("\n".join([get_job_id(), str(count), from_path, to_path]).encode()).hexdigest()[:16]
     return os.path.join(tempfile.gettempdir(), f"srflow_copy_{count}_{name}")
 

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The options of a run: one schema, and the only way to read a configuration.
 
-A configuration is a YAML file laid over the defaults of :data:`SCHEMA`, with ``dotted.key=value`` overrides laid over
-both. Everything is checked on the way in, so that the code that reads an option never has to: an unknown key, a wrong
-type or an impossible value is an :class:`OptionsError` that names the key, what was expected and what came.
+A configuration is a YAML file laid over the defaults of `SCHEMA`, with `dotted.key=value` overrides laid over both.
+Everything is checked on the way in, so that the code that reads an option never has to. An unknown key, a wrong type or
+an impossible value is an OptionsError that names the key, what was expected and what came.
 
-``python -m src.model_utils.options`` prints the table of all keys as Markdown.
+`python -m src.model_utils.options` prints the table of all keys as Markdown.
 """
 
 import copy
@@ -24,10 +24,10 @@ import yaml
 
 from src.network_names import shapes_of
 
-# A configuration is small. What is not would take hours to read, or be a few bytes that multiply.
+# A configuration is small. A large text could take hours to read, and a few bytes could multiply.
 MAX_TEXT, MAX_MERGED, MAX_DEPTH = 2**15, 10000, 50  # bytes, keys that `<<` may bring, levels of nesting
 MAX_INTEGER = 2**63 - 1
-MAX_PARAMETERS = 10**9  # of a network: 4 GB, twenty-five times the published one
+MAX_PARAMETERS = 10**9  # of a network: 4 GB, twenty-five times the published network's
 
 
 class OptionsError(ValueError):
@@ -40,8 +40,15 @@ REQUIRED = object()
 class Field(NamedTuple):
     """One option: what it means and which values it takes.
 
-    ``type`` is bool, int, float or str; ``is_list`` makes it a list of those. ``minimum`` and ``maximum`` bound numbers
-    (every element, for lists), ``above`` and ``below`` do so exclusively. ``nullable`` admits null.
+    Attributes:
+        type: bool, int, float or str.
+        default: the value of a key that is left out, or REQUIRED.
+        help: what the option means.
+        choices: the only values that it takes, or None.
+        minimum, maximum: bounds of a number, inclusive; of every element, for lists.
+        above, below: the same, exclusive.
+        nullable: whether null is a value.
+        is_list: whether the value is a list of `type`.
     """
 
     type: type
@@ -230,9 +237,9 @@ SCHEMA = {
 
 
 class Options:
-    """Immutable options with attribute access, ``opt.network_G.flow.K``; made by :func:`load_options`.
+    """Immutable options with attribute access, such as `opt.network_G.flow.K`; `load_options` makes them.
 
-    A section is an Options itself and a list is a tuple. ``network_G.flow`` is None where model RRDB does without it.
+    A section is an Options itself and a list is a tuple. `network_G.flow` is None where model RRDB does without it.
     """
 
     __slots__ = ("_values",)
@@ -268,7 +275,7 @@ class Options:
         return Options, (self.to_dict(),)
 
     def to_dict(self):
-        """Plain nested dict with lists, fit for YAML, JSON and :func:`options_from_dict`."""
+        """Return a plain nested dict with lists, fit for YAML, JSON and `options_from_dict`."""
         return {key: _thaw(value) for key, value in self._values.items()}
 
 
@@ -289,7 +296,7 @@ def load_options(path, overrides=()):
 
     Args:
         path: the YAML file.
-        overrides: iterable of ``"dotted.key=value"``, the value written as in YAML; a later one wins.
+        overrides: iterable of `"dotted.key=value"`, the value written as in YAML; a later one wins.
 
     Returns:
         Options.
@@ -305,14 +312,17 @@ def load_options(path, overrides=()):
 
 
 def options_from_dict(values, source="options"):
-    """Check a nested dict, such as the one stored in a checkpoint, as :func:`load_options` checks a file.
+    """Check a nested dict, such as the one stored in a checkpoint, as `load_options` checks a file.
 
     Args:
         values: nested dict of options; what it leaves out takes the default. It is not changed.
         source: where it came from, for the error message.
 
+    Returns:
+        Options.
+
     Raises:
-        OptionsError: as :func:`load_options`.
+        OptionsError: a key is unknown, missing, of the wrong type or impossible.
     """
     try:
         if not isinstance(values, dict):
@@ -338,7 +348,7 @@ def require(opt, *keys):
 
     Args:
         opt: Options.
-        keys: dotted keys, such as ``"datasets.train.dataroot"``.
+        keys: dotted keys, such as `"datasets.train.dataroot"`.
 
     Raises:
         OptionsError: naming the first key that is null or empty.
@@ -355,16 +365,19 @@ def require(opt, *keys):
 
 
 def differences(first, second):
-    """Dotted keys, sorted, whose values differ between two Options (a key that only one of them has differs)."""
+    """Return the dotted keys, sorted, whose values differ between two Options.
+
+    A key that only one of them has differs.
+    """
     first, second = _flatten(first.to_dict()), _flatten(second.to_dict())
     missing = object()
     return sorted(key for key in set(first) | set(second) if first.get(key, missing) != second.get(key, missing))
 
 
 def network_differences(first, second):
-    """Those of the differences that make another network: weights of the one are none of the other.
+    """Return those of the differences that make another network, so that weights of the one are none of the other.
 
-    When the encoder is trained is no part of it.
+    Whether and when the encoder is trained is no part of the network.
     """
     return [
         key
@@ -374,9 +387,13 @@ def network_differences(first, second):
 
 
 def changes(first, second, keys=None):
-    """Differences as lines `key: value in first -> value in second`; "nothing" where the key is absent.
+    """Return the differences of two Options as lines `key: value in first -> value in second`.
 
-    keys: those to tell; None: all.
+    Where a key is absent the line says "nothing".
+
+    Args:
+        first, second: Options.
+        keys: the dotted keys to tell; None: all that differ.
     """
     before, after = (_flatten(options.to_dict()) for options in (first, second))
 
@@ -390,7 +407,7 @@ def changes(first, second, keys=None):
 
 
 def all_keys():
-    """Every dotted key of the schema, in its order."""
+    """Return every dotted key of the schema, in its order."""
     return list(_flatten(SCHEMA))
 
 
@@ -398,15 +415,15 @@ def all_keys():
 # Reading
 
 
-# What loading raises at text that is no YAML; beside its own errors those of scalars, such as 2020-13-45, !!bool maybe.
+# What loading raises at text that is no YAML: its own errors, and those of scalars such as 2020-13-45 and !!bool maybe.
 _NOT_YAML = (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError, RecursionError)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
     """The safe loader, with bounds.
 
-    A key that stands twice in one mapping is an error instead of the last one winning, and neither mappings merged by
-    `<<`, each into several, nor nesting grow without end.
+    A key that stands twice in one mapping is an error; otherwise the last one would win. Mappings merged by `<<`, each
+    into several, cannot multiply without end. Nor can nesting grow without end.
     """
 
     merged = depth = 0
@@ -422,7 +439,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return node
 
     def flatten_mapping(self, node):
-        super().flatten_mapping(node)  # calls this for each mapping before it copies that one's keys
+        super().flatten_mapping(node)  # it calls this for each merged mapping before copying its keys
         self.merged += len(node.value)
         if self.merged > MAX_MERGED:
             raise OptionsError(
@@ -462,7 +479,7 @@ def _read_yaml(path):
 
 
 def _read_small(path):
-    """The bytes of a configuration file, or, of one that is too large, the first."""
+    """Read a configuration file, or only the beginning of one that is too large."""
     if not stat.S_ISREG(os.stat(str(path)).st_mode) and not os.path.isdir(str(path)):
         raise OptionsError("no regular file, but a pipe or a device; give a YAML file")
     with open(str(path), "rb") as file:
@@ -470,7 +487,12 @@ def _read_small(path):
 
 
 def _load_yaml(text):
-    """What a YAML text says; raises OptionsError or one of _NOT_YAML."""
+    """Return what a YAML text says.
+
+    Raises:
+        OptionsError: the text is too large, or the loader refuses it.
+        Exception: one of `_NOT_YAML`, where it is no YAML.
+    """
     if len(text) > MAX_TEXT:
         raise OptionsError(f"larger than {MAX_TEXT // 1024} kB, which no configuration is")
     return yaml.load(text, Loader=_UniqueKeyLoader)  # a SafeLoader
@@ -483,7 +505,7 @@ def _yaml_problem(error):
 
 
 def _apply_override(values, override):
-    """Set one ``dotted.key=value`` in a nested dict, in place."""
+    """Set one `dotted.key=value` in a nested dict, in place."""
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not key:
@@ -504,7 +526,7 @@ def _apply_override(values, override):
     for name in names[:-1]:
         section = values.get(name)
         if section is not None and not isinstance(section, dict):
-            return  # the file has no section here: the check of the whole reports it
+            return  # the file has a value in the section's place: the check of the whole reports it
         values[name] = dict(section or {})  # a copy, as YAML anchors may share one mapping between sections
         values = values[name]
     values[names[-1]] = value
@@ -529,7 +551,7 @@ def _parse_override(text, field, key):
 
 
 def _check_section(values, schema, prefix):
-    """Checked copy of one section with every default filled in; consumes nothing of ``values``."""
+    """Return a checked copy of one section, with every default filled in; `values` stays as it is."""
     if values is None:  # "train:" with nothing below it
         values = {}
     if not isinstance(values, dict):
@@ -569,7 +591,7 @@ def _check_value(value, field, key):
 
 
 def _check_scalar(element, field, key, whole):
-    """One value, or one element of the list ``whole``, converted to the field's type."""
+    """Convert one value, or one element of the list `whole`, to the field's type."""
     element = _convert(element, field.type)
     if element is None or not _in_range(element, field):
         raise OptionsError(_wrong(key, field, whole))
@@ -581,7 +603,7 @@ _EXPONENT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
 
 
 def _convert(value, wanted):
-    """The value as the wanted type, or None if it is of another; only int -> float and 1e-4 are converted."""
+    """Return the value as the wanted type, or None if it is of another; only int -> float and 1e-4 are converted."""
     if wanted is float:
         if isinstance(value, str) and _EXPONENT.fullmatch(value):
             value = float(value)
@@ -609,7 +631,7 @@ def _in_range(value, field):
 
 
 def _check_together(values):
-    """Conditions between keys."""
+    """Check conditions between keys."""
     network, train = values["network_G"], values["train"]
     scale, flow, hr_size = values["scale"], network["flow"], values["datasets"]["train"]["HR_size"]
     if hr_size % (2 * scale):
@@ -648,7 +670,7 @@ def _check_flow(flow, scale, nb):
 
 
 def _check_size(options):
-    """A network that no memory holds is refused before somebody builds it."""
+    """Refuse a network that no memory holds, before somebody builds it."""
     network = options.network_G
     count = sum(functools.reduce(operator.mul, shape) for shape in shapes_of(options).values())
     if count > MAX_PARAMETERS:
@@ -668,7 +690,7 @@ MAX_SHOWN = 80  # characters of a value in a message
 
 
 class _ShortRepr(reprlib.Repr):
-    """repr, but no more of it than a message shows: values may be huge, or hold others many times."""
+    """A repr of bounded length: values may be huge, or hold others many times."""
 
     def __init__(self):
         super().__init__()
@@ -677,7 +699,7 @@ class _ShortRepr(reprlib.Repr):
         self.maxstring = self.maxother = 2 * MAX_SHOWN
 
     def repr_int(self, number, _):
-        """Not even of one with a million digits."""
+        """Show an integer, even one with a million digits, in bounded length."""
         return repr(number) if abs(number) < 10**MAX_SHOWN else f"an integer of more than {MAX_SHOWN} digits"
 
 
@@ -685,7 +707,7 @@ _short_repr = _ShortRepr()
 
 
 def _field(key):
-    """The schema's entry of a dotted key: a Field, a dict for a section, or None."""
+    """Return the schema's entry of a dotted key: a Field, a dict for a section, or None."""
     entry = SCHEMA
     for name in key.split("."):
         entry = entry.get(name) if isinstance(entry, dict) else None
@@ -720,7 +742,7 @@ def _wrong(key, field, value):
 
 
 def _unknown(key):
-    """Message for a key that the schema lacks, with the nearest one that it has."""
+    """Return the message for a key that the schema lacks, with the nearest one that it has."""
     keys, key = all_keys(), _cut(key)
     leaf = key.rpartition(".")[2].lower()
     same_leaf = [known for known in keys if known.rpartition(".")[2].lower() == leaf]
@@ -732,7 +754,7 @@ def _unknown(key):
 
 
 def _expected(field):
-    """What a field takes, in words: ``a number >= 0``, ``one of GPU, CPU, Ascend``, ``a list of ...``."""
+    """Say what a field takes: `a number >= 0`, `one of GPU, CPU, Ascend`, `a list of ...`."""
     if field.choices is not None:
         names = [_yaml_word(choice) for choice in field.choices]
         text = names[0] if len(names) == 1 else "one of " + ", ".join(names)
@@ -760,7 +782,7 @@ def _yaml_word(value):
 
 
 def markdown_table():
-    """The table of all options, for the README."""
+    """Return the table of all options, for the README."""
     lines = ["| key | default | value | meaning |", "|---|---|---|---|"]
     for key, field in _flatten(SCHEMA).items():
         default = "required" if field.default is REQUIRED else f"`{_yaml_word(field.default)}`"

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small helpers of the programs: errors in one line, the device, seeds, files that appear whole or not at all.
 
-MindSpore, which takes seconds to import, is imported by those that use it: who only reads options is spared it.
+MindSpore takes seconds to import. So only the functions that use it import it, and a program that only reads options is
+spared it.
 """
 
 import contextlib
@@ -26,10 +27,10 @@ class DeviceError(ValueError):
 
 
 def run_main(main):
-    """Run a program's ``main()`` and end the process.
+    """Run a program's `main()` and end the process.
 
-    Errors that a user can mend (ValueError, OSError and their subclasses) become one line ``error: ...`` on stderr and
-    exit status 2; SRFLOW_TRACEBACK=1 in the environment shows where they came from too. Ctrl-C is status 130. Any other
+    Errors that a user can mend (ValueError, OSError and their subclasses) become one line `error: ...` on stderr and
+    exit status 2. SRFLOW_TRACEBACK=1 in the environment shows where they came from too. Ctrl-C is status 130. Any other
     exception is a bug and keeps its traceback.
 
     Args:
@@ -50,18 +51,18 @@ def run_main(main):
 
 
 def warn(message):
-    """Tell on stderr, above a progress bar if there is one."""
+    """Print a warning on stderr, above a progress bar if there is one."""
     tqdm.write(printable(f"warning: {message}"), file=sys.stderr)
 
 
 def bar_interval():
-    """Seconds between updates of a progress bar: few in a log file, where each is another line."""
+    """Return the seconds between updates of a progress bar: more in a log file, where each update is another line."""
     return 0.1 if sys.stderr.isatty() else 10
 
 
 @contextlib.contextmanager
 def pynative_mode():
-    """Run what is in the block operator by operator, not compiled."""
+    """Run the block operator by operator, not compiled."""
     from mindspore import context  # here, as it takes seconds
 
     mode = context.get_context("mode")
@@ -75,8 +76,8 @@ def pynative_mode():
 def compile_cell(cell, *inputs):
     """Compile a cell for inputs of these shapes and types, and give the memory that this took back to the system.
 
-    In graph mode; the call with such inputs then has nothing left to compile. The compiler of a training step leaves
-    more than a gigabyte that the C library's allocator would keep.
+    This is for graph mode. A call with such inputs then has nothing left to compile. The compiler of a training step
+    leaves more than a gigabyte that the C library's allocator would keep.
     """
     cell.compile(*inputs)
     give_back_memory()
@@ -95,9 +96,11 @@ def atomic_write(path):
         with atomic_write("weights.ckpt") as temporary:
             save(temporary)
 
+    The temporary file is flushed to disk and renamed to `path` at the end, or removed if an exception leaves the block.
+    The folder is made if missing.
+
     Yields:
-        the path of a temporary file, not there yet, in the same folder and with the same suffix. It is flushed to disk
-        and renamed to ``path`` at the end, or removed if an exception leaves the block. The folder is made if missing.
+        the path of a temporary file, not there yet, in the same folder and with the same suffix.
 
     Raises:
         FileNotFoundError: the block wrote nothing to the temporary path.
@@ -125,7 +128,7 @@ _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}(\.[^.]+)?", re.DOTALL)
 
 
 def is_temporary(path):
-    """Whether a path has a name such as :func:`atomic_write` gives its temporary files."""
+    """Tell whether a path has a name such as `atomic_write` gives its temporary files."""
     return _TEMPORARY.fullmatch(os.path.basename(path)) is not None
 
 
@@ -171,7 +174,9 @@ def set_seed(seed):
 
 
 def set_device(target, device_id=0, allow_tf32=False):
-    """Choose graph mode and the device, on MindSpore 1.7 and 2.x; the first thing that a program does with MindSpore.
+    """Choose graph mode and the device, on MindSpore 1.7 and 2.x.
+
+    This is the first thing that a program does with MindSpore.
 
     Args:
         target: "GPU", "CPU" or "Ascend".
@@ -181,7 +186,7 @@ def set_device(target, device_id=0, allow_tf32=False):
 
     Raises:
         DeviceError: the device is not here, or this MindSpore cannot use it.
-        ValueError: ``allow_tf32`` is neither True nor False.
+        ValueError: `allow_tf32` is neither True nor False.
     """
     if not isinstance(allow_tf32, bool):
         raise ValueError(f"allow_tf32: expected True or False, got {allow_tf32!r}")
@@ -206,7 +211,7 @@ def set_device(target, device_id=0, allow_tf32=False):
 
 
 def init_distributed(rank_size):
-    """Join the other processes of a data-parallel run; nothing to do for a single one. After :func:`set_device`.
+    """Join the other processes of a data-parallel run, after `set_device`; a single one has nothing to join.
 
     Args:
         rank_size: number of processes.
@@ -220,7 +225,7 @@ def init_distributed(rank_size):
 
 
 def _device_problem(target, device_id):
-    """Why the machine itself lacks the device, or None; asks the driver, not MindSpore."""
+    """Say why the machine itself lacks the device; None if it has it. The driver is asked, not MindSpore."""
     if target == "GPU":
         count, problem = _count_gpus()
         if problem is None and device_id >= count:
@@ -232,7 +237,7 @@ def _device_problem(target, device_id):
 
 
 def _count_gpus():
-    """(number of GPUs, None), or (0, why there is none), from NVIDIA's driver library."""
+    """Return (number of GPUs, None), or (0, why there is none), from NVIDIA's driver library."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
         initialise, get_count = driver.cuInit, driver.cuDeviceGetCount
@@ -248,7 +253,7 @@ def _count_gpus():
 
 
 def _choose_device(mindspore, target, device_id, allow_tf32):
-    """Tell MindSpore; returns what it objects to, or None."""
+    """Tell MindSpore the device; return what it objects to, or None."""
     try:
         if hasattr(mindspore, "set_device"):  # 2.x deprecates set_context(device_target=...)
             mindspore.set_context(mode=mindspore.GRAPH_MODE)

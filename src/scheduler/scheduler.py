@@ -1,13 +1,13 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Learning-rate schedules: functions from the step (0-based) to the rate, so that a resumed run needs no state."""
+"""Learning-rate schedules: functions from the step, from 0 on, to the rate; a resumed run needs no state."""
 
 import bisect
 import math
 
 
 def make_schedule(train):
-    """The schedule that the `train` section of the options describes: a callable, step -> learning rate."""
+    """Return the schedule that the `train` section of the options describes: a function from step to learning rate."""
     if train.lr_scheme == "MultiStepLR":
         milestones = [int(round(fraction * train.niter)) for fraction in train.lr_steps_rel]
         schedule = MultiStepLR(train.lr_G, milestones, train.lr_gamma)
@@ -17,7 +17,7 @@ def make_schedule(train):
 
 
 class MultiStepLR:
-    """rate = base·gamma^m, m the number of milestones (steps) reached."""
+    """rate = base·gamma^m, m being the number of milestones (steps) reached."""
 
     def __init__(self, base, milestones, gamma):
         self.base, self.milestones, self.gamma = base, sorted(milestones), gamma
@@ -38,7 +38,7 @@ class CosineAnnealingLRRestart:
 
 
 class WarmUp:
-    """Another schedule, its rate rising linearly over the first `steps` steps; none of them has rate 0."""
+    """Another schedule whose rate rises linearly over the first `steps` steps; none of them has rate 0."""
 
     def __init__(self, schedule, steps):
         self.schedule, self.steps = schedule, steps

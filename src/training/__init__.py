@@ -1,3 +1,3 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a training run does and leaves: steps, validation, its folder and its logs."""
+"""A training run: its steps, its validation, its folder and its logs."""

@@ -11,10 +11,16 @@ COLOURS = ((31, 119, 180), (214, 39, 40), (44, 160, 44))
 
 
 def loss_curve(curves):
-    """curves: name -> [(step, finite value), ...], at most three -> uint8 RGB (480, 800, 3).
+    """Draw curves of losses over steps.
 
-    The vertical axis spans the values but for the highest 2 %, which are drawn at its top: a single wild step would
-    flatten everything else.
+    The vertical axis spans the values except the highest 2 %, which are drawn at its top. A single wild step would
+    otherwise flatten everything else.
+
+    Args:
+        curves: name -> [(step, finite value), ...], at most three.
+
+    Returns:
+        uint8 RGB (480, 800, 3).
     """
     image = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
     points = [point for curve in curves.values() for point in curve]

@@ -14,9 +14,21 @@ from src.training.train_step import LossScale
 class Progress:
     """What a run knows beside its parameters and optimizers; `state()` goes into its checkpoints.
 
-    step: updates done; actnorm_initialised; skipped: steps so far that were not finite; bad_in_row: how many of them
-    were the last ones; window: losses since the last row of the log; loss_scale; alarm. No random state is among them:
-    order, crops, flips and noise of the data are functions of the seed and the step, and nothing else is random.
+    No random state is part of it. Order, crops, flips and noise of the data are functions of the seed and the step, and
+    nothing else is random.
+
+    Args:
+        opt: Options of the run.
+        state: the state in a checkpoint that the run goes on from; None: a new run.
+
+    Attributes:
+        step: updates done.
+        actnorm_initialised: whether the activation normalisations have their first values.
+        skipped: number of steps so far that were not finite.
+        bad_in_row: how many steps that were not finite came last, one after the other.
+        window: losses since the last row of the log, NaN for a step that was skipped.
+        loss_scale: LossScale.
+        alarm: LossAlarm.
     """
 
     def __init__(self, opt, state=None):
@@ -26,9 +38,9 @@ class Progress:
         self.actnorm_initialised = state.get("actnorm_initialised", False)
         self.skipped, self.bad_in_row = state.get("skipped", 0), 0
         self.window = list(state.get("window", []))
-        # A run in float32 has no loss scale, and its checkpoints none either.
+        # A run in float32 has no loss scale. Nor have its checkpoints.
         self.loss_scale = LossScale(opt.precision == "float16", **state.get("loss_scale", {}))
-        # Bits per pixel may be 0 or less, where a multiple means nothing: a bit is the least that counts as their size.
+        # Bits per pixel may be 0 or less, where a multiple means nothing. So they count as at least one bit.
         self.alarm = LossAlarm(
             settings.loss_alarm_multiple,
             settings.loss_alarm_steps,
@@ -38,7 +50,12 @@ class Progress:
         self._began = time.time() - state.get("seconds", 0.0)
 
     def count(self, loss, finite):
-        """Notes a step that was done."""
+        """Note a step that was done.
+
+        Args:
+            loss: the step's loss.
+            finite: whether loss and gradient were finite; otherwise the step changed no parameter.
+        """
         self.step += 1
         self.actnorm_initialised = True
         self.loss_scale.update(finite)
@@ -47,15 +64,16 @@ class Progress:
         self.window.append(loss if finite else math.nan)
 
     def mean_loss(self):
-        """The mean of the losses since the last call, NaN if none was finite."""
+        """Return the mean of the losses since the last call, NaN if none was finite."""
         losses, self.window = self.window, []
         return float(np.nanmean(losses)) if np.isfinite(losses).any() else math.nan
 
     def seconds(self):
-        """Time that the run has taken, its earlier parts included."""
+        """Return the seconds that the run has taken, its earlier parts included."""
         return time.time() - self._began
 
     def state(self):
+        """Return the part of a checkpoint's state from which the constructor continues."""
         state = {
             "step": self.step,
             "actnorm_initialised": self.actnorm_initialised,
@@ -70,12 +88,19 @@ class Progress:
 
 
 class LossAlarm:
-    """Speaks up when the loss has been far above its best for long.
+    """A warning when the loss has been far above its best for long.
 
-    The loss is smoothed, mean ← mean + (loss − mean)/`smoothing`, from the plain mean of the first `smoothing` steps
-    on. With b the lowest mean so far, the loss is too high above b + (multiple − 1)·max(|b|, floor): for b ≥ floor that
-    is multiple·b. multiple: None never speaks; steps: how many in a row must be too high, after which it speaks once,
-    and again only after the loss has been lower. The rest is the state of an earlier alarm that it continues.
+    The loss is smoothed: mean ← mean + (loss − mean)/`smoothing`. The first `smoothing` steps make a plain mean. With b
+    the lowest mean so far, the loss is too high above b + (multiple − 1)·max(|b|, floor). For b ≥ floor that is
+    multiple·b.
+
+    Args:
+        multiple: times its best above which the loss is too high; None: the alarm never speaks.
+        steps: how many steps in a row must be too high. Then the alarm speaks once, and again only after the loss has
+            been lower.
+        floor: the least size of b that counts, in the unit of the loss.
+        smoothing: steps over which the loss is smoothed.
+        seen, mean, best, high: state of an earlier alarm that this one continues, as `state` gives it.
     """
 
     def __init__(self, multiple, steps, floor, smoothing=100, seen=0, mean=0.0, best=None, high=0):
@@ -83,7 +108,7 @@ class LossAlarm:
         self.seen, self.mean, self.best, self.high = seen, mean, best, high
 
     def update(self, loss):
-        """Takes the loss of a finite step; returns the warning, or None."""
+        """Take the loss of a finite step; return the warning, or None."""
         self.seen = min(self.seen + 1, self.smoothing)
         self.mean += (loss - self.mean) / self.seen
         if self.multiple is None or self.seen < self.smoothing:
@@ -100,14 +125,21 @@ class LossAlarm:
         )
 
     def state(self):
+        """Return what continues the alarm, as arguments of the constructor."""
         return {"seen": self.seen, "mean": self.mean, "best": self.best, "high": self.high}
 
 
 def near_singular(parameters, limit=LARGE_CONDITION):
-    """[(name, condition number)] of the 1×1 convolutions that are about to lose their inverse.
+    """Find the 1×1 convolutions that are about to lose their inverse.
 
-    parameters: name -> array; the weights are those named `*.invconv.weight`. The condition number is the ratio of the
-    largest and the smallest singular value, in float64.
+    The condition number is the ratio of the largest and the smallest singular value, in float64.
+
+    Args:
+        parameters: name -> array; the weights are those named `*.invconv.weight`.
+        limit: condition number up to which a weight is good.
+
+    Returns:
+        list of (name, condition number) of the others.
     """
     found = []
     for name, weight in parameters.items():
@@ -119,7 +151,7 @@ def near_singular(parameters, limit=LARGE_CONDITION):
 
 
 class TimedBatches:
-    """Iterates over batches and measures how long it waits for them."""
+    """An iterator over batches that measures how long it waits for them."""
 
     def __init__(self, batches):
         self._batches = iter(batches)
@@ -136,7 +168,11 @@ class TimedBatches:
             self._waited += time.time() - began
 
     def share(self, restart=False):
-        """The share of the time that went into waiting, from 0 to 1, since the beginning or the last restart."""
+        """Return the share of the time that went into waiting, from 0 to 1.
+
+        Args:
+            restart: whether the next share is counted from now on; otherwise from the last restart, or the beginning.
+        """
         now = time.time()
         share = self._waited / max(now - self._since, 1e-9)
         if restart:

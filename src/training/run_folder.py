@@ -7,7 +7,7 @@
     best.ckpt            the one with the best validation
     before_*/            what was in the way: of steps that the run does anew, or not of this run
 
-All paths come from the options and the step; none is ever read from a checkpoint.
+All paths come from the options and the step. None is ever read from a checkpoint.
 """
 
 import contextlib
@@ -28,7 +28,8 @@ from src.model_utils.util import atomic_write, is_temporary
 from src.weights.checkpoint import DamagedCheckpoint, read_checkpoint, write_checkpoint
 
 LATEST, BEST, LOCK, PICTURES = "latest.ckpt", "best.ckpt", ".lock", "pictures"
-LOGS = ("train.csv", "validation.csv", "run.json", "loss.png")  # small, and written anew or cut by a run that goes on
+# The logs are small. A run that goes on writes them anew or cuts them.
+LOGS = ("train.csv", "validation.csv", "run.json", "loss.png")
 _STEP_FILE = re.compile(r"step_(\d{7,})\.(ckpt|png)")
 
 
@@ -40,19 +41,27 @@ class Resumed(NamedTuple):
 
 
 class Best(NamedTuple):
-    """Of what step best.ckpt is, and the options under which that was validated."""
+    """The step of best.ckpt, and the options under which it was validated."""
 
     step: int
     options: Any
 
 
 class RunFolder:
-    """path: the folder, which need not be there yet; keep: how many checkpoints stay, the newest ones.
+    """The folder of a run, with its checkpoints.
 
-    Only what the run wrote itself is ever removed or replaced: each checkpoint's state names the steps `saved` so far.
+    Only what the run wrote itself is ever removed or replaced. Each checkpoint's state names the steps `saved` so far.
     Whatever else is in the way is set aside, in a new sub-folder `before_*`.
 
-    best_figure: of best.ckpt's validation, the lower the better; infinity without such a file, None if it is unknown.
+    Args:
+        path: the folder, which need not be there yet.
+        keep: how many checkpoints stay, the newest ones.
+
+    Attributes:
+        latest, best: paths of latest.ckpt and best.ckpt.
+        resumed: Resumed, or None for a new run.
+        best_figure: figure of best.ckpt's validation, the lower the better; infinity without such a file, None if it is
+            unknown.
     """
 
     def __init__(self, path, keep):
@@ -64,23 +73,33 @@ class RunFolder:
         return os.path.join(self.path, f"step_{step:07d}.ckpt")
 
     def checkpoints(self):
-        """Paths of the checkpoints in the order in which a resume tries them: latest, from the newest, the best."""
+        """Return the paths of the checkpoints in the order in which a resume tries them.
+
+        That is latest.ckpt, then the steps from the newest on, then best.ckpt.
+        """
         steps = [self.step_path(step) for step in sorted(self._steps(), reverse=True)]
         return [path for path in [self.latest] + steps + [self.best] if os.path.exists(path)]
 
     def traces(self):
-        """Paths of what a run leaves: its checkpoints and its logs."""
+        """Return the paths of what a run leaves: its checkpoints and its logs."""
         return self.checkpoints() + self._logs()
 
     def contains(self, path):
-        """Whether a checkpoint lies in the folder itself, whatever it is called; one in a sub-folder does not."""
+        """Tell whether a checkpoint lies in the folder itself, whatever it is called; one in a sub-folder does not."""
         return _is_same(os.path.dirname(os.path.realpath(path)), self.path) or self._is_own(path)
 
     def read_newest(self):
-        """(path, Checkpoint) of the newest whole checkpoint, or None in a folder without any.
+        """Read the newest whole checkpoint.
 
-        Damaged files are named on stderr and left where they are. Raises DamagedCheckpoint if there are no others,
-        CheckpointError for a file that is whole but of no use, such as one of a later format.
+        Damaged files are named on stderr and left where they are.
+
+        Returns:
+            (path, Checkpoint); None in a folder without any.
+
+        Raises:
+            DamagedCheckpoint: all checkpoints are damaged.
+            CheckpointError: a file is whole but of no use, such as one of a later format.
+            OptionsError: a file is whole, but this code cannot use the options in it.
         """
         damaged = []
         for path in self.checkpoints():
@@ -100,22 +119,32 @@ class RunFolder:
         return None
 
     def go_on_from(self, path, state):
-        """Notes which checkpoint the run goes on from; on the disk nothing changes before `set_later_aside`."""
+        """Note which checkpoint the run goes on from; on the disk nothing changes before `set_later_aside`.
+
+        Args:
+            path: the checkpoint.
+            state: the state in it.
+        """
         saved = state.get("saved")
         self.resumed = Resumed(path, state["step"])
-        if self._is_own(path):  # and not a copy by another name, whose `saved` may be those of another folder
+        if self._is_own(path):  # not a copy, whose `saved` may be those of another folder
             self._saved = {
                 step
                 for step in self._steps()
                 if step <= self.resumed.step and (not isinstance(saved, list) or step in saved)
-            }  # earlier versions did not note them
+            }  # earlier versions did not note `saved`
 
     def set_later_aside(self):
-        """Makes the checkpoint that the run goes on from the latest, having set aside what the run would replace.
+        """Make the checkpoint that the run goes on from the latest, having set aside what the run would replace.
 
-        That is what is of later steps or unreadable, and copies of the logs: the sub-folder is a run's folder itself.
-        Whatever stops this, nothing is lost: a file is here or there, and the folder goes on from where it stood until
-        latest.ckpt is replaced, and then from where it is to go on. Returns the Best that stays, None if none does.
+        Checkpoints and pictures of later steps are set aside. So are a best.ckpt that cannot be read and a latest.ckpt
+        of other contents. With them go copies of the logs, so that the sub-folder is a run's folder itself.
+
+        Whatever interrupts this, nothing is lost: a file is here or there. Until latest.ckpt is replaced, the folder
+        goes on from where it stood. Afterwards it goes on from the checkpoint that was noted.
+
+        Returns:
+            the Best that stays, None if none does.
         """
         source, step = self.resumed
         best = self._read_best()
@@ -141,9 +170,10 @@ class RunFolder:
         return best if os.path.exists(self.best) else None
 
     def save(self, checkpoint):
-        """Writes a training checkpoint as that of its step and as the latest; removes the run's own that are too many.
+        """Write a training checkpoint as that of its step and as the latest; remove the run's own that are too many.
 
-        Raises OSError where the disk does not take it; the checkpoints that were there stay.
+        Raises:
+            OSError: the disk does not take it; the checkpoints that were there stay.
         """
         step = checkpoint.state["step"]
         path, saved = self.step_path(step), self._saved | {step}
@@ -158,21 +188,28 @@ class RunFolder:
             self._saved -= {number}
 
     def mark_best(self, step, figure):
-        """Gives the checkpoint of a step the name best.ckpt too if the figure of its validation is the lowest.
+        """Give a step's checkpoint the name best.ckpt too, if the figure of its validation is the lowest.
 
-        A best.ckpt of unknown figure is set aside. Raises OSError as `save`.
+        A best.ckpt of unknown figure is set aside.
+
+        Args:
+            step: step of a checkpoint in the folder.
+            figure: the validation's figure, the lower the better.
+
+        Raises:
+            OSError: the step has no checkpoint, or the disk does not take it.
         """
         if not figure < (math.inf if self.best_figure is None else self.best_figure):
             return
         path = self.step_path(step)
-        os.stat(path)  # raises before anything moves
+        os.stat(path)  # raises OSError before anything moves
         if self.best_figure is None and os.path.exists(self.best) and not _same_contents(self.best, path):
             self._set_aside(self.best, f"before_best_at_{step:07d}")
         _same_file(path, self.best)
         self.best_figure = figure
 
     def remove_leftovers(self):
-        """Removes the temporary files of writers that were killed; only for the one who holds the lock."""
+        """Remove the temporary files of writers that were killed; only the holder of the lock may call this."""
         for path in glob.glob(os.path.join(glob.escape(self.path), ".*")):
             if is_temporary(path):
                 with contextlib.suppress(FileNotFoundError):
@@ -180,7 +217,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self):
-        """Holds the folder for the block, as `locked_folder` does."""
+        """Hold the folder for the block, as `locked_folder` does."""
         with locked_folder(self.path, LOCK):
             yield self
 
@@ -188,7 +225,7 @@ class RunFolder:
         return [step for step, name in _step_files(self.path) if name.endswith(".ckpt")]
 
     def _read_best(self):
-        """The Best; None if there is no such file or it cannot be read."""
+        """Return the Best; None if there is no best.ckpt or it cannot be read."""
         try:
             best = read_checkpoint(self.best)
             return Best(best.state["step"], best.options)
@@ -199,22 +236,27 @@ class RunFolder:
         return [path for path in (os.path.join(self.path, name) for name in LOGS) if os.path.exists(path)]
 
     def _is_own(self, path):
-        """Whether a path, whatever it says, is one of the run's checkpoints."""
+        """Tell whether a path, whatever its name, leads to one of the run's checkpoints."""
         return any(_is_same(path, own) for own in self.checkpoints())
 
     def _set_aside(self, path, name):
-        """Has a file that is about to be replaced in a new sub-folder too."""
+        """Keep a file that is about to be replaced in a new sub-folder."""
         _link_or_move(path, _inside(self._new_folder(name, [path]), path))
 
     def _new_folder(self, name, contents):
-        """Makes a sub-folder of that name, or of the next that is free, and says what comes there; returns its path."""
+        """Make a sub-folder, say what comes there, and return its path.
+
+        Args:
+            name: its name; if that is taken, the first free one of name_2, name_3 and so on is used.
+            contents: paths of the files that come there.
+        """
         names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
         path = next(path for path in (os.path.join(self.path, name) for name in names) if _make_new(path))
         tqdm.write(f"set aside in {path}: {', '.join(map(os.path.basename, contents))}")
         return path
 
     def _move_pictures(self, target, step):
-        """Moves the pictures of later steps."""
+        """Move the pictures of later steps into the folder `target`."""
         pictures = os.path.join(self.path, PICTURES)
         for number, name in _step_files(pictures):
             if number > step:
@@ -223,7 +265,7 @@ class RunFolder:
 
 
 def _make_new(path):
-    """Makes a folder; False: there is something of that name."""
+    """Make a folder; return False if there is something of that name."""
     try:
         os.mkdir(path)
     except FileExistsError:
@@ -232,18 +274,21 @@ def _make_new(path):
 
 
 def _step_files(folder):
-    """[(step, name)] of a folder's files that bear the name of a step."""
+    """Return [(step, name)] of a folder's files that bear the name of a step."""
     names = os.listdir(folder) if os.path.isdir(folder) else []
     return [(int(match.group(1)), name) for name, match in zip(names, map(_STEP_FILE.fullmatch, names)) if match]
 
 
 def _inside(folder, path):
-    """Where a file is found that bears the name of `path` in a folder."""
+    """Return the path in a folder of a file that bears the name of `path`."""
     return os.path.join(folder, os.path.basename(path))
 
 
 def _is_same(first, second):
-    """Whether two paths lead to one file or folder, through links of either kind; what is not there is no other's."""
+    """Tell whether two paths lead to one file or folder, through links of either kind.
+
+    A path that leads nowhere is the same as no other.
+    """
     try:
         return os.path.samefile(first, second)
     except OSError:
@@ -251,7 +296,7 @@ def _is_same(first, second):
 
 
 def _same_contents(first, second):
-    """Whether two paths lead to one file, or to copies of it; a file that cannot be read is no copy."""
+    """Tell whether two paths lead to one file or to copies of it; a file that cannot be read is no copy."""
     try:
         return _is_same(first, second) or filecmp.cmp(first, second, shallow=False)
     except OSError:
@@ -259,7 +304,7 @@ def _same_contents(first, second):
 
 
 def _same_file(source, target):
-    """Makes `target` another name of the file `source`, or a copy on a file system without hard links."""
+    """Make `target` another name of the file `source`, or a copy on a file system without hard links."""
     with atomic_write(target) as temporary:
         try:
             os.link(os.path.realpath(source), temporary)
@@ -268,7 +313,7 @@ def _same_file(source, target):
 
 
 def _link_or_move(source, target):
-    """Makes `target` another name of the file `source`, or its only one on a file system without hard links."""
+    """Make `target` another name of the file `source`, or its only name on a file system without hard links."""
     try:
         os.link(os.path.realpath(source), target)
     except OSError:

@@ -6,21 +6,25 @@ import os
 import signal
 import threading
 
-# The exit status of a run that was stopped so: a scheduler's SIGTERM is part of its plan, Ctrl-C is 130 everywhere.
+# The exit status of a run that a signal stopped. A scheduler's SIGTERM is part of its plan; Ctrl-C is 130 everywhere.
 STATUS = {signal.SIGTERM: 0, signal.SIGINT: 130}
 
 
 class StopSignals:
-    """Remembers the first SIGTERM or SIGINT of the block; a second one has its ordinary effect at once.
+    """A block that remembers the first SIGTERM or SIGINT; a second one has its ordinary effect at once.
 
         with StopSignals() as stop:
             while not stop.requested:
                 ...
         sys.exit(stop.status)
 
-    requested: whether one has come; name: of that signal; status: the exit status that it asks for, 0 without one.
-    Python runs the handler between two of its own instructions: while MindSpore compiles or computes, it waits.
-    MindSpore 2.x, when it compiles, takes SIGINT for itself and makes a SIGTERM of it; `renew` takes it back.
+    Python runs the handler between two of its own instructions, so it waits while MindSpore compiles or computes.
+    MindSpore 2.x takes SIGINT for itself when it compiles, and makes a SIGTERM of it. `renew` takes it back.
+
+    Attributes:
+        requested: whether a signal has come.
+        name: the name of that signal; None without one.
+        status: the exit status that the signal asks for; 0 without one.
     """
 
     def __init__(self):
@@ -32,7 +36,7 @@ class StopSignals:
         return self
 
     def renew(self):
-        """To be called after what may have compiled."""
+        """Take the signals again, after a call that may have compiled."""
         if not self.requested:
             for number in self._previous:
                 signal.signal(number, self._note)

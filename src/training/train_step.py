@@ -1,6 +1,6 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Adam, and the training step: loss, gradients, clipping, update, in one compiled cell."""
+"""Adam, and the training step: loss, gradients, clipping and update in one compiled cell."""
 
 import math
 
@@ -17,11 +17,17 @@ class Adam(nn.Cell):
 
         m ← β1·m + (1 − β1)·g      v ← β2·v + (1 − β2)·g²      p ← p − rate·m̂/(√v̂ + ε)
 
-    with m̂ = m/(1 − β1^t), v̂ = v/(1 − β2^t), t the number of updates of this optimizer. MindSpore's own nn.Adam adds
-    ε to √v instead, which is another step size wherever gradients are small at the start. Weight decay adds
-    weight_decay·p to g.
+    Here m̂ = m/(1 − β1^t) and v̂ = v/(1 − β2^t), with t the number of updates of this optimizer. MindSpore's own
+    nn.Adam adds ε to √v instead, which is another step size wherever gradients are small at the start. Weight decay
+    adds weight_decay·p to g.
 
-    params: list of parameters; stacks: list of joined ParameterStacks of some of them, updated in their place.
+    Args:
+        params: list of parameters.
+        name: part of the names of the optimizer's state, such as `flow`.
+        beta1, beta2: β1 and β2.
+        weight_decay: 0 for none.
+        stacks: list of joined ParameterStacks of some of `params`, updated in their place.
+        eps: ε.
     """
 
     def __init__(self, params, name, beta1, beta2, weight_decay=0.0, stacks=(), eps=1e-8):
@@ -46,31 +52,34 @@ class Adam(nn.Cell):
         self.hyper_map = ops.HyperMap()
 
     def state(self):
-        """All parameters of the optimizer itself."""
+        """Return all parameters of the optimizer itself."""
         return list(self.m) + list(self.v) + [self.steps]
 
     def state_arrays(self):
-        """The state by name, whether joined or not: `optimizer.{name}.{m,v}.{parameter}`, `optimizer.{name}.steps`."""
+        """Return the state by name, whether parameters are joined or not.
+
+        The names are `optimizer.{name}.m.{parameter}`, `optimizer.{name}.v.{parameter}` and `optimizer.{name}.steps`.
+        """
         return taken_apart({param.name: param.asnumpy() for param in self.state()}, self.state_members)
 
     def load_state(self, arrays):
-        """Restores what `state_arrays` gave; a state that is not among the arrays stays as it is."""
+        """Restore what `state_arrays` gave; a state that is not among the arrays stays as it is."""
         arrays = put_together(arrays, self.state_members)
         for param in self.state():
             if param.name in arrays:
                 param.set_data(Tensor(arrays[param.name]))
 
     def write_back(self):
-        """Brings the layers' own parameters up to date, which stay behind where `stacks` join them."""
+        """Bring the layers' own parameters up to date, which stay behind where `stacks` join them."""
         for stack in self.stacks:
             stack.write_back()
 
     def construct(self, grads, rate):
-        """One update of `params`; grads: in their order; rate: float32 scalar."""
+        """Update `params` once; grads: tuple in the order of `self.params`; rate: float32 scalar."""
         steps = self.steps + 1.0
         power1 = ops.Exp()(steps * self.log_beta1)
         power2 = ops.Exp()(steps * self.log_beta2)
-        # MindSpore's operator takes β^t itself, but adds ε to √v: scaled by √(1 − β2^t) it means ε on √v̂.
+        # MindSpore's operator takes β^t, but adds ε to √v. ε·√(1 − β2^t) there is the same as ε added to √v̂.
         eps = self.eps * ops.Sqrt()(1.0 - power2)
         done = self.hyper_map(
             ops.partial(_update, self.update, power1, power2, rate, self.beta1, self.beta2, eps, self.weight_decay),
@@ -115,10 +124,16 @@ def _zeros_like(params, prefix):
 
 
 class LossScale:
-    """The factor of the loss in float16 training, without which small gradients would vanish: a power of two.
+    """The factor of the loss in float16 training, a power of two, without which small gradients would vanish.
 
-    Halved after a step that was not finite, doubled after `patience` finite ones (Micikevicius et al., "Mixed precision
-    training", 2018, section 3.2). Not dynamic: 1 for ever, as float32 needs.
+    It is halved after a step that was not finite, and doubled after `patience` finite ones (Micikevicius et al., "Mixed
+    precision training", 2018, section 3.2).
+
+    Args:
+        dynamic: whether it changes; otherwise it is always 1, as float32 needs.
+        value: the factor to begin with.
+        finite_steps: finite steps since one that was not finite, or since the factor was last doubled.
+        patience: finite steps after which it is doubled.
     """
 
     def __init__(self, dynamic, value=2.0**15, finite_steps=0, patience=1000):
@@ -126,7 +141,7 @@ class LossScale:
         self.value, self.finite_steps = (value, finite_steps) if dynamic else (1.0, 0)
 
     def update(self, finite):
-        """To be called after each step, with what `TrainStep` said of it."""
+        """Take note of a step, with the `finite` that `TrainStep` gave for it."""
         if not self.dynamic:
             return
         self.finite_steps = self.finite_steps + 1 if finite else 0
@@ -136,14 +151,14 @@ class LossScale:
             self.value, self.finite_steps = min(self.value * 2, 2.0**24), 0
 
     def state(self):
-        """What continues it, as arguments of the constructor."""
+        """Return what continues it, as arguments of the constructor."""
         return {"value": self.value, "finite_steps": self.finite_steps} if self.dynamic else {}
 
 
 class MeanLoss(nn.Cell):
     """(hr, lr) -> the mean of loss_cell's losses, times the parameter `scale` if there is one.
 
-    A cell, not a method of TrainStep (docs/mindspore-1.7.md, 8).
+    This is a cell, not a method of TrainStep (docs/mindspore-1.7.md, 8).
     """
 
     def __init__(self, loss_cell, scale=None):
@@ -158,10 +173,16 @@ class MeanLoss(nn.Cell):
 class TrainStep(nn.Cell):
     """(hr, lr, rate) -> (loss, gradient norm, finite), having updated the parameters if finite.
 
-    loss_cell: (hr, lr) -> float32 (N,), whose mean is minimised; optimizers: each updates its own parameters.
-    A step whose loss or gradient is not finite leaves parameters and optimizers as they were. clip_norm: the largest
-    2-norm of the whole gradient, None for no clipping; the norm returned is that before clipping. scaled: whether the
-    loss is multiplied by `loss_scale`, a parameter that `LossScale` has the value of, and the gradients divided by it.
+    A step whose loss or gradient is not finite leaves parameters and optimizers as they were. The gradient norm is the
+    2-norm of the whole gradient before clipping.
+
+    Args:
+        loss_cell: (hr, lr) -> float32 (N,), whose mean is minimised.
+        optimizers: list of Adam, each of which updates its own parameters.
+        clip_norm: the largest 2-norm of the whole gradient; None: no clipping.
+        rank_size: number of processes that train together.
+        scaled: whether the loss is multiplied by `loss_scale` and the gradients are divided by it. `loss_scale` is a
+            parameter with the value of LossScale.
     """
 
     def __init__(self, loss_cell, optimizers, clip_norm=None, rank_size=1, scaled=False):
@@ -179,7 +200,16 @@ class TrainStep(nn.Cell):
         self.sum_over_ranks, self.rank_size = ops.AllReduce() if rank_size > 1 else None, rank_size
 
     def run(self, hr, lr, rate):
-        """Host side: the same from and to NumPy arrays and numbers, in graph mode; the first call compiles."""
+        """Do a step in graph mode on the host side; the first call compiles.
+
+        Args:
+            hr: float32 (N, 3, H, W), NumPy.
+            lr: float32 (N, 3, h, w), NumPy.
+            rate: the learning rate.
+
+        Returns:
+            (loss, gradient norm, finite): float, float and bool.
+        """
         inputs = Tensor(hr), Tensor(lr), Tensor(np.float32(rate))
         if not self.is_ready:
             compile_cell(self, *inputs)
@@ -188,11 +218,14 @@ class TrainStep(nn.Cell):
         return loss, norm, bool(finite)
 
     def set_loss_scale(self, value):
-        """Host side: the factor of the next steps' loss, 1 at first; it is used if the step is `scaled`."""
+        """Set the factor of the next steps' loss, 1 at first; it is used if the step is `scaled`."""
         self.loss_scale.set_data(Tensor(value, mstype.float32))
 
     def global_norm(self, grads):
-        """2-norm of all gradients together; no loop: one over a thousand gradients is too deep for the compiler."""
+        """Compute the 2-norm of all gradients together.
+
+        A loop over a thousand gradients would be too deep for the compiler.
+        """
         return ops.Sqrt()(ops.AddN()(self.hyper_map(_sum_of_squares, grads)))
 
     def construct(self, hr, lr, rate):
@@ -200,7 +233,7 @@ class TrainStep(nn.Cell):
         grads = self.grad(self.mean_loss, self.params)(hr, lr)
         if self.mean_over_ranks is not None:
             grads = self.mean_over_ranks(grads)
-            # The loss too: where one rank's alone is not finite, all of them must skip the step.
+            # The loss too: where that of one rank is not finite, all ranks must skip the step.
             loss = self.sum_over_ranks(loss) / self.rank_size
         norm = self.global_norm(grads)
         finite = ops.IsFinite()(loss + norm)
@@ -216,10 +249,10 @@ class TrainStep(nn.Cell):
         return loss, norm, finite
 
     def _factor(self, norm):
-        """By what the gradients are multiplied before the update, (1,)."""
+        """Return the factor, (1,), by which the gradients are multiplied before the update."""
         factor = ops.Ones()((1,), mstype.float32)
         if self.clip_norm is not None:
-            # Of one dimension, as 1.7's Minimum takes no two scalars.
+            # (1,), as Minimum of MindSpore 1.7 does not take two scalars.
             factor = ops.Minimum()(self.clip_norm / (ops.Reshape()(norm, (1,)) + 1e-6), 1.0)
         return factor / self.loss_scale if self.scaled else factor
 
@@ -237,7 +270,7 @@ _sum_of_squares = ops.MultitypeFuncGraph("sum_of_squares")
 
 @_sum_of_squares.register("Tensor")
 def _sum_of_squares_of_gradient(grad):
-    # By products: adding up the millions of numbers of a stack one after the other, as ops.L2Loss does on the CPU, is
-    # off by a percent in float32.
+    # By a product of matrices. A stack has millions of numbers. Where they are added up one after the other, as
+    # ops.L2Loss does on the CPU, the sum is off by a percent in float32.
     rows = ops.Reshape()(grad, (grad.shape[0], 1, -1))
     return ops.ReduceSum()(ops.BatchMatMul(False, True)(rows, rows))

@@ -38,10 +38,15 @@ REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 
 class TrainingLog:
-    """The files of a run that begins, or goes on, at `step`: what an earlier part wrote of later steps is cut off.
+    """The files of a run that begins, or goes on, at a step.
 
-    figure: the validation's figure that is the better the lower, such as "nll". A file that cannot be written, as on a
-    full disk, is told on stderr and stops nothing.
+    What an earlier part of the run wrote of later steps is cut off. A file that cannot be written, as on a full disk,
+    is told on stderr and stops nothing.
+
+    Args:
+        opt: Options of the run.
+        step: updates done.
+        figure: name of the validation's figure by which it is judged, the lower the better, such as "nll".
     """
 
     def __init__(self, opt, step, figure):
@@ -57,7 +62,7 @@ class TrainingLog:
             write_run_json(os.path.join(self.folder, "run.json"), opt, step)
 
     def train(self, step, **values):
-        """A row of train.csv."""
+        """Write a row of train.csv."""
         self.training.row(step=step, **values)
         self._scalars("train", step, values)
 
@@ -65,12 +70,18 @@ class TrainingLog:
         return step in self._figures
 
     def figure_at(self, step):
-        """The figure of the validation at a step; None if there was none, or none of this figure."""
+        """Return the figure of the validation at a step; None if there was no validation, or none with this figure."""
         value = _number(self._figures.get(step, "nan"))
         return value if np.isfinite(value) else None
 
     def validation(self, step, figures, picture):
-        """A validation's row and pictures; then the loss curve up to here."""
+        """Write a validation's row and pictures, and the loss curve up to here.
+
+        Args:
+            step: updates done.
+            figures: name -> float.
+            picture: uint8 RGB (H, W, 3).
+        """
         self.validations.row(step=step, **figures)
         self._figures[step] = figures[self.figure]
         with not_fatal("pictures"):
@@ -105,10 +116,11 @@ class TrainingLog:
 class CsvLog:
     """A CSV file with a header, whose first column is `step`, that goes on after an interruption.
 
-    On opening, the rows of steps after `step` are cut off, and a last line that was not written whole; at step 0 the
-    file of an earlier attempt is set aside as `*.old`, or `*.old2` and so on. Rows that cannot be written now, as on a
-    full disk, are told, kept, and written with the next one. Columns that come or go in the middle, as when a run is
-    resumed with other options, are empty where there is nothing.
+    On opening, the rows of steps after `step` are cut off, and so is a last line that was not written whole. At step 0
+    the file of an earlier attempt is set aside as `*.old`, or `*.old2` and so on.
+
+    A row that cannot be written now, as on a full disk, is told, kept, and written with the next one. Columns may come
+    or go in the middle, as when a run is resumed with other options. They are empty where there is nothing.
     """
 
     def __init__(self, path, step):
@@ -119,18 +131,18 @@ class CsvLog:
             self._rewrite([row for row in self.rows() if int(row["step"]) <= step])
 
     def rows(self):
-        """The whole rows of the file, as dicts of text."""
+        """Return the whole rows of the file, as dicts of text."""
         if not os.path.exists(self.path):
             return []
         with open(self.path, newline="", errors="replace") as file:
             lines = file.read().split("\n")[:-1]  # what follows the last line's end is torn
-        # By hand: no cell that is written here needs quotes, and the csv module stops at some of what a disk may leave.
+        # By hand: no cell that is written here needs quotes. The csv module stops at some of what a disk may leave.
         names, *cells = [line.split(",") for line in lines] or [[]]
         rows = [dict(zip(names, row)) for row in cells if len(row) == len(names)]
         return [row for row in rows if _STEP.fullmatch(row.get("step", ""))]
 
     def row(self, **values):
-        """Appends a row; on disk when this returns, or else in memory."""
+        """Append a row, which is on the disk when this returns, or else in memory."""
         self._waiting.append(
             {name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in values.items()}
         )
@@ -143,9 +155,10 @@ class CsvLog:
             self._waiting = []
 
     def _columns(self):
-        """The header's names; None if there is no file, or no row can follow what is there as its end is torn.
+        """Return the header's names; None if a row cannot follow, as there is no file or its end is torn.
 
-        Looks at the file's two ends only: whoever changed it since the last row, a row costs the same after a million.
+        Only the file's two ends are looked at. So a change by others since the last row is noticed, and a row costs the
+        same after a million.
         """
         if not os.path.exists(self.path) or os.path.getsize(self.path) == 0:
             return None
@@ -156,7 +169,7 @@ class CsvLog:
 
     def _append(self, rows):
         text = "".join(",".join(row.values()) + "\n" for row in rows).encode()
-        with open(self.path, "ab", buffering=0) as file:  # a buffer would try again when the file is closed
+        with open(self.path, "ab", buffering=0) as file:  # a buffer would be written again when the file is closed
             size = os.path.getsize(self.path)
             try:
                 if file.write(text) != len(text):
@@ -175,19 +188,19 @@ class CsvLog:
 
 
 def _free_name(path):
-    """The path itself, or with the first number from 2 on that makes it one of nothing."""
+    """Return the path itself if it is free, or else with the first number from 2 on that makes it free."""
     names = itertools.chain([path], (f"{path}{number}" for number in itertools.count(2)))
     return next(name for name in names if not os.path.exists(name))
 
 
 def _curve(rows, column):
-    """[(step, value)] of the rows that have a finite value there."""
+    """Return [(step, value)] of the rows that have a finite value in the column."""
     pairs = [(int(row["step"]), _number(row[column])) for row in rows if row.get(column)]
     return [(step, value) for step, value in pairs if np.isfinite(value)]
 
 
 def _number(text):
-    """The number that a cell says, NaN if it says none."""
+    """Return the number that a cell says, NaN if it says none."""
     try:
         return float(text)
     except ValueError:
@@ -195,9 +208,15 @@ def _number(text):
 
 
 def write_run_json(path, opt, step):
-    """Adds this start to run.json: {"starts": [{time, step, versions, device, revision}, ...], "options": of the last}.
+    """Add this start to run.json.
 
-    A file of something else is replaced.
+    The file holds {"starts": [{time, step, versions, device, revision}, ...], "options": those of the last start}. A
+    file of something else is replaced.
+
+    Args:
+        path: the file.
+        opt: Options of the run.
+        step: updates done.
     """
     try:
         with open(path) as file:
@@ -236,7 +255,7 @@ def _device_name(opt):
 
 
 def _output_of(*command):
-    """What a command prints, or None where it is not here or fails."""
+    """Return what a command prints, or None where there is no such command or it fails."""
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

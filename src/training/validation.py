@@ -15,9 +15,16 @@ from src.model.SRFlowNet import EncoderImage
 
 
 def make_validation(opt, net, computed):
-    """The validation that fits the model of the options, or None where no validation file is configured.
+    """Make the validation that fits the model of the options.
 
-    net: the network; computed: for model RRDB, what the implementation makes of it, which gives the encoder's image.
+    Args:
+        opt: Options of the run.
+        net: the network.
+        computed: what the implementation makes of the network; for model RRDB it gives the encoder's image.
+
+    Returns:
+        a function without arguments, as FlowValidation and EncoderValidation describe it; None where no validation file
+        is configured.
     """
     if not opt.datasets.val.dataroot:
         return None
@@ -26,10 +33,15 @@ def make_validation(opt, net, computed):
 
 
 class FlowValidation:
-    """Calling it gives ({"nll": …, "psnr_heat_…": …}, picture sheet).
+    """A validation of the flow; a call returns ({"nll": …, "psnr_heat_…": …}, picture sheet).
 
-    NLL in bits per pixel, with dequantisation noise as the likelihood of 8-bit images needs it; PSNR of one sample at
-    each of `train.val_heats`. The noise and the latents are the same at every validation.
+    The NLL is in bits per pixel, with dequantisation noise as the likelihood of 8-bit images needs it. The PSNR, in dB,
+    is that of one sample at each of `train.val_heats`. The noise and the latents are the same at every validation.
+
+    Args:
+        opt: Options of the run.
+        net: SRFlowNet.
+        pairs: list of (hr, lr), uint8 (H, W, 3) and (h, w, 3).
     """
 
     def __init__(self, opt, net, pairs):
@@ -55,7 +67,14 @@ class FlowValidation:
 
 
 class EncoderValidation:
-    """The same for L1 pre-training: ({"l1": …, "psnr": …}, picture sheet) of the encoder's own image."""
+    """A validation of L1 pre-training; a call returns ({"l1": …, "psnr": …}, picture sheet).
+
+    Both figures, and the sheet, are of the encoder's own image. `l1` is in units of [0, 1], `psnr` in dB.
+
+    Args:
+        encoder: what the implementation makes of an RRDBNet.
+        pairs: list of (hr, lr), uint8 (H, W, 3) and (h, w, 3).
+    """
 
     def __init__(self, encoder, pairs):
         self.pairs, self.image = pairs, EncoderImage(encoder)
@@ -73,7 +92,10 @@ class EncoderValidation:
 
 
 def _centre_patches(opt):
-    """The first `train.val_images` pairs, cut to their centre of at most HR_size: one size, compiled once."""
+    """Return the first `train.val_images` pairs, cut to their centre of at most HR_size.
+
+    Images that are large enough all have that size, so that it is compiled once.
+    """
     pairs = []
     for _, hr, lr in EvalData(opt.datasets.val.dataroot, opt.scale, limit=opt.train.val_images):
         size = min(opt.datasets.train.HR_size // opt.scale, *(side - side % 2 for side in lr.shape[:2]))

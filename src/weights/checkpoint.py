@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Our checkpoint files: named arrays and a description, in MindSpore's own format, never pickled.
 
-A file is a MindSpore checkpoint with one more entry, `__srflow__`: a JSON text that says what the file is, for which
-options, at which step, and the hash of everything else. The file appears whole or not at all, and a damaged one is
-recognised when it is read.
+A file is a MindSpore checkpoint with one more entry, `__srflow__`. That is a JSON text that says what the file is, for
+which options and at which step, and gives a hash of everything else. The file appears whole or not at all. A damaged
+one is recognised when it is read.
 """
 
 import contextlib
@@ -25,13 +25,14 @@ from src.model_utils.util import atomic_write
 from src.network_names import explain_mismatch
 from src.weights.mindspore_file import read_entries
 
-# What this code writes, and of each kind what it reads: inference checkpoints of earlier formats held what the sampler
-# of their time made of the parameters.
+# The format that this code writes, and the formats of each kind that it reads. Inference checkpoints of earlier formats
+# held what the sampler of their time made of the parameters.
 FORMAT_VERSION = 7
 DESCRIPTION = "__srflow__"
 TRAINING, INFERENCE = "training", "inference"
 READABLE = {TRAINING: (1, 2, 3, 4, 5, 6, 7), INFERENCE: (7,)}
-# Of a description: bytes, of which most are the losses since the log's last row, and sections and lists in it.
+# Bounds of a description: its bytes, most of which are the losses since the log's last row; its sections and lists; the
+# digits of an integer.
 MAX_DESCRIPTION, MAX_SECTIONS, MAX_DIGITS = 2**24, 10000, 20
 
 
@@ -44,11 +45,15 @@ class DamagedCheckpoint(CheckpointError):
 
 
 class Checkpoint(NamedTuple):
-    """kind: TRAINING (a run can go on from it) or INFERENCE (only what a sampler needs); options: of the run.
+    """The contents of a checkpoint file.
 
-    arrays: float32 NumPy arrays by name: the parameters, for a sampler without those that only make the encoder's own
-    image, and in a training checkpoint what `optimizer.` begins. They may be read-only.
-    state: small JSON values: `step` (updates done) and `actnorm_initialised`, among others.
+    Attributes:
+        kind: TRAINING, from which a run can go on, or INFERENCE, which holds only what a sampler needs.
+        options: Options of the run.
+        arrays: float32 NumPy arrays by name, which may be read-only. They are the network's parameters, in an inference
+            checkpoint without those that only make the encoder's own image. A training checkpoint also holds the
+            optimizers' states, whose names begin with `optimizer.`.
+        state: small JSON values, among them `step` (updates done) and `actnorm_initialised`.
     """
 
     kind: str
@@ -57,12 +62,16 @@ class Checkpoint(NamedTuple):
     state: Dict[str, Any]
 
     def parameters(self):
-        """The network's parameters alone."""
+        """Return the network's parameters alone."""
         return {name: value for name, value in self.arrays.items() if not name.startswith("optimizer.")}
 
 
 def write_checkpoint(path, checkpoint):
-    """Writes a Checkpoint to `path`, whole or not at all. Raises OSError where the disk does not take it."""
+    """Write a Checkpoint to `path`, whole or not at all.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
     description = {
         "format_version": FORMAT_VERSION,
         "kind": checkpoint.kind,
@@ -74,7 +83,7 @@ def write_checkpoint(path, checkpoint):
     text = np.frombuffer(json.dumps(description).encode(), np.uint8)
     entries.append({"name": DESCRIPTION, "data": Tensor(text)})
     with atomic_write(path) as temporary:
-        # MindSpore would add the suffix by itself to a name that lacks it.
+        # MindSpore would add the suffix to a name that lacks it.
         written = temporary if temporary.endswith(".ckpt") else temporary + ".ckpt"
         try:
             with _quiet():
@@ -90,7 +99,12 @@ def write_checkpoint(path, checkpoint):
 
 
 def read_checkpoint(path):
-    """Reads a file of `write_checkpoint`. Raises CheckpointError, with one line that says what is wrong with it."""
+    """Read a file of `write_checkpoint`.
+
+    Raises:
+        CheckpointError: with one line that says what is wrong with the file.
+        OptionsError: the file is whole, but this code cannot use the options in it.
+    """
     path = str(path)
     if not os.path.isfile(path):
         raise CheckpointError(f"{path}: no such checkpoint file")
@@ -127,7 +141,7 @@ def read_checkpoint(path):
 
 
 def _parse_description(data):
-    """The JSON of a description. Made for it, a small text could take any memory and time."""
+    """Parse the JSON of a description, within bounds: a small text could be made to take any memory and time."""
     if len(data) > MAX_DESCRIPTION or data.count(b"{") + data.count(b"[") > MAX_SECTIONS:
         raise ValueError("larger than any description")
     return json.loads(data.decode(), parse_int=_parse_int)
@@ -151,7 +165,7 @@ def _is_finite(value):
     return _is_number(value) and math.isfinite(value)
 
 
-# What may be in a state, as `Progress.state` makes it: key -> check of its value, or the same of a section.
+# What may be in a state, as `Progress.state` makes it: key -> check of its value, or a dict of checks for a section.
 _STATE = {
     "step": _is_count,
     "skipped": _is_count,
@@ -170,13 +184,16 @@ _STATE = {
 
 
 def _state_problem(state, kind):
-    """What is wrong with a state, or None. A key that nobody knows is nothing: other versions wrote others."""
+    """Say what is wrong with a state; None if nothing is.
+
+    An unknown key is no problem: other versions wrote other keys.
+    """
     if type(state) is not dict:
         return "its state is no section"
     if kind == TRAINING and "step" not in state:
         return "its state lacks the step"
     if "notes" in state:
-        return "its state has notes"  # which are for other programs' files, and printed
+        return "its state has notes"  # notes are for other programs' files, and are printed
     for key, check in _STATE.items():
         value = state.get(key)
         if key not in state:
@@ -194,7 +211,7 @@ _MOMENT = re.compile(r"optimizer\.\w+\.[mv]\.(.+)")
 
 
 def _optimizer_problem(arrays):
-    """What is wrong with the arrays of optimizers, or None."""
+    """Say what is wrong with the arrays of optimizers; None if nothing is."""
     for name, value in arrays.items():
         match = _MOMENT.fullmatch(name)
         of = arrays.get(match.group(1)) if match else None
@@ -204,7 +221,14 @@ def _optimizer_problem(arrays):
 
 
 def read_mindspore(path):
-    """Name -> Entry of a MindSpore checkpoint, whoever wrote it. Raises DamagedCheckpoint if the file is none."""
+    """Read the entries of a MindSpore checkpoint, whoever wrote it.
+
+    Returns:
+        dict from name to Entry.
+
+    Raises:
+        DamagedCheckpoint: the file is no MindSpore checkpoint, truncated, or cannot be read.
+    """
     try:
         return read_entries(path)
     except OSError as error:
@@ -216,9 +240,16 @@ def read_mindspore(path):
 
 
 def require_parameters(shapes, arrays, source, optional=()):
-    """Raises CheckpointError, with a guess at the cause, if arrays are not the parameters of a network of these shapes.
+    """Check that arrays are the parameters of a network of these shapes.
 
-    shapes: by name; source: for the error message; optional: beginnings of names that may be missing.
+    Args:
+        shapes: name -> shape of the network's parameters.
+        arrays: by name.
+        source: where the arrays come from, for the error message.
+        optional: beginnings of names that may be missing.
+
+    Raises:
+        CheckpointError: they are not; the message has a guess at the cause.
     """
     problems = _mismatch(shapes, arrays, optional)
     if problems:
@@ -226,10 +257,20 @@ def require_parameters(shapes, arrays, source, optional=()):
 
 
 def load_parameters(cell, arrays, source, strict=True, optional=()):
-    """Gives a cell's parameters the values in `arrays`, comparing names and shapes both ways.
+    """Give a cell's parameters the values in `arrays`, comparing names and shapes both ways.
 
-    cell: its parameters bear official names; source, optional: as for `require_parameters`. Not strict: loads what fits
-    and returns what did not, a line each; strict: raises CheckpointError instead, with the same lines.
+    Args:
+        cell: its parameters bear official names.
+        arrays: by official name.
+        source: where the arrays come from, for the error message.
+        strict: whether everything must fit; otherwise what fits is loaded.
+        optional: beginnings of names that may be missing.
+
+    Returns:
+        list of lines that say what did not fit, empty if strict.
+
+    Raises:
+        CheckpointError: if strict, with the same lines.
     """
     parameters = {parameter.name: parameter for parameter in cell.get_parameters()}
     shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
@@ -250,12 +291,16 @@ def _mismatch(shapes, arrays, optional):
 
 
 def parameter_arrays(cell):
-    """The values of a cell's parameters by name."""
+    """Return the values of a cell's parameters by name."""
     return {parameter.name: parameter.asnumpy() for parameter in cell.get_parameters()}
 
 
 def _as_array(entry):
-    """The float32 array of an entry, whose memory it shares; ValueError if that is no such array."""
+    """Return the float32 array of an entry, whose memory it shares.
+
+    Raises:
+        ValueError: the entry is no such array.
+    """
     if entry.kind != "Float32":
         raise ValueError(entry.kind[:20])
     return np.frombuffer(entry.data, "<f4").reshape(entry.shape)
@@ -263,7 +308,7 @@ def _as_array(entry):
 
 @contextlib.contextmanager
 def _quiet():
-    """Keeps MindSpore from logging a page about a failure that we describe in one line."""
+    """Keep MindSpore from logging a page about a failure that we describe in one line."""
     previous = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -273,7 +318,7 @@ def _quiet():
 
 
 def _hash(arrays, description):
-    """description: its JSON, sorted, without the hash."""
+    """Return the SHA-256 of arrays and their description; description: its JSON, sorted, without the hash."""
     digest = hashlib.sha256(description.encode())
     for name in sorted(arrays):
         value = np.ascontiguousarray(arrays[name])

@@ -2,15 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """MindSpore's checkpoint files, read entry by entry.
 
-Not by `mindspore.load_checkpoint`: it insists on a suffix, needs two to three times the memory of what it reads, and in
-2.8.0 does not compare a shape with its data. Nor by the library of protocol buffers, which takes many times a file's
-size if the file is made for it. A file is such a buffer, `Checkpoint` of `checkpoint.proto`:
+They are not read by `mindspore.load_checkpoint`. That insists on a suffix, needs two to three times the memory of what
+it reads, and in 2.8.0 does not compare a shape with its data. They are not read by the library of protocol buffers
+either. That takes many times a file's size if the file is made for it.
+
+A file is a protocol buffer, `Checkpoint` of `checkpoint.proto`:
 
     Checkpoint: repeated Value value = 1        Value: string tag = 1, Tensor tensor = 2
     Tensor: repeated int64 dims = 1, string tensor_type = 2, bytes tensor_content = 3
 
-So it is a sequence of fields, each a key, which is 8·number + how it is stored, and a number, or a length and as many
-bytes. Other fields of a Value are passed over. MindSpore 2 can add a checksum, which is not read.
+So it is a sequence of fields. Each field begins with a key, which is 8·number + how it is stored. Then comes a number,
+or a length and as many bytes. Other fields of a Value are passed over. MindSpore 2 can add a checksum, which is not
+read.
 """
 
 import os
@@ -19,15 +22,21 @@ from typing import NamedTuple, Tuple
 NUMBER, BYTES = 0, 2  # how a field is stored
 TAG, TENSOR = 8 * 1 + BYTES, 8 * 2 + BYTES
 DIMENSION, TYPE, CONTENT = 8 * 1 + NUMBER, 8 * 2 + BYTES, 8 * 3 + BYTES
-MAGIC = b"\n"  # the key of the field `value`: what every entry begins with
-CHECKSUM, CHECKSUM_LENGTH = b"crc_num", 17  # after the last entry, of a file saved with crc_check
-# More than any network has: what is read takes little more memory than the file has bytes.
+MAGIC = b"\n"  # the key of the field `value`, with which every entry begins
+CHECKSUM, CHECKSUM_LENGTH = b"crc_num", 17  # after the last entry in a file saved with crc_check
+# Each is more than any network has. So reading takes little more memory than the file has bytes.
 MAX_ENTRIES, MAX_FIELDS, MAX_TEXT = 50000, 40, 4096
 CHUNK = 2**20
 
 
 class Entry(NamedTuple):
-    """A tensor of a file. kind: MindSpore's name of its type, such as Float32; data: its numbers, little endian."""
+    """A tensor of a file.
+
+    Attributes:
+        kind: MindSpore's name of its type, such as Float32.
+        shape: tuple of int.
+        data: bytes of its numbers, little endian.
+    """
 
     kind: str
     shape: Tuple[int, ...]
@@ -35,11 +44,19 @@ class Entry(NamedTuple):
 
 
 class _Undecodable(ValueError):
-    """An entry is not what the module's description says."""
+    """An entry that is not what the module's description says."""
 
 
 def read_entries(path):
-    """Name -> Entry, in the file's order. Raises ValueError, with what is wrong with the file, and OSError."""
+    """Read the entries of a file.
+
+    Returns:
+        dict from name to Entry, in the file's order.
+
+    Raises:
+        ValueError: the file is no MindSpore checkpoint, or a damaged one; the message says what is wrong.
+        OSError: the file cannot be read.
+    """
     entries, count = {}, 0
     with open(path, "rb") as file:
         end = _end_of_entries(file)
@@ -63,7 +80,7 @@ def read_entries(path):
 
 
 def _read_value(file, end, entries):
-    """Adds the Value up to `end` to the entries: a new one, or the next piece of a large tensor."""
+    """Add the Value up to `end` to the entries: a new one, or the next piece of a large tensor."""
     name, tensor_end = None, None
     for key, length in _fields(file, end):
         if key == TAG:
@@ -81,12 +98,12 @@ def _read_value(file, end, entries):
     while length:
         piece = file.read(min(length, CHUNK))
         entry.data.extend(piece)
-        length -= len(piece) or length  # where somebody cuts the file meanwhile, data and shape will not agree
+        length -= len(piece) or length  # a file that is cut meanwhile: data and shape will not agree
     file.seek(end)
 
 
 def _read_header(file, end):
-    """(type, shape, position and length of the content) of the Tensor up to `end`."""
+    """Return (type, shape, position of the content, length of the content) of the Tensor up to `end`."""
     dims, kind, content = [], None, None
     for key, value in _fields(file, end):
         if key == DIMENSION:
@@ -99,13 +116,13 @@ def _read_header(file, end):
             raise _Undecodable
     if kind is None or content is None:
         raise _Undecodable
-    return (kind, () if dims == [0] else tuple(dims)) + content  # a scalar has [0]
+    return (kind, () if dims == [0] else tuple(dims)) + content  # a scalar's dims are [0]
 
 
 def _fields(file, end):
-    """(key, value) of the fields up to `end`.
+    """Yield (key, value) of the fields up to `end`.
 
-    Of a field with bytes the value is their length, and the file stands at their first.
+    The value of a field with bytes is their length. The file then stands at the first of them.
     """
     for _ in range(MAX_FIELDS):
         if file.tell() == end:
@@ -134,7 +151,10 @@ def _end_of_entries(file):
 
 
 def _read_number(file):
-    """A number as protocol buffers have it: seven bits in each byte, the lowest first, the eighth if there are more."""
+    """Read a number as protocol buffers store it.
+
+    Each byte holds seven bits, the lowest first. Its eighth bit is set if more bytes follow.
+    """
     number = 0
     for shift in range(0, 64, 7):
         byte = file.read(1)

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """PyTorch's weight files (`.pth`), read and written without PyTorch; nothing in a file is ever executed.
 
-Such a file holds a pickled program that builds a dictionary of tensors, and the storages whose bytes the tensors view:
-in a zip archive since torch 1.6, before that in a plain file, one after the other. Python's `pickle` would run whatever
-the program names. Here a small machine follows it instead, which knows the few operations that weights need and
-refuses all others by name; it makes descriptions of tensors, and arrays are made of those that fit their storages.
+Such a file holds storages, which are the tensors' bytes, and a pickled program that builds a dictionary of tensors.
+Since torch 1.6 these lie in a zip archive, before that one after the other in a plain file.
+
+Python's `pickle` would run whatever the program names. Here a small machine follows the program instead. It knows the
+few operations that weights need, and refuses all others by name. It makes descriptions of tensors. Those that fit their
+storages become arrays.
 """
 
 import contextlib
@@ -28,7 +30,7 @@ from src.model_utils.util import atomic_write
 from src.weights.checkpoint import CheckpointError
 
 ZIP_MAGIC = b"PK\x03\x04"
-PICKLE_MAGIC = pickle.PROTO  # of the older format, whose first pickle must be the number:
+PICKLE_MAGIC = pickle.PROTO  # the older format begins with it; its first pickle must be this number:
 LEGACY_NUMBER, LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
 
 BFLOAT16 = "torch.BFloat16Storage"
@@ -45,14 +47,14 @@ STORAGES = {
     "torch.BoolStorage": "?",
 }
 
-# Under which keys programs put a state dict that is not the whole file.
+# The keys under which programs put a state dict that is not the whole file.
 WRAPPERS = ("state_dict", "params_ema", "params", "model")
 
 MAX_DIMENSIONS = 32  # NumPy's limit
-# A small file may be made to be gigabytes when it is read, or to take for ever. What no weights need is refused: the
-# program of the published network has 0.3 MB and fifty thousand operations.
+# A small file may be made to become gigabytes when it is read, or to take for ever. So what no weights need is refused.
+# The program of the published network has 0.3 MB and fifty thousand operations.
 MAX_PROGRAM, MAX_OPERATIONS, MAX_TEXT, MAX_ARGUMENTS = 2**24, 10**6, 1000, 10
-MAX_DIRECTORY = 2**22  # of a zip archive: bytes that say which entries it has
+MAX_DIRECTORY = 2**22  # bytes of a zip archive's directory, which says which entries it has
 # Weights hardly shrink when they are deflated. Tensors may share numbers of a storage, and may be widened to float32.
 MAX_GROWTH, MAX_SHARING, FREE_BYTES = 4, 2, 2**27
 WIDENED = 4  # bytes of a float32
@@ -60,11 +62,19 @@ CHUNK = 2**20
 
 
 def read_pth(path):
-    """The state dict of a file that `torch.save` wrote, in either of its formats: name -> array, in the file's order.
+    """Read the state dict of a file that `torch.save` wrote, in either of its formats.
 
-    The arrays have their tensor's type, but bfloat16 becomes float32; those of tensors that share a storage share
-    memory. A state dict inside a dictionary, under one of WRAPPERS, is found. Raises CheckpointError, with one line
-    that says what is wrong with the file and what to do.
+    A state dict inside a dictionary, under one of the keys WRAPPERS, is found. The arrays have their tensor's type, but
+    bfloat16 becomes float32. Arrays of tensors that share a storage share memory.
+
+    Args:
+        path: the file.
+
+    Returns:
+        dict from name to array, in the file's order.
+
+    Raises:
+        CheckpointError: with one line that says what is wrong with the file and what to do.
     """
     path = str(path)
     with reading(path), open(path, "rb") as file:
@@ -82,7 +92,7 @@ def read_pth(path):
 
 
 def is_torch_file(head):
-    """Whether a file that begins with the bytes `head`, at least four, may be one of PyTorch's."""
+    """Tell whether a file that begins with the bytes `head`, at least four, may be one of PyTorch's."""
     return head.startswith((ZIP_MAGIC, PICKLE_MAGIC))
 
 
@@ -114,9 +124,9 @@ DAMAGE = (
 
 @contextlib.contextmanager
 def reading(path):
-    """Turns what reading a file of weights can raise into a CheckpointError of one line that names the file.
+    """Turn what reading a weight file can raise into a CheckpointError of one line that names the file.
 
-    Refuses, before the block opens it, a pipe or a device, which may have no end.
+    A pipe or a device is refused before the block opens it, as it may have no end.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
@@ -162,7 +172,7 @@ class _Storage(NamedTuple):
 
 
 class _View(NamedTuple):
-    """A part of a storage; the whole of it, but in some old files."""
+    """A part of a storage, which is the whole of it except in some old files."""
 
     storage: _Storage
     start: int
@@ -183,18 +193,22 @@ class _Tensor(NamedTuple):
 
 
 def _is_name(value):
-    """Whether it is a text, and short: long ones would take long to compare."""
+    """Tell whether a value is a short text: long ones would take long to compare."""
     return type(value) is str and len(value) <= MAX_TEXT
 
 
 def _require_counts(*numbers):
-    """Raises ValueError unless all are integers from 0; True is none."""
+    """Check that all numbers are integers from 0; True is none.
+
+    Raises:
+        ValueError: one of them is not.
+    """
     if not all(type(number) is int and 0 <= number < 2**63 for number in numbers):
         raise ValueError("a size or offset is no integer from 0")
 
 
 def _make_storage(tag, kind, key, _device, count, view=None):
-    """The storage, or its part, that a persistent id of the program names."""
+    """Return the storage, or its part, that a persistent id of the program names, as a _View."""
     if tag != "storage" or not isinstance(kind, _Global) or kind.name not in STORAGES or not _is_name(key):
         raise ValueError("a storage is not described as torch does")
     _require_counts(count)
@@ -209,7 +223,10 @@ def _make_storage(tag, kind, key, _device, count, view=None):
 
 
 def _make_tensor(view, offset, shape, strides, *_):
-    """The tensor of `torch._utils._rebuild_tensor_v2`, if it lies inside its view; gradients and hooks are ignored."""
+    """Return the tensor of `torch._utils._rebuild_tensor_v2`, if it lies inside its view.
+
+    Gradients and hooks are ignored.
+    """
     if not isinstance(view, _View) or len(shape) != len(strides) or len(shape) > MAX_DIMENSIONS:
         raise ValueError("a tensor is not described as torch does")
     _require_counts(offset, *shape, *strides)
@@ -222,14 +239,17 @@ def _make_tensor(view, offset, shape, strides, *_):
 
 
 def _make_parameter(tensor, *_):
-    """The tensor of `torch._utils._rebuild_parameter`."""
+    """Return the tensor of `torch._utils._rebuild_parameter`."""
     if not isinstance(tensor, _Tensor):
         raise ValueError("a parameter is not made of a tensor")
     return tensor
 
 
 def _make_dict(pairs=()):
-    """The dictionary that `collections.OrderedDict()` or, of Python 2, `collections.OrderedDict([[key, value]])` is."""
+    """Return the dictionary that a call of `collections.OrderedDict` makes.
+
+    The call has no argument or, in files of Python 2, a list of pairs [key, value].
+    """
     result = {}
     for pair in pairs:
         if type(pair) not in (list, tuple) or len(pair) != 2:
@@ -239,7 +259,7 @@ def _make_dict(pairs=()):
 
 
 def _add(target, key, value):
-    # Python counts integers that differ by 2^61 - 1 as one place of a dictionary.
+    # Python gives integers that differ by 2^61 - 1 one hash: many of them would make a dictionary slow.
     if type(target) is not dict or not (_is_name(key) or (type(key) is int and abs(key) < 2**60)):
         raise ValueError("a dictionary's key is neither a text nor an integer, or too long")
     if key in target:
@@ -252,7 +272,7 @@ def _add(target, key, value):
 
 
 class _Global(NamedTuple):
-    """A name that the program looks up, module and all."""
+    """A name that the program looks up, with its module."""
 
     name: str
 
@@ -266,19 +286,23 @@ CALLS = {
 
 
 class _Machine:
-    """Stack and memo of a pickled program. It can build what this file defines, and containers, and nothing else.
+    """Stack and memo of a pickled program, which can build what this file defines, and containers, and nothing else.
 
-    Each operation takes bounded memory and time, and their number is bounded. What stands on the stack may be huge all
-    the same, when it holds itself or others many times: it is never printed, hashed or compared.
+    Each operation takes bounded memory and time, and their number is bounded. A value on the stack may still be huge,
+    if it holds itself or others many times. So no such value is ever printed, hashed or compared.
     """
 
     def __init__(self):
         self.stack, self.marks, self.memo = [], [], {}
-        self.storages = {}  # those that the program named, by key
+        self.storages = {}  # the storages that the program named, by key
         self.operations = 0
 
     def run(self, program):
-        """Follows the program, a binary file at its start, and returns its value; the file is then at its end."""
+        """Follow a program and return its value.
+
+        Args:
+            program: binary file at the program's start; afterwards it is at the program's end.
+        """
         while True:
             code = program.read(1).decode("latin-1")
             operation = pickletools.code2op.get(code)
@@ -286,7 +310,7 @@ class _Machine:
                 raise ValueError(f"no operation is {code!r}" if code else "the pickled program has no end")
             if operation.name == "STOP":
                 return self.stack.pop()
-            if operation.name not in OPERATIONS:  # whose arguments are not even read: they may be huge
+            if operation.name not in OPERATIONS:  # its argument is not even read: it may be huge
                 raise _Problem(
                     f"refused the operation {operation.name}, which a state dict does not need; use a file "
                     "of torch.save(net.state_dict(), path)"
@@ -322,7 +346,11 @@ class _Machine:
         self.push(self.memo[index])
 
     def look_up(self, name):
-        """name: module and name, with a space between."""
+        """Push the global of a name.
+
+        Args:
+            name: module and name with a space between; None: both are taken from the stack.
+        """
         last, first = name.split(" ", 1)[::-1] if name is not None else (self.stack.pop(), self.stack.pop())
         if type(first) is not str or type(last) is not str:
             raise _Problem(
@@ -345,7 +373,7 @@ class _Machine:
         if CALLS[function.name] is _make_dict and arguments:
             if type(arguments[0]) is not list:
                 raise ValueError("a dictionary is made of what is no list")
-            self.spend(len(arguments[0]))  # which may stand in the memo, for as many dictionaries
+            self.spend(len(arguments[0]))  # the list may stand in the memo, and make many dictionaries
         self.push(CALLS[function.name](*arguments))
 
     def load_storage(self, _):
@@ -358,7 +386,7 @@ class _Machine:
         self.push(view)
 
     def set_state(self, _):
-        """Attributes of an OrderedDict, such as torch's `_metadata`: not needed."""
+        """Drop the attributes of an OrderedDict, such as torch's `_metadata`: they are not needed."""
         self.stack.pop()
         if type(self.stack[-1]) is not dict:
             raise ValueError("sets attributes of what is no dictionary")
@@ -422,7 +450,7 @@ OPERATIONS.update(
 
 
 def _state_dict(value):
-    """Name -> _Tensor of what the program made."""
+    """Return name -> _Tensor of what the program made."""
     if type(value) is dict and not any(isinstance(entry, _Tensor) for entry in value.values()):
         value = next((value[key] for key in WRAPPERS if type(value.get(key)) is dict), value)
     if type(value) is not dict:
@@ -452,7 +480,11 @@ def _kind(value):
 
 
 def _require_modest(tensors):
-    """Raises _Problem where the tensors together, as float32, are far more bytes than their storages have."""
+    """Check that the tensors together, as float32, are not far more bytes than their storages have.
+
+    Raises:
+        _Problem: they are.
+    """
     stored = sum(storage.nbytes for storage in {tensor.storage for tensor in tensors.values()})
     named = WIDENED * sum(tensor.count for tensor in tensors.values())
     if named > MAX_SHARING * stored + FREE_BYTES:
@@ -460,7 +492,7 @@ def _require_modest(tensors):
 
 
 def _read_bytes(file, count):
-    """uint8 (count,); the caller knows that the file may well have so many."""
+    """Read bytes as uint8 (count,); the caller knows that the file may well have so many."""
     data = np.empty(count, np.uint8)
     view, position = memoryview(data), 0
     while position < count:
@@ -472,7 +504,7 @@ def _read_bytes(file, count):
 
 
 def _numbers(data, kind, big_endian=False):
-    """The numbers of a storage in this machine's byte order; data: uint8."""
+    """Return the numbers of a storage in this machine's byte order; data: uint8."""
     values = data.view(STORAGES[kind])
     if big_endian != (sys.byteorder == "big"):
         values = values.byteswap()
@@ -480,12 +512,12 @@ def _numbers(data, kind, big_endian=False):
 
 
 def widen_bfloat16(values):
-    """float32 of bfloat16 numbers, which come as uint16: they are the upper halves."""
+    """Return bfloat16 numbers as float32; they come as uint16, which are the upper halves."""
     return (values.astype(np.uint32) << 16).view(np.float32)
 
 
 def _make_arrays(tensors, numbers):
-    """Name -> array; numbers: _Storage -> 1-d array."""
+    """Return name -> array of the tensors; numbers: _Storage -> 1-d array."""
     return {name: _make_array(tensor, numbers[tensor.storage]) for name, tensor in tensors.items()}
 
 
@@ -521,7 +553,7 @@ def _read_zip(file):
 
 
 class _SmallReads:
-    """A file for zipfile, which would read a directory of any size into ten times the memory."""
+    """A file for zipfile that bounds each read, as zipfile takes ten times the memory of a directory of any size."""
 
     def __init__(self, file):
         self._file, self.seek, self.tell, self.seekable = file, file.seek, file.tell, file.seekable
@@ -536,7 +568,7 @@ class _SmallReads:
 
 
 def _archive_folder(archive):
-    """The folder, of any name, that holds all entries."""
+    """Return the folder, of any name, that holds all entries."""
     names = archive.namelist()
     if len(set(names)) != len(names):
         raise ValueError("an entry of the archive is there twice")
@@ -547,7 +579,7 @@ def _archive_folder(archive):
 
 
 def _is_big_endian(archive, name):
-    """The byte order that the entry tells; files of torch before 2.1 lack it."""
+    """Tell the byte order that the entry names; files of torch before 2.1 lack it and are little endian."""
     if name not in archive.namelist():
         return False
     order = _read_entry(archive, name, most=len("little")).tobytes()
@@ -557,7 +589,14 @@ def _is_big_endian(archive, name):
 
 
 def _read_entry(archive, name, expected=None, most=None):
-    """The entry's bytes, uint8, checked against its checksum: so many as expected, or at most so many."""
+    """Read an entry's bytes as uint8 and check them against their checksum.
+
+    Args:
+        archive: ZipFile.
+        name: the entry.
+        expected: the number of bytes that it must have, or None.
+        most: the largest number of bytes that it may have, in place of `expected`.
+    """
     info = archive.getinfo(name)
     if info.file_size != expected if most is None else info.file_size > most:
         raise ValueError(f"{name} has {info.file_size} bytes, expected {expected or f'at most {most}'}")
@@ -585,7 +624,7 @@ def _read_legacy(file):
     tensors = _state_dict(machine.run(program))
     keys = _Machine().run(program)
     file.seek(program.tell())  # the storages follow, in the order of the keys
-    program.close()  # for its memory
+    program.close()  # frees its memory
     _require_modest(tensors)
     needed = {tensor.storage for tensor in tensors.values()}
     numbers = {}
@@ -604,9 +643,10 @@ def _read_legacy(file):
 
 
 def _read_legacy_count(file, storage, little_endian):
-    """Reads how many numbers follow, and checks it and that the file is long enough.
+    """Read how many numbers follow, and check that this is right and that the file is long enough.
 
-    On a big-endian machine, torch wrote numbers in little-endian order all the same, but the count at times in its own.
+    On a big-endian machine torch wrote numbers in little-endian order all the same. The count was at times in its own
+    order.
     """
     count = file.read(8)
     orders = ("little",) if little_endian else ("little", "big")
@@ -619,16 +659,23 @@ def _read_legacy_count(file, storage, little_endian):
 # ---------------------------------------------------------------------------------------------------------------------
 # Writing
 
-FOLDER = "archive/"  # every entry's, as torch names it when it does not know the file's name
-ALIGNMENT = 64  # bytes; of every entry's data, as torch has it, for those who map the file into memory
+FOLDER = "archive/"  # of every entry; torch's name for it when it does not know the file's name
+ALIGNMENT = 64  # bytes, of every entry's data, as torch has it, for those who map the file into memory
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def write_pth(path, arrays):
-    """Writes a state dict that `torch.load(path, weights_only=True)` of torch 1.6 or later reads.
+    """Write a state dict that `torch.load(path, weights_only=True)` of torch 1.6 or later reads.
 
-    arrays: name -> array, each written as a contiguous float32 tensor on the CPU, in the order given. The file appears
-    whole or not at all, and the same arrays make the same bytes. Raises OSError where the disk does not take it.
+    Each array becomes a contiguous float32 tensor on the CPU, in the order given. The file appears whole or not at all.
+    The same arrays make the same bytes.
+
+    Args:
+        path: the file to write.
+        arrays: name -> array.
+
+    Raises:
+        OSError: the disk does not take it.
     """
     arrays = {name: np.asarray(value, "<f4", order="C") for name, value in arrays.items()}
     with atomic_write(path) as temporary, open(temporary, "wb") as file, zipfile.ZipFile(file, "w") as archive:
@@ -640,16 +687,16 @@ def write_pth(path, arrays):
 
 
 def _write_entry(file, archive, name, data):
-    """Adds an uncompressed entry whose data begins at a multiple of ALIGNMENT in the file."""
+    """Add an uncompressed entry whose data begins at a multiple of ALIGNMENT in the file."""
     info = zipfile.ZipInfo(FOLDER + name, ZIP_DATE)
-    header = file.tell() + zipfile.sizeFileHeader + len(info.filename) + 4  # of the padding's own four bytes
+    header = file.tell() + zipfile.sizeFileHeader + len(info.filename) + 4  # four bytes: the header of the padding
     padding = -header % ALIGNMENT
     info.extra = struct.pack("<2sH", b"FB", padding) + bytes(padding)
     archive.writestr(info, data)
 
 
 def _program(arrays):
-    """The pickled program that makes an OrderedDict of the arrays; storage i is the i-th array's."""
+    """Return the pickled program that makes an OrderedDict of the arrays; storage i is the i-th array's."""
     items = b"".join(_text(name) + _tensor(key, value) for key, (name, value) in enumerate(arrays.items()))
     return pickle.PROTO + b"\x02" + _empty_dict() + pickle.MARK + items + pickle.SETITEMS + pickle.STOP
 

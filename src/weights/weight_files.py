@@ -1,9 +1,9 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The weight files that people have, of other programs than ours, under the names of our parameters.
+"""Weight files of other programs than ours, under the names of our parameters.
 
-Read are the official `.pth`, its content as `.safetensors`, and both checkpoints of the earlier MindSpore port; `.pth`
-and `.safetensors` are written too. What a file is shows in its content: its name does not matter.
+The official `.pth`, its content as `.safetensors`, and both checkpoints of the earlier MindSpore port are read. `.pth`
+and `.safetensors` are written too. The content shows what a file is: its name does not matter.
 """
 
 import mmap
@@ -37,15 +37,19 @@ PORT_TRAINING, PORT_TEST = "earlier port, training", "earlier port, test"
 
 TORCH = (".pth", ".pt")
 EXPORTED = TORCH + (".safetensors",)  # suffixes that `write_any` knows
-MAX_CHANNELS = 1024  # of a 1×1 weight: inverting larger ones would take minutes, and no network has them
+MAX_CHANNELS = 1024  # of a 1×1 weight; no network has more, and inverting larger ones would take minutes
 
 PORT_LAYER = re.compile(r"flowUpsamplerNet\.layers_(\d{1,5})\.(\d{1,5})\.(.+)")
 
 
 class Weights(NamedTuple):
-    """kind: one of OFFICIAL, OFFICIAL_RRDB, PORT_TRAINING, PORT_TEST; notes: what the user should know, a line each.
+    """The contents of another program's weight file.
 
-    arrays: float32 by official name, `RRDB.` included where the file is of the encoder alone, without UNREAD.
+    Attributes:
+        kind: OFFICIAL, OFFICIAL_RRDB, PORT_TRAINING or PORT_TEST.
+        arrays: float32 arrays by official name, without UNREAD. The prefix `RRDB.` is there even where the file is of
+            the encoder alone.
+        notes: what the user should know, a line each.
     """
 
     kind: str
@@ -54,11 +58,19 @@ class Weights(NamedTuple):
 
 
 def read_any(path, opt=None):
-    """The Checkpoint in a file, whoever wrote it: train.py, train2test.py or another program.
+    """Read the Checkpoint in a file, whoever wrote it: train.py, train2test.py or another program.
 
-    opt: Options that say which network a file of another program holds, as such a file does not; None: that of the
-    published configuration with the names and shapes in the file. `state["notes"]`: what the user should know of a file
-    of another program, `state["source"]`: its kind. Raises CheckpointError, with one line that says what is wrong.
+    A checkpoint of another program has two more keys in its state: `notes`, what the user should know of the file, and
+    `source`, the kind of the file.
+
+    Args:
+        path: the file.
+        opt: Options that say which network a file of another program holds, as such a file does not; None: those of the
+            published configuration, with what names and shapes tell.
+
+    Raises:
+        CheckpointError: with one line that says what is wrong with the file.
+        OptionsError: no usable options are in the file, or follow from its names and shapes.
     """
     if is_own_checkpoint(path):
         return read_checkpoint(path)
@@ -68,10 +80,16 @@ def read_any(path, opt=None):
 
 
 def write_any(path, arrays):
-    """Writes parameters by official name as the path's suffix says.
+    """Write parameters for PyTorch and the official code, in the format that the path's suffix names.
 
-    `.pth` or `.pt` as the official code has them, or `.safetensors`. The file appears whole or not at all. Raises
-    OSError where the disk does not take it.
+    The suffix is `.pth`, `.pt` or `.safetensors`. The file appears whole or not at all.
+
+    Args:
+        path: the file to write.
+        arrays: by official name.
+
+    Raises:
+        OSError: the disk does not take it.
     """
     arrays = to_official(arrays)
     if str(path).endswith(TORCH):
@@ -85,10 +103,13 @@ def write_any(path, arrays):
 
 
 def _published_options(arrays, path):
-    """The Options of the network of another program's file, what names and shapes do not tell being as published."""
+    """Return the Options of the network in another program's file.
+
+    What names and shapes do not tell is taken to be as published.
+    """
     found = describe_network(arrays)
     network = {key: found[key] for key in ("nf", "nb", "gc") if key in found}
-    coupling = {"hidden_channels": found["hidden"]} if "hidden" in found else {}  # lacking, it is named later
+    coupling = {"hidden_channels": found["hidden"]} if "hidden" in found else {}  # if missing, told later
     settings = {"model": "SRFlow" if "L" in found else "RRDB", "scale": found.get("scale"), "network_G": network}
     if "L" in found:
         network["flow"] = {
@@ -106,7 +127,7 @@ def _published_options(arrays, path):
 
 
 def _published_blocks(found, path):
-    """Which encoder blocks condition the flow: the file only tells how many."""
+    """Return which encoder blocks condition the flow: the file only tells how many do."""
     count, nb = found.get("blocks"), found.get("nb", 0)
     blocks = list(range(nb)) if count == nb else PUBLISHED_BLOCKS.get(nb, [])
     if len(blocks) != count:
@@ -118,7 +139,11 @@ def _published_blocks(found, path):
 
 
 def read_weights(path):
-    """The Weights in a file of another program. Raises CheckpointError, with one line that says what is wrong."""
+    """Read the Weights in a file of another program.
+
+    Raises:
+        CheckpointError: with one line that says what is wrong with the file.
+    """
     path = str(path)
     notes = []
     arrays = _unwrap(_read_arrays(path), path, notes)
@@ -134,7 +159,11 @@ def read_weights(path):
 
 
 def _as_float32(arrays, path):
-    """The arrays as float32; infinite, for whom it concerns, where a number is too large."""
+    """Return the arrays as float32; a number that is too large for it becomes infinite.
+
+    Raises:
+        CheckpointError: the arrays would be far larger than they are in the file.
+    """
     size, widened = sum(value.nbytes for value in arrays.values()), 4 * sum(value.size for value in arrays.values())
     if widened > MAX_SHARING * size + FREE_BYTES:
         raise CheckpointError(f"{path}: holds integers where weights were expected; use another file")
@@ -143,7 +172,7 @@ def _as_float32(arrays, path):
 
 
 def is_own_checkpoint(path):
-    """Whether train.py or train2test.py wrote the file, which is then for `read_checkpoint`; the content tells."""
+    """Tell by its content whether train.py or train2test.py wrote a file, which is then for `read_checkpoint`."""
     path = str(path)
     with reading(path), open(path, "rb") as file:
         if file.read(1) != MINDSPORE_MAGIC:
@@ -167,7 +196,7 @@ MINDSPORE_TYPES = {
     "UInt8": "<u1",
     "Bool": "?",
 }
-MAX_SAFETENSORS_HEADER = 10**7  # bytes, of which weights need a fiftieth; the format says 10 ** 8
+MAX_SAFETENSORS_HEADER = 10**7  # bytes; weights need a fiftieth, and the format allows 10 ** 8
 SAFETENSORS_TYPES = {
     "F32": "<f4",
     "F16": "<f2",
@@ -183,11 +212,11 @@ SAFETENSORS_TYPES = {
 
 
 def _read_arrays(path):
-    """Name -> array of any container that is known here."""
+    """Read name -> array from any kind of file that is known here."""
     with reading(path), open(path, "rb") as file:
         head = file.read(9)
     if len(head) == 9 and head.endswith(b"{") and int.from_bytes(head[:8], "little") < MAX_SAFETENSORS_HEADER:
-        return _read_safetensors(path)  # a header of so many bytes, in JSON
+        return _read_safetensors(path)  # the length of a header, then the header, in JSON
     if is_torch_file(head):
         return read_pth(path)
     if head.startswith(MINDSPORE_MAGIC):
@@ -239,9 +268,17 @@ def _to_array(name, data, kind, shape, types):
 
 
 def _unwrap(arrays, path, notes):
-    """The network's arrays without what wraps their names, such as `module.` or `SRFlow.`.
+    """Return the network's arrays without what wraps their names, such as `module.` or `SRFlow.`.
 
-    With `RRDB.` where the file is of the encoder alone.
+    Where the file is of the encoder alone, the names get the prefix `RRDB.`. What is left out goes into the notes.
+
+    Args:
+        arrays: by the names in the file.
+        path: the file, for the error message.
+        notes: list to which a line is added.
+
+    Raises:
+        CheckpointError: there is no network in the file, or more than one.
     """
     prefixes = sorted((name[: -len(ANCHOR)] for name in arrays if name.endswith(ANCHOR)), key=len)
     if not prefixes:
@@ -266,11 +303,19 @@ def _unwrap(arrays, path, notes):
 
 
 def _from_port(arrays, path, notes):
-    """(kind, arrays under official names) of a checkpoint of the earlier port.
+    """Return (kind, arrays under official names) of a checkpoint of the earlier port.
 
-    It counts the layers within a level; the official code, through all levels. In its test checkpoint they are counted
-    backwards, and the 1×1 weights are inverted. As a squeeze, every level's first layer, has no weights, position 0 is
-    named in the test checkpoint alone.
+    The port counts layers within a level, and the official code through all levels. In the port's test checkpoint they
+    are counted backwards, and the 1×1 weights are inverted. Every level's first layer is a squeeze, which has no
+    weights. So position 0 has a name in the test checkpoint alone, where it is the last layer.
+
+    Args:
+        arrays: by the port's names.
+        path: the file, for the error message.
+        notes: list to which a line is added.
+
+    Raises:
+        CheckpointError: layers are missing or in an order that no network has, or a weight cannot be inverted.
     """
     positions = {}
     for match in filter(None, map(PORT_LAYER.match, arrays)):
@@ -278,7 +323,7 @@ def _from_port(arrays, path, notes):
     is_test = 0 in positions[min(positions)]
     start, official = 0, {}  # official: (level, position) -> number
     for level in sorted(positions):
-        count = len(positions[level]) + 1  # with the squeeze
+        count = len(positions[level]) + 1  # the squeeze too
         if positions[level] != set(range(count - 1) if is_test else range(1, count)):
             raise CheckpointError(f"{path}: layers of level {level} are missing; copy it again or use another")
         official.update({(level, j): start + (count - 1 - j if is_test else j) for j in positions[level]})
@@ -304,7 +349,7 @@ def _official_name(name, official):
 
 
 def _invert_mixing_weights(arrays, path, notes):
-    """Puts every 1×1 weight's inverse in its place, computed in float64."""
+    """Replace every 1×1 weight by its inverse, computed in float64."""
     worst, worst_name = 0.0, None
     for name in [name for name in arrays if name.endswith(".invconv.weight")]:
         weight = arrays[name].astype(np.float64)

@@ -1,6 +1,6 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The conditional affine coupling, its networks folded, and run for several steps at once where the image allows it."""
+"""The conditional affine coupling, with the ActNorms and scalings of its networks folded into their convolutions."""
 
 import mindspore.common.dtype as mstype
 import numpy as np
@@ -15,11 +15,18 @@ _KINDS = [NormalisedConv2d, nn.ReLU, NormalisedConv2d, nn.ReLU, Conv2dZeros]
 
 
 class UnknownNetwork(ValueError):
-    """A layer of the network is not the one that this arrangement computes."""
+    """Network with a layer that this arrangement does not compute."""
 
 
 def require_known(coupling):
-    """Raise UnknownNetwork for a coupling whose function is not the one that is written here."""
+    """Refuse a coupling that computes something else than what is written here.
+
+    Args:
+        coupling: a FlowStep's `affine`.
+
+    Raises:
+        UnknownNetwork: its class, or the layers of its networks, are others.
+    """
     if type(coupling) is not CondAffineSeparatedAndCond:
         raise UnknownNetwork(
             f"implementation cpu: knows CondAffineSeparatedAndCond, got the coupling "
@@ -37,7 +44,7 @@ def require_known(coupling):
 
 
 def parameters_of(net):
-    """The nine parameters of a CouplingNet, as `fold` takes them."""
+    """List the nine parameters of a CouplingNet, in the order in which `fold` takes them."""
     first, _, second, _, last = net
     return (
         first.weight,
@@ -53,18 +60,21 @@ def parameters_of(net):
 
 
 def fold(values):
-    """K networks in few operations: their layers' weights and biases with ActNorms and scalings folded in.
+    """Fold ActNorms and scalings of K networks into the weights and biases of their layers.
 
-    A scale is positive, so it may follow a ReLU: ReLU((w ∗ x + b)·e^s) = e^s·ReLU(w ∗ x + b). That of the first two
-    layers is therefore moved into the columns of the layer after them. The last bias has 2 more for odd channels, of
-    which `shift_scale` takes the sigmoid.
+    A scale is positive, so it may follow a ReLU: ReLU((w ∗ x + b)·e^s) = e^s·ReLU(w ∗ x + b). The scales of the first
+    two layers are therefore moved into the columns of the layer after them. To the last bias 2 is added for odd
+    channels, of which `shift_scale` takes the sigmoid.
 
     Args:
         values: the networks' `parameters_of`, each stacked over the networks.
 
     Returns:
-        first (K·hidden, in, 3, 3) and its bias (K·hidden,), second (K, hidden, hidden, 1, 1) and its bias, last
-        (K, out, hidden, 3, 3) and its bias (K, out).
+        Six tensors, weights and bias of each layer:
+
+        first (K·hidden, in, 3, 3), its bias (K·hidden,)
+        second (K, hidden, hidden, 1, 1), its bias (K, hidden)
+        last (K, out, hidden, 3, 3), its bias (K, out)
     """
     first, first_bias, first_logs, second, second_bias, second_logs, last, last_bias, last_logs = values
     count, hidden, out = first.shape[0], first.shape[1], last.shape[1]
@@ -84,9 +94,21 @@ def fold(values):
 
 
 def affine_weights(first, second, second_bias, last, last_bias):
-    """What `Coupling` needs of K fAffines, stacked, from their folded layers; first: its part for z1 alone.
+    """Make what `Coupling` needs of K fAffines, stacked over the couplings.
 
-    A first channel, to which the condition's constant 1 is passed on, has the biases of the next layer as weights.
+    The network has one hidden channel more, its first, to which the condition's constant 1 is passed on. The weights of
+    that channel are the biases of the next layer.
+
+    Args:
+        first: (K·hidden, C//2, 3, 3), the folded first layer's part for z1.
+        second: (K, hidden, hidden, 1, 1), folded.
+        second_bias: (K, hidden).
+        last: (K, out, hidden, 3, 3), folded.
+        last_bias: (K, out).
+
+    Returns:
+        The weights of the three layers: (K, 1 + hidden, C//2, 3, 3), (K, 1 + hidden, 1 + hidden, 1, 1), and
+        (K, out, 1 + hidden, 3, 3) as `narrowing_weights` arranges it.
     """
     count, hidden, dtype = second.shape[0], second.shape[1], second.dtype
     first = ops.Reshape()(first, (count, hidden) + first.shape[1:])
@@ -100,19 +122,32 @@ def affine_weights(first, second, second_bias, last, last_bias):
 
 
 def shift_scale(h, eps):
-    """The (shift, scale) that a network's output h (N, 2C, H, W) means, both (N, C, H, W).
+    """Read shift and scale from a network's output.
 
-    shift = the even channels, scale = sigmoid(odd channels + 2) + eps, the 2 being in the last bias already (`fold`).
+    shift = even channels, scale = sigmoid(odd channels) + eps. The 2 that the definition adds is in the last bias
+    already, see `fold`.
+
+    Args:
+        h: float32 (N, 2C, H, W), the network's output.
+        eps: number.
+
+    Returns:
+        shift and scale, both float32 (N, C, H, W).
     """
     shift, odd = even_odd(h)
     return shift, ops.Sigmoid()(odd) + eps
 
 
 class Coupling(nn.Cell):
-    """CondAffineSeparatedAndCond's construct and inverse, of given weights.
+    """CondAffineSeparatedAndCond's construct and inverse as functions of weights.
 
-    condition = (shift_ft, scale_ft, hidden_ft (N, 1 + hidden, H, W)): hidden_ft has the biases of the first layer in
-    it, and before its channels one that is constantly 1. weights: one coupling's of `affine_weights`.
+    construct: z  ← (z + shift_ft)·scale_ft      logdet = +Σ log scale_ft + Σ log scale
+               z2 ← (z2 + shift)·scale
+    inverse:   z2 ← z2/scale − shift             logdet = −Σ log scale_ft − Σ log scale
+               z  ← z/scale_ft − shift_ft
+
+    condition = (shift_ft, scale_ft, hidden_ft (N, 1 + hidden, H, W)). hidden_ft has the biases of the first layer in
+    it, and before its channels one that is constantly 1. weights: what `affine_weights` made for one coupling.
     """
 
     def __init__(self, channels, eps):
@@ -135,7 +170,7 @@ class Coupling(nn.Cell):
         return z * self.reciprocal(scale_ft) - shift_ft, -_sum_of_logs(scale_ft, scale)
 
     def _affine(self, z1, hidden_ft, weights):
-        """(shift, scale) for z2; the network computes in its weights' type."""
+        """Compute (shift, scale) for z2. The network computes in its weights' type."""
         first, second, last = weights
         h = conv2d(ops.Cast()(z1, first.dtype), first) + ops.Cast()(hidden_ft, first.dtype)
         h = narrowing_conv2d(ops.ReLU()(conv2d(ops.ReLU()(h), second)), last, self.out)

@@ -1,6 +1,6 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""RRDBNet, its convolutions by Winograd's products, a dense block's tiles made once for all that read them."""
+"""RRDBNet by Winograd's products: the patches of a dense block's maps are made once for all that read them."""
 
 import mindspore.common.dtype as mstype
 from mindspore import ParameterTuple, nn, ops
@@ -14,7 +14,7 @@ from src.model.cpu.stacks import ParameterStacks, unstack
 
 
 class Values(nn.Cell):
-    """() -> the values of parameters that other cells own and name."""
+    """Values of parameters that other cells own and name: () -> a tuple of tensors."""
 
     def __init__(self, parameters):
         super().__init__(auto_prefix=False)
@@ -29,13 +29,14 @@ class Values(nn.Cell):
 
 
 class Encoder(nn.Cell):
-    """An RRDBNet's functions of its parameters, or of the weights that `weights` made of them.
+    """An RRDBNet's construct and `image`.
 
-    construct(lr, weights) -> (own, stacked)
-    image(lr)              -> the encoder's own image, float32 (N, 3, s·h, s·w)
+    construct(lr, weights) -> (own, stacked)    the features, as what they are made of
+    image(lr)              -> image             the encoder's own image, float32 (N, 3, s·h, s·w)
 
-    own: one (N, nf, ·, ·) per level, level 1 (s/2·h, s/2·w) first, level L (h/2, w/2) last: the level's own channels.
-    stacked: (N, len(blocks)·nf, h, w), not resized: the same for all levels. All in the weights' type.
+    own: a tuple of one (N, nf, ·, ·) per level, the level's own channels. Level 1 (s/2·h, s/2·w) is first, and level L
+    (h/2, w/2) last. stacked: (N, len(blocks)·nf, h, w), the same for all levels and not yet resized. Both are in the
+    type of `weights`, which the method of this name makes of the parameters.
     """
 
     def __init__(self, rrdb):
@@ -50,20 +51,22 @@ class Encoder(nn.Cell):
         self._stacks = (ParameterStacks([_parameters_of(rdb) for rdb in dense_blocks]),)
 
     def encoder_stacks(self):
-        """Its ParameterStacks."""
+        """List the encoder's ParameterStacks."""
         return list(self._stacks)
 
     def weights(self):
-        """What construct needs of the parameters, in the type to compute in: (edges, upconvs, dense blocks).
+        """Make what construct needs of the parameters, in the type to compute in.
 
-        Edges are first and trunk convolution, weight and bias each.
+        Returns:
+            Three tuples. The edges: of the first and the trunk's convolution weight and bias each. The enlarging
+            convolutions: of each the `kernels_for_even` and the bias. The dense blocks: of each five weights.
         """
         edges, upconvs = (), ()
         for values in self._edges:
             edges = edges + (values(),)
         for values in self._flow_upconvs:
             weight, bias = values()
-            upconvs = upconvs + ((winograd.even_weights(weight), bias),)
+            upconvs = upconvs + ((winograd.kernels_for_even(weight), bias),)
         weights = (edges, upconvs, _dense_block_weights(self._stacks[0]()))
         return in_type(weights, mstype.float16) if self.half else weights
 
@@ -73,16 +76,42 @@ class Encoder(nn.Cell):
         return self.tail(fea, block_outputs, trunk, upconvs)
 
     def head(self, lr, first):
-        """What comes before the blocks of the trunk; first: the convolution's weight and bias."""
+        """Compute what comes before the trunk's blocks.
+
+        Args:
+            lr: float32 (N, 3, h, w).
+            first: weight and bias of the first convolution.
+
+        Returns:
+            (N, nf, h, w), in the weights' type.
+        """
         return biased_conv2d(ops.Cast()(lr, first[0].dtype), first)
 
     def block(self, fea, dense_blocks):
-        """One block of the trunk; dense_blocks: the weights of its three dense blocks."""
+        """Compute one block of the trunk.
+
+        Args:
+            fea: (N, nf, h, w).
+            dense_blocks: weights of the block's three dense blocks.
+
+        Returns:
+            (N, nf, h, w).
+        """
         h = dense_block(dense_block(fea, dense_blocks[0]), dense_blocks[1])
         return dense_block(h, dense_blocks[2]) * RESIDUAL_SCALE + fea
 
     def tail(self, fea, block_outputs, trunk, upconvs):
-        """What comes after the blocks: construct's result. fea: the last one's output, block_outputs: of `blocks`."""
+        """Compute what comes after the trunk's blocks.
+
+        Args:
+            fea: (N, nf, h, w), the last block's output.
+            block_outputs: tuple of the outputs of `blocks`, of the same shape.
+            trunk: weight and bias of the trunk's convolution.
+            upconvs: of each enlarging convolution the `kernels_for_even` and the bias.
+
+        Returns:
+            construct's (own, stacked).
+        """
         fea = fea + biased_conv2d(fea, trunk)
         own = (fea, mean_down2(fea))
         for weight, bias in upconvs:
@@ -91,7 +120,7 @@ class Encoder(nn.Cell):
         return own, ops.Concat(1)(block_outputs)
 
     def image(self, lr):
-        """The encoder's own image."""
+        """Compute the encoder's own image: float32 (N, 3, h, w) -> float32 (N, 3, s·h, s·w)."""
         (first, trunk), _, dense_blocks = self.weights()
         fea, _ = self._run_blocks(self.head(lr, first), dense_blocks)
         fea = fea + biased_conv2d(fea, trunk)
@@ -109,20 +138,28 @@ class Encoder(nn.Cell):
 
 
 def dense_block(x, weights):
-    """A ResidualDenseBlock: x (N, nf, H, W); weights: one block's of `_dense_block_weights`.
+    """Compute a ResidualDenseBlock.
 
-    What a convolution and the next ones are fed is made into tiles once: not maps but their tiles are concatenated.
+    What a convolution and the next ones are fed is made into patches once. Not the maps are concatenated, but their
+    patches.
+
+    Args:
+        x: (N, nf, H, W).
+        weights: five, what `_dense_block_weights` made for one block.
+
+    Returns:
+        (N, nf, H, W).
     """
     n, _, height, width = x.shape
-    tiles = winograd.tiles(with_one(x))
+    patches = winograd.patches(with_one(x))
     for weight in weights[:-1]:
-        output = _lrelu_over_slope(winograd.as_maps(winograd.products(tiles, weight), n, height, width))
-        tiles = ops.Concat(1)((tiles, winograd.tiles(output, SLOPE)))
-    return winograd.as_maps(winograd.products(tiles, weights[-1]), n, height, width, RESIDUAL_SCALE) + x
+        output = _lrelu_over_slope(winograd.as_maps(winograd.products(patches, weight), n, height, width))
+        patches = ops.Concat(1)((patches, winograd.patches(output, SLOPE)))
+    return winograd.as_maps(winograd.products(patches, weights[-1]), n, height, width, RESIDUAL_SCALE) + x
 
 
 def _parameters_of(dense_block_cell):
-    """The five weights, then the five biases, as `_dense_block_weights` takes them."""
+    """List the five weights, then the five biases, as `_dense_block_weights` takes them."""
     convs = (
         dense_block_cell.conv1,
         dense_block_cell.conv2,
@@ -134,9 +171,13 @@ def _parameters_of(dense_block_cell):
 
 
 def _dense_block_weights(values):
-    """Of R dense blocks the five convolutions' weights with biases, as `winograd.products` takes them: a tuple of R.
+    """Make the weights of R dense blocks, biases among them, as `winograd.products` takes them.
 
-    values: the blocks' `_parameters_of`, each stacked over the blocks.
+    Args:
+        values: the blocks' `_parameters_of`, each stacked over the blocks.
+
+    Returns:
+        A tuple of R tuples of five.
     """
     kernels = ()
     for weights, biases in zip(values[:5], values[5:]):
@@ -150,7 +191,7 @@ def _dense_block_weights(values):
 def _of_one_block(kernels):
     weights = ()
     for same in kernels:
-        weights = weights + (winograd.weights(same),)
+        weights = weights + (winograd.kernels_for_all(same),)
     return weights
 
 
@@ -159,5 +200,5 @@ def _lrelu(x):
 
 
 def _lrelu_over_slope(x):
-    """LeakyReLU divided by its slope, which the next tiles' coefficients multiply by."""
+    """Compute LeakyReLU divided by its slope. The slope is a factor of the patches that are made of it."""
     return x + (1 / SLOPE - 1) * ops.ReLU()(x)

@@ -1,6 +1,6 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""One level of the flow: its weights made together, its steps' conditions computed in groups."""
+"""One level of the flow: its weights are made together, and its steps' conditions computed in groups."""
 
 import math
 
@@ -18,7 +18,11 @@ from src.model.slogdet import SLogDet
 
 
 class Step(nn.Cell):
-    """A FlowStep with coupling: construct(x, mixing, condition, coupling) and inverse, of given weights."""
+    """FlowStep with coupling: construct(x, mixing_weights, condition, coupling_weights), and inverse of the same.
+
+    construct: mixing, then coupling, logdet = the sum of theirs
+    inverse:   their inverses in the opposite order, logdet = the sum of theirs
+    """
 
     def __init__(self, channels, eps):
         super().__init__()
@@ -36,7 +40,13 @@ class Step(nn.Cell):
 
 
 class Split(nn.Cell):
-    """Split2d's construct and inverse, of the folded weight and bias of its convolution."""
+    """Split2d's construct and inverse as functions of weights.
+
+    construct: ε = (z2 − mean)/exp(logs)      logdet = −Σ logs
+    inverse:   z2 = mean + exp(logs)·ε        logdet = +Σ logs
+
+    weights: weight and bias of its convolution, with the scaling folded in.
+    """
 
     def __init__(self, channels):
         super().__init__()
@@ -59,21 +69,32 @@ class Split(nn.Cell):
 
 
 class Level(nn.Cell):
-    """A FlowLevel's construct and inverse, of the weights that `weights` makes of its parameters.
+    """A FlowLevel's construct and inverse as functions of weights.
 
-    construct(x, weights, conditions) -> (z, logdet)     x (N, C/4, 2H, 2W), z (N, C, H, W), a split's ε included
-    inverse(z, weights, conditions)   -> (x, logdet)
+    construct(x, weights, conditions) -> (z, logdet)    all layers in order, logdet = the sum of theirs
+    inverse(z, weights, conditions)   -> (x, logdet)    their inverses in the opposite order, logdet = the sum of theirs
 
-    weights: the second result of the method; conditions: that of `conditions`. `doublings`: the level's maps are 2 to
-    that power times the low resolution.
+    x is (N, C/4, 2H, 2W). z is (N, C, H, W), a split's ε included. weights: the second result of the method `weights`.
+    conditions: the result of the method `conditions`.
 
-    What a step does to the low-resolution image's features is the same for all steps, so it is done for a group of
-    steps at once: as one convolution each for the first layers of fFeatures and fAffine, as grouped ones for the rest
-    of fFeatures. The larger a level's maps, the smaller its groups, which bounds the memory.
+    What a step does to the features is the same for all steps. It is therefore done for a group of steps at once. The
+    first layers of fFeatures are one convolution, those of fAffine another. The rest of fFeatures are grouped
+    convolutions. The larger a level's maps, the smaller its groups, which bounds the memory.
     """
 
     def __init__(self, level, n_transitions, K, own_channels, doublings):
-        """level: FlowLevel of a squeeze, n_transitions steps, K steps with coupling, and maybe a split."""
+        """Build the cells, of which each computes all layers of its kind.
+
+        Args:
+            level: FlowLevel of a squeeze, transition steps, conditional steps, and maybe a split.
+            n_transitions: number of the transition steps.
+            K: number of the conditional steps.
+            own_channels: how many of the features, from the first, are the level's own.
+            doublings: the level's maps are 2 to this power times the low resolution.
+
+        Raises:
+            UnknownNetwork: a coupling is of a kind that is not known here.
+        """
         super().__init__(auto_prefix=False)
         steps = level.layers[1 : 1 + n_transitions + K]
         conditional = [step.affine for step in steps[n_transitions:]]
@@ -87,8 +108,8 @@ class Level(nn.Cell):
         self.group = math.gcd(self.K, 4 ** max(2 - doublings, 0))
         self.slogdet, self.cut_own = SLogDet(), Cut(own_channels)
         self.cut_kept = Cut(channels // 2)
-        # Steps of one kind differ by their weights only, which they are given: one computes for all, and the compiler
-        # reads it once.
+        # Steps of one kind differ only by the weights that they are given. One cell computes for all of them, and the
+        # compiler reads it once.
         self.squeeze, self.transition, self.step = Squeeze(), mixing.Mixing(), Step(channels, self.eps)
         self.kept, self.splits = level.kept, len(level.layers) > 1 + len(steps)
         self.split = Split(channels) if self.splits else None
@@ -100,20 +121,22 @@ class Level(nn.Cell):
         self._affine_nets = (ParameterStacks([couplings.parameters_of(c.fAffine) for c in conditional]),)
 
     def stacks(self):
-        """Its ParameterStacks."""
+        """List the level's ParameterStacks."""
         return list(self._mixings + self._feature_nets + self._affine_nets)
 
     def recompute_steps(self):
-        """See `FlowUpsamplerNet.recompute_steps`."""
+        """Do what `FlowUpsamplerNet.recompute_steps` does."""
         for cell in (self.transition, self.step):
             cell.recompute()
 
     def weights(self):
-        """(What `conditions` needs of the parameters, what construct and inverse need of them).
+        """Make what the level needs of its parameters.
 
-        The former: for each group of steps three members, fFeatures' first layers, fAffine's, the rest of fFeatures.
-        The latter: (mixings, couplings, split), the `mixing_weights` of all steps, the `affine_weights` of the K
-        couplings, and the split's folded convolution or ().
+        Returns:
+            Two things. What `conditions` needs: for each group of steps three members, for fFeatures' first layers,
+            fAffine's first layers, and the rest of fFeatures. And what construct and inverse need, (mixings, couplings,
+            split): the `mixing_weights` of all steps, the `affine_weights` of the K couplings, and the split's folded
+            weight and bias, or ().
         """
         affine_first, affine_bias, second, second_bias, last, last_bias = couplings.fold(self._affine_nets[0]())
         of_z1, of_features = self.cut_kept(affine_first)
@@ -142,54 +165,64 @@ class Level(nn.Cell):
         return members
 
     def _first_weights(self, weights, biases):
-        """A group's first layers over the features as one convolution, for `_tiles`."""
+        """Make the first layers of a group of steps one convolution of `_patches`."""
         own, stacked = self.cut_own(weights)
         own = with_biases(own, biases)
         both = ops.Concat(1)((own, stacked))
         if self.doublings > 0:
-            return winograd.even_weights(both), winograd.odd_weights(own)
-        return (winograd.weights(both),)
+            return winograd.kernels_for_even(both), winograd.kernels_for_odd(own)
+        return (winograd.kernels_for_all(both),)
 
     def conditions(self, own, stacked, weights):
-        """Of each coupling the condition that `couplings.Coupling` takes: a tuple of K.
+        """Compute the condition that each coupling takes.
 
-        own (N, own_channels, H, W), stacked (N, stacked_channels, h, w), the low resolution's size; both in the
-        weights' type. Shifts and scales are float32 again.
+        Args:
+            own: (N, own_channels, H, W), the features that are the level's own, in the weights' type.
+            stacked: (N, ·, h, w), the other features, at the low resolution, in the same type.
+            weights: the first result of the method `weights`.
+
+        Returns:
+            A tuple of K conditions, see `couplings.Coupling`. Shifts and scales are float32, hidden_ft is in the
+            weights' type.
         """
-        tiles = self._tiles(own, stacked)
+        patches = self._patches(own, stacked)
         conditions = ()
         for i in range(self.K // self.group):
-            conditions = conditions + self._group_conditions(tiles, weights[3 * i : 3 * i + 3], own.shape)
-            tiles = after(conditions[-1], tiles)
+            conditions = conditions + self._group_conditions(patches, weights[3 * i : 3 * i + 3], own.shape)
+            patches = after(conditions[-1], patches)
         return conditions
 
-    def _group_conditions(self, tiles, weights, shape):
+    def _group_conditions(self, patches, weights, shape):
         features_first, affine_first, (second, second_bias, last, last_bias) = weights
         n, _, height, width = shape
-        h = ops.ReLU()(_first(tiles, features_first, shape))
+        h = ops.ReLU()(_first(patches, features_first, shape))
         h = ops.ReLU()(ops.BiasAdd()(conv2d(h, second, self.group), second_bias))
         h = ops.BiasAdd()(narrowing_conv2d(h, last, 2 * self.coupling_channels, self.group), last_bias)
         shift, scale = couplings.shift_scale(ops.Cast()(h, mstype.float32), self.eps)
         by_step = (n, self.group, self.coupling_channels, height, width)
         shift, scale = ops.Reshape()(shift, by_step), ops.Reshape()(scale, by_step)
-        hidden = with_one(ops.Reshape()(_first(tiles, affine_first, shape), (n * self.group, -1, height, width)))
+        hidden = with_one(ops.Reshape()(_first(patches, affine_first, shape), (n * self.group, -1, height, width)))
         hidden = ops.Reshape()(hidden, (n, self.group, -1, height, width))
         conditions = ()
         for condition in zip(slices(shift, 1), slices(scale, 1), slices(hidden, 1)):
             conditions = conditions + (condition,)
         return conditions
 
-    def _tiles(self, own, stacked):
-        """The features, with a constant 1 for the biases, as first layers take them: even and odd tiles, or all."""
+    def _patches(self, own, stacked):
+        """Make the patches of the features, after a constant 1 for the biases.
+
+        The arguments are those of `conditions`. The result is (even, odd) for the two kinds of products. At the last
+        two levels, where `stacked` is not enlarged, it is a tuple of one, for all products.
+        """
         own = with_one(own)
         for _ in range(self.enlargements):
             stacked = nearest_up2(stacked)
         if self.doublings > 0:
-            even = ops.Concat(1)((winograd.even_tiles(own), winograd.enlarged_tiles(stacked)))
-            return even, winograd.odd_tiles(own)
+            even = ops.Concat(1)((winograd.even_patches(own), winograd.enlarged_patches(stacked)))
+            return even, winograd.odd_patches(own)
         if self.doublings < 0:
             stacked = nearest_down2(stacked)
-        return (winograd.tiles(ops.Concat(1)((own, stacked))),)
+        return (winograd.patches(ops.Concat(1)((own, stacked))),)
 
     def construct(self, x, weights, conditions):
         mixings, of_couplings, split = weights
@@ -213,7 +246,15 @@ class Level(nn.Cell):
         return x, logdet + term + last_term
 
     def enter(self, x, mixings):
-        """The level up to its first coupling: (z, logdet); mixings: weights of the transition steps."""
+        """Compute the level up to its first coupling.
+
+        Args:
+            x: (N, C/4, 2H, 2W).
+            mixings: tuple of the transition steps' mixing weights.
+
+        Returns:
+            z (N, C, H, W), and the log-det, float32 (N,), in nats.
+        """
         z, logdet = self.squeeze(x)
         for weights in mixings:
             z, term = self.transition(z, weights)
@@ -221,16 +262,26 @@ class Level(nn.Cell):
         return z, logdet
 
     def leave(self, z, mixings):
-        """The inverse of `enter`."""
+        """Compute the inverse of `enter`: (x, logdet)."""
         logdet = per_image(0.0, z.shape[0])
-        for i in range(self.n_transitions):  # graph mode reverses no tuple that may be empty
+        for i in range(self.n_transitions):  # MindSpore 2.8's graph mode reverses no empty tuple
             z, term = self.transition.inverse(z, mixings[-1 - i])
             logdet = logdet + term
         x, _ = self.squeeze.inverse(z)
         return x, logdet
 
     def couple(self, x, mixings, of_couplings, conditions):
-        """Some steps with coupling: (z, logdet); of each the mixing's weights, the coupling's, and the condition."""
+        """Compute some of the conditional steps.
+
+        Args:
+            x: (N, C, H, W).
+            mixings: tuple, of each step its mixing's weights.
+            of_couplings: tuple, of each step its coupling's weights.
+            conditions: tuple, of each step its coupling's condition.
+
+        Returns:
+            z (N, C, H, W), and the log-det, float32 (N,), in nats.
+        """
         z, logdet = x, per_image(0.0, x.shape[0])
         for mixing_weights, coupling, condition in zip(mixings, of_couplings, conditions):
             z, term = self.step(z, mixing_weights, condition, coupling)
@@ -238,7 +289,7 @@ class Level(nn.Cell):
         return z, logdet
 
     def uncouple(self, z, mixings, of_couplings, conditions):
-        """The inverse of `couple`."""
+        """Compute the inverse of `couple`: (x, logdet)."""
         x, logdet = z, per_image(0.0, z.shape[0])
         for mixing_weights, coupling, condition in zip(mixings[::-1], of_couplings[::-1], conditions[::-1]):
             x, term = self.step.inverse(x, mixing_weights, condition, coupling)
@@ -247,16 +298,25 @@ class Level(nn.Cell):
 
 
 def _folded(values):
-    """Conv2dZeros' (weight, bias) with its scaling, over far fewer elements than its output has."""
+    """Fold Conv2dZeros' scaling into its weight and bias, which have far fewer elements than its output."""
     weight, bias, logs = values
     scale = ops.Exp()(logs * LOGSCALE_FACTOR)
     return weight * ops.Reshape()(scale, (-1, 1, 1, 1)), bias * ops.Reshape()(scale, (-1,))
 
 
-def _first(tiles, weights, shape):
-    """A group's first layers, before their ReLU where they have one: (N, group·hidden, H, W); shape: (N, ·, H, W)."""
+def _first(patches, weights, shape):
+    """Compute the first layers of a group of steps, up to the ReLU.
+
+    Args:
+        patches: what `Level._patches` returned.
+        weights: what `Level._first_weights` returned.
+        shape: (N, ·, H, W), of the level's own features.
+
+    Returns:
+        (N, group·hidden, H, W).
+    """
     n, _, height, width = shape
-    products = winograd.products(tiles[0], weights[0])
-    if len(tiles) == 2:
-        products = ops.Concat(0)((products, winograd.products(tiles[1], weights[1])))
+    products = winograd.products(patches[0], weights[0])
+    if len(patches) == 2:
+        products = ops.Concat(0)((products, winograd.products(patches[1], weights[1])))
     return winograd.as_maps(products, n, height, width)

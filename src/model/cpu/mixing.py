@@ -10,10 +10,12 @@ from src.model.slogdet import matrix_inverse
 
 
 class Mixing(nn.Cell):
-    """z = W·((x + bias)·exp(logs)) = A·x + A·bias with A = W·diag(exp(logs)), by what `mixing_weights` gives of a step.
+    """ActNorm and 1×1 convolution of one step: W·((x + bias)·exp(logs)) = A·x + A·bias with A = W·diag(exp(logs)).
 
-    construct: z = A·x + A·bias     logdet = +H·W·log|det A|
+    construct: z = A·x + A·bias     logdet = +H·W·log|det A|, where H·W is the number of pixels
     inverse:   x = A⁻¹·z − bias     logdet = −H·W·log|det A|
+
+    weights: what `mixing_weights` made for the step.
     """
 
     def construct(self, x, weights):
@@ -26,16 +28,19 @@ class Mixing(nn.Cell):
 
 
 def parameters_of(step):
-    """Those of a FlowStep of which `mixing_weights` is made."""
+    """List the parameters of a FlowStep, in the order in which `mixing_weights` takes them."""
     return step.invconv.weight, step.actnorm.bias, step.actnorm.logs
 
 
 def mixing_weights(values, slogdet):
-    """A (S, C, C, 1, 1), A·bias (S, C), A⁻¹ (S, C, C, 1, 1), −bias (S, C), log|det A| (S,) of S steps.
+    """Make the weights of S steps' mixings.
 
     Args:
         values: the steps' `parameters_of`, each stacked over the steps: (S, C, C), twice (S, 1, C, 1, 1).
         slogdet: SLogDet.
+
+    Returns:
+        Five tensors: A (S, C, C, 1, 1), A·bias (S, C), A⁻¹ (S, C, C, 1, 1), −bias (S, C), log|det A| (S,) in nats.
     """
     weights, biases, logs = values
     count, channels = weights.shape[:2]

@@ -1,6 +1,6 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The whole network, arranged: an SRFlowNet's functions of its parameters, and of weights made of them once."""
+"""The whole network, arranged: its functions of the parameters, and of weights made of them once."""
 
 from mindspore import nn, ops
 
@@ -11,13 +11,24 @@ from src.model.cpu.operators import after
 
 
 class Network(nn.Cell):
-    """SRFlowNet's construct(hr, lr) and inverse(latents, lr), computed from its parameters in each call.
+    """SRFlowNet's construct and inverse, computed from its parameters in each call.
 
-    It owns no parameter. `weights` and `conditions` are the two things that a sampler computes once: for all images,
-    and for one.
+    construct(hr, lr)    -> (latents, logdet)    image to latents, logdet = log|det ∂latents/∂hr|
+    inverse(latents, lr) -> (hr, logdet)         latents to image, logdet = log|det ∂hr/∂latents|
+
+    It owns no parameter. A sampler computes two things apart: weights once for all images, by `flow_weights`, and
+    `conditions` once for an image.
     """
 
     def __init__(self, net):
+        """Arrange an SRFlowNet.
+
+        Args:
+            net: SRFlowNet, which goes on owning the parameters.
+
+        Raises:
+            UnknownNetwork: it has a coupling of a kind that is not known here.
+        """
         super().__init__(auto_prefix=False)
         flow = net.flowUpsamplerNet
         self.n_levels, self.split_levels, self.kept = flow.n_levels, flow.split_levels, flow.kept
@@ -36,15 +47,20 @@ class Network(nn.Cell):
         self._conditions = tuple(level.conditions for level in self.levels)
 
     def flow_stacks(self):
-        """The ParameterStacks of the flow."""
+        """List the ParameterStacks of the flow."""
         return [stacks for level in self.levels for stacks in level.stacks()]
 
     def encoder_stacks(self):
-        """The ParameterStacks of the encoder."""
+        """List the ParameterStacks of the encoder."""
         return self.encoder.encoder_stacks()
 
     def flow_weights(self):
-        """(What `conditions` needs of the flow's parameters, what the levels need of them), each by level."""
+        """Make what is needed of the flow's parameters.
+
+        Returns:
+            Two tuples with an item for each level: what `conditions` needs, and what the levels' construct and inverse
+            need.
+        """
         of_conditions, of_levels = (), ()
         for weights in self._weights:
             of_condition, of_level = weights()
@@ -52,7 +68,15 @@ class Network(nn.Cell):
         return of_conditions, of_levels
 
     def conditions(self, features, weights):
-        """What the low-resolution image contributes to the couplings, by level; features: the encoder's result."""
+        """Compute what the low-resolution image contributes to the couplings.
+
+        Args:
+            features: the encoder's result, (own, stacked).
+            weights: the first result of `flow_weights`.
+
+        Returns:
+            A tuple with an item for each level: its couplings' conditions.
+        """
         own, stacked = features
         conditions = ()
         for level_conditions, own_features, level_weights in zip(self._conditions, own, weights):

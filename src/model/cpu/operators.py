@@ -7,10 +7,10 @@ from mindspore import nn, ops
 
 
 class Cut(nn.Cell):
-    """x (N, C, ...) -> its first `at` channels and the rest: (N, at, ...), (N, C − at, ...).
+    """Cut of the channels in two: x (N, C, ...) -> (N, at, ...), (N, C − at, ...).
 
-    Its gradient is one concatenation; that of two slices is two copies padded with zeros, and their sum. Both parts
-    must be used (docs/mindspore-1.7.md, 4).
+    Its gradient is one concatenation. That of two slices would be two copies padded with zeros, and their sum. Both
+    parts must be used (docs/mindspore-1.7.md, 4).
     """
 
     def __init__(self, at):
@@ -21,37 +21,48 @@ class Cut(nn.Cell):
         return x[:, : self.at], x[:, self.at :]
 
     def bprop(self, x, out, dout):
-        """The gradients of both, one after the other."""
+        """Join the gradients of both parts, one after the other."""
         return (ops.Concat(1)((dout[0], dout[1])),)
 
 
 class Reciprocal(nn.Cell):
-    """1/x. It and a product take a quarter of a division's time (its gradient: docs/mindspore-1.7.md, 11)."""
+    """1/x, which with a product takes a quarter of a division's time.
+
+    It has a gradient of its own (docs/mindspore-1.7.md, 11).
+    """
 
     def construct(self, x):
         return ops.Reciprocal()(x)
 
     def bprop(self, x, out, dout):
-        """−dout/x²."""
+        """Compute −dout/x²."""
         return (-dout * out * out,)
 
 
 def sum_per_image(x):
     """Sum over everything but the batch: (N, ...) -> (N,).
 
-    As a product with ones, ten times as fast as ReduceSum, forward and backward.
+    It is a product with ones, ten times as fast as ReduceSum, forward and backward.
     """
     rows = ops.Reshape()(x, (x.shape[0], -1))
     return ops.Reshape()(ops.MatMul()(rows, ops.Ones()((rows.shape[1], 1), x.dtype)), (-1,))
 
 
 def as_tensor(parameter):
-    """The parameter's value as an operator's output, which a tuple may hold (docs/mindspore-1.7.md, 6)."""
+    """Return the parameter's value as an operator's output, which a tuple may hold (docs/mindspore-1.7.md, 6)."""
     return ops.Reshape()(parameter, parameter.shape)
 
 
 def cast(tensors, dtype):
-    """A tuple of tensors in another type."""
+    """Cast each tensor of a tuple.
+
+    Args:
+        tensors: a tuple of tensors.
+        dtype: the type that they get.
+
+    Returns:
+        A tuple.
+    """
     result = ()
     for tensor in tensors:
         result = result + (ops.Cast()(tensor, dtype),)
@@ -59,12 +70,20 @@ def cast(tensors, dtype):
 
 
 def in_float32(tensors):
-    """A tuple of tensors as float32."""
+    """Cast each tensor of a tuple to float32."""
     return cast(tensors, mstype.float32)
 
 
 def in_type(groups, dtype):
-    """Groups of members of tensors, nested tuples, in another type."""
+    """Cast the tensors of nested tuples.
+
+    Args:
+        groups: a tuple of tuples of tuples of tensors: groups of members of tensors.
+        dtype: the type that they get.
+
+    Returns:
+        The same, cast.
+    """
     result = ()
     for group in groups:
         members = ()
@@ -75,7 +94,15 @@ def in_type(groups, dtype):
 
 
 def after(earlier, tensors):
-    """The tensors, not to be used before `earlier` is computed: what is made of them needs its memory later."""
+    """Delay tensors until `earlier` is computed, so that what is made of them needs its memory later.
+
+    Args:
+        earlier: a tensor or a tuple of them.
+        tensors: a tuple of tensors.
+
+    Returns:
+        The same tensors, as a tuple.
+    """
     delayed = ()
     for tensor in tensors:
         delayed = delayed + (ops.Depend()(tensor, earlier),)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights as sampling uses them: made once from the parameters, and given to the compiled cells.
 
-ActNorms folded into their neighbours, 1×1 weights inverted, convolutions grouped: training computes this in every step,
-sampling once. The result is nested tuples: groups of members of tensors.
+ActNorms are folded into their neighbours, 1×1 weights inverted, convolutions grouped. Training computes this in every
+step, sampling once. The result is nested tuples: groups of members of tensors.
 """
 
 from typing import List, NamedTuple, Tuple
@@ -17,10 +17,12 @@ STEPS_TOGETHER = 8  # of the flow, at most, in one compiled part
 
 
 class LevelWeights(NamedTuple):
-    """What a level needs.
+    """Weights of one level.
 
-    split: the folded convolution, () without a split; transitions: the stacked mixings of its transition steps, ()
-    without; parts: of each few of its other steps the stacked mixings and the stacked couplings.
+    Attributes:
+        split: the folded weight and bias of the split's convolution, () without a split.
+        transitions: the stacked mixings of the transition steps, () without such steps.
+        parts: for each part, a few of the conditional steps, a pair: their stacked mixings and their stacked couplings.
     """
 
     split: Tuple
@@ -29,15 +31,21 @@ class LevelWeights(NamedTuple):
 
 
 class NetworkWeights(NamedTuple):
-    """Of the encoder and of the conditions as `Encoder` and `Network` take them; levels: LevelWeights."""
+    """Weights of the whole network.
+
+    Attributes:
+        encoder: what `Encoder.weights` makes.
+        of_conditions: what `Network.conditions` needs, for each level.
+        levels: LevelWeights of each level.
+    """
 
     encoder: Tuple
-    conditions: Tuple
+    of_conditions: Tuple
     levels: List[LevelWeights]
 
 
 def make_weights(network):
-    """The NetworkWeights of a Network."""
+    """Make the NetworkWeights of a Network."""
     with pynative_mode():  # to compile this would take far longer than to do it
         of_conditions, of_levels = network.flow_weights()
         levels = [_by_few_steps(level, weights) for level, weights in zip(network.levels, of_levels)]
@@ -61,23 +69,32 @@ def _layers(stacks, start, count):
 
 
 def release_parameters(net):
-    """Give up the values of a network's parameters, and their memory: what is left is its structure."""
+    """Give up the values of a network's parameters, and their memory. Its structure is left."""
     for parameter in net.get_parameters():
         parameter.set_data(Tensor(np.zeros((1,) * len(parameter.shape), np.float32)), slice_shape=True)
 
 
 def leaves(nested):
-    """Host side: the tensors of nested tuples and lists, in order, as a list."""
+    """List the tensors of nested tuples and lists, in order, on the host."""
     return [leaf for child in nested for leaf in leaves(child)] if isinstance(nested, (tuple, list)) else [nested]
 
 
 def sizes_of(groups):
-    """How many tensors each member of each group has: what `nest` needs."""
+    """Count the tensors of each member of each group, as `nest` needs it."""
     return tuple(tuple(len(member) for member in group) for group in groups)
 
 
 def nest(tensors, at, sizes):
-    """The groups of `sizes`, taken from a flat tuple of tensors from `at` on; for graph mode."""
+    """Gather flat tensors in groups of members again. Graph mode compiles it.
+
+    Args:
+        tensors: a tuple of tensors, of which those from `at` on are gathered.
+        at: number of the first.
+        sizes: what `sizes_of` returned for the groups.
+
+    Returns:
+        The groups, nested tuples.
+    """
     groups = ()
     for group_sizes in sizes:
         group = ()

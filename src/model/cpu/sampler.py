@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arranged network as a sampler computes it: in parts, each compiled once, of weights made once.
 
-What differs by its weights only, a block of the trunk or a few steps of a level, is called for each of them. In one
-graph with the rest, these would take most of the compiler's time and memory, and all of their intermediate results
-would be kept at once, where now those of one part are. Where it can be avoided, a part has more than 100 operators: a
-smaller graph MindSpore may run on the caller's thread, beside its own threads, which on few cores takes half as long
-again.
+A block of the trunk differs from the others by its weights only, and so do a few steps of a level. Such a part is
+compiled once and called for each of them. One graph of the whole would take most of the compiler's time and memory for
+these. It would also keep all of their intermediate results at once, where parts keep those of one.
+
+Where it can be avoided, a part has more than 100 operators. MindSpore may run a smaller graph on the caller's
+thread, beside its own threads, which on few cores takes half as long again.
 """
 
 from mindspore import ops
@@ -18,10 +19,18 @@ from src.model.sampler import Part, Sampler
 
 
 class CPUSampler(Sampler):
-    """Of an SRFlowNet, arranged; conditions: for each level its couplings' conditions, one after the other."""
+    """Sampler of an SRFlowNet, arranged.
+
+    conditions: for each level the tensors of its couplings' conditions, one after the other, float32.
+    """
 
     def __init__(self, net, network):
-        """net: the SRFlowNet; network: the Network of it."""
+        """Make the weights and the parts.
+
+        Args:
+            net: the SRFlowNet.
+            network: the Network of it.
+        """
         super().__init__(network.n_levels)
         self._net, self._network, self._weights = net, network, make_weights(network)
         self._blocks = network.encoder.blocks
@@ -43,7 +52,7 @@ class CPUSampler(Sampler):
             fea = self._block(fea, *leaves(dense_blocks[3 * i : 3 * i + 3]))
             if i in self._blocks:
                 block_outputs.append(fea)
-        flat = self._tail(fea, *block_outputs, *trunk, *leaves(upconvs), *leaves(self._weights.conditions))
+        flat = self._tail(fea, *block_outputs, *trunk, *leaves(upconvs), *leaves(self._weights.of_conditions))
         per_level = len(flat) // self.n_levels
         return tuple(flat[i : i + per_level] for i in range(0, len(flat), per_level))
 
@@ -68,7 +77,7 @@ class CPUSampler(Sampler):
 
 
 class _LevelParts:
-    """The compiled parts of a Level, in both directions."""
+    """Compiled parts of a Level, in both directions."""
 
     def __init__(self, level, weights):
         self.enter, self.leave = _Transition(level.enter, True), _Transition(level.leave, False)
@@ -78,7 +87,7 @@ class _LevelParts:
 
 
 def _by_part(weights, conditions):
-    """For each part of a level's steps the arguments of `_Steps` after x: mixings, couplings, conditions."""
+    """List for each part of a level's steps the arguments of `_Steps` after x: mixings, couplings, conditions."""
     count = len(conditions) // len(weights.parts)
     return [
         mixings + couplings + tuple(conditions[i * count : (i + 1) * count])
@@ -87,7 +96,7 @@ def _by_part(weights, conditions):
 
 
 class _Head(Part):
-    """(lr, weights...) -> what the first block of the trunk is fed."""
+    """First convolution: (lr, weights...) -> what the first block of the trunk is fed."""
 
     def __init__(self, encoder):
         super().__init__()
@@ -98,7 +107,7 @@ class _Head(Part):
 
 
 class _Block(Part):
-    """(fea, weights...) -> fea after one block of the trunk, of three dense blocks of five convolutions."""
+    """Block of the trunk, three dense blocks of five convolutions: (fea, weights...) -> fea after it."""
 
     def __init__(self, encoder):
         super().__init__()
@@ -110,15 +119,18 @@ class _Block(Part):
 
 
 class _Tail(Part):
-    """(fea after the last block, after each of `blocks`..., weights...) -> the conditions of all levels, flat."""
+    """Rest of the encoder after the trunk's blocks, and the conditions.
+
+    (fea after the last block, after each of `blocks`..., weights...) -> the conditions of all levels, flat
+    """
 
     def __init__(self, network, weights):
         super().__init__()
         self.methods = (network.encoder.tail, network.conditions)
         _, upconvs, _ = weights.encoder
-        self.upconv_sizes, self.condition_sizes = sizes_of((upconvs,)), sizes_of(weights.conditions)
+        self.upconv_sizes, self.condition_sizes = sizes_of((upconvs,)), sizes_of(weights.of_conditions)
         self.trunk_at = 1 + len(network.encoder.blocks)
-        self.conditions_at = self.trunk_at + 2 + len(leaves(upconvs))
+        self.conditions_at = self.trunk_at + 2 + len(leaves(upconvs))  # the trunk has weight and bias
 
     def construct(self, *tensors):
         trunk = tensors[self.trunk_at : self.trunk_at + 2]
@@ -133,12 +145,15 @@ class _Tail(Part):
 
 
 class _Transition(Part):
-    """(x, mixings of the transition steps...) -> x after a level's squeeze and those steps, or their inverse's x.
-
-    method: `enter` or `leave` of the level; with_logdet: whether its log-det is returned too.
-    """
+    """Squeeze and transition steps of a level, or their inverse: (x, mixings of the steps...) -> x after them."""
 
     def __init__(self, method, with_logdet):
+        """Take the method.
+
+        Args:
+            method: `enter` or `leave` of the level.
+            with_logdet: whether its log-det is returned too.
+        """
         super().__init__()
         self.methods, self.with_logdet = (method,), with_logdet
 
@@ -151,18 +166,25 @@ class _Transition(Part):
 
 
 class _Steps(Part):
-    """(x, mixings..., couplings..., conditions...) -> x after a few steps; tensors as `_by_part` gives them.
+    """A few of the conditional steps of a level, or their inverse.
 
-    method: `couple` or `uncouple` of the level; with_logdet: whether its log-det is returned too.
+    (x, mixings..., couplings..., conditions...) -> x after them, of tensors as `_by_part` lists them
     """
 
     def __init__(self, method, weights, with_logdet):
+        """Take the method.
+
+        Args:
+            method: `couple` or `uncouple` of the level.
+            weights: LevelWeights.
+            with_logdet: whether its log-det is returned too.
+        """
         super().__init__()
         self.methods, self.with_logdet = (method,), with_logdet
-        mixings, couplings = weights.parts[0]  # all are alike
+        mixings, couplings = weights.parts[0]  # all parts are alike
         self.couplings_at = 1 + len(mixings)
         self.conditions_at = self.couplings_at + len(couplings)
-        self.condition_sizes = ((3,) * mixings[0].shape[0],)
+        self.condition_sizes = ((3,) * mixings[0].shape[0],)  # of each step shift, scale and hidden
 
     def construct(self, *tensors):
         mixings = unstack(tensors[1 : self.couplings_at])
@@ -173,7 +195,7 @@ class _Steps(Part):
 
 
 class _Split(Part):
-    """(x, weights...) -> what goes on, the latent, logdet."""
+    """Split of a level: (x, weights...) -> what goes on, the latent, logdet."""
 
     def __init__(self, split):
         super().__init__()
@@ -185,7 +207,7 @@ class _Split(Part):
 
 
 class _Join(Part):
-    """The inverse of `_Split`: (what went on, the latent, weights...) -> x."""
+    """Inverse of `_Split`: (what went on, the latent, weights...) -> x."""
 
     def __init__(self, split):
         super().__init__()

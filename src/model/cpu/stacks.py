@@ -1,6 +1,6 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""What many layers of one kind have in common: their parameters, stacked over the layers."""
+"""The parameters of many layers of one kind as stacks."""
 
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
@@ -11,19 +11,23 @@ MAX_KINDS = 10
 
 
 class ParameterStacks(nn.Cell):
-    """() -> for each parameter of a kind of layer, its values in `layers` layers stacked: a tuple of (layers, ...).
+    """Stacked parameters of layers of one kind: () -> a tuple of (layers, ...), one for each kind of parameter.
 
-    layers: for each of them its parameters, at most ten, in order; other cells own and name them already. At first
-    each call stacks them. After `join` the stacks are parameters themselves, and the layers' are stale until
-    `write_back`: a network has thousands of parameters but fewer than a hundred stacks, and the compiler and every
-    step of training take that much longer to handle each by itself.
+    At first each call stacks the layers' parameters. After `join` the stacks are parameters themselves, and the layers'
+    are stale until `write_back`. A network has thousands of parameters but fewer than a hundred stacks. The compiler
+    and every step of training take that much longer to handle each by itself.
     """
 
     def __init__(self, layers):
+        """Take the parameters, which other cells own and name already.
+
+        Args:
+            layers: for each layer its parameters, at most ten, in one order for all.
+        """
         super().__init__(auto_prefix=False)
         self.kinds = len(layers[0])
         for k in range(MAX_KINDS):
-            # Each kind an attribute of its own, as reading one tuple of all would load them all each time; and set
+            # Each kind is an attribute of its own, as reading one tuple of all would load them all each time. It is set
             # past nn.Cell, which would register and rename the parameters.
             same = [parameters[k] for parameters in layers] if k < self.kinds else []
             object.__setattr__(self, f"kind{k}", ParameterTuple(same))
@@ -50,11 +54,14 @@ class ParameterStacks(nn.Cell):
         return stacks
 
     def members(self):
-        """Host side: for each stack the layers' parameters, a tuple of tuples."""
+        """List for each stack the layers' parameters, a tuple of tuples, on the host."""
         return tuple(getattr(self, f"kind{k}") for k in range(self.kinds))
 
     def join(self):
-        """Host side: make parameters of the stacks, of the values the layers' have now; before a user is compiled."""
+        """Make the stacks parameters, with the values that the layers' have now, on the host.
+
+        It comes before a cell that uses the stacks is compiled.
+        """
         object.__setattr__(
             self,
             "joined",
@@ -70,18 +77,26 @@ class ParameterStacks(nn.Cell):
         self.is_joined = True
 
     def stands_for(self):
-        """Host side: which parameters each joined stack stands for: {its name: their tuple}."""
+        """Map the name of each joined stack to the tuple of the parameters that it stands for, on the host."""
         return {stack.name: same for stack, same in zip(self.joined, self.members())}
 
     def write_back(self):
-        """Host side: gives the layers' parameters the values of the joined ones."""
+        """Give the layers' parameters the values of the joined stacks, on the host."""
         for stack, same in zip(self.joined, self.members()):
             for parameter, value in zip(same, stack.asnumpy()):
                 parameter.set_data(Tensor(value))
 
 
 def taken_apart(arrays, members):
-    """Arrays by name, those of stacks replaced by their layers'; members: {name of a stack: its layers' names}."""
+    """Replace stacks by the arrays of their layers.
+
+    Args:
+        arrays: {name: array}, stacks and others.
+        members: {name of a stack: its layers' names}.
+
+    Returns:
+        {name: array}.
+    """
     apart = {}
     for name, value in arrays.items():
         apart.update(zip(members[name], value) if name in members else {name: value})
@@ -89,7 +104,15 @@ def taken_apart(arrays, members):
 
 
 def put_together(arrays, members):
-    """The inverse of `taken_apart`. Layers' arrays that are not all there make no stack."""
+    """Undo `taken_apart`.
+
+    Args:
+        arrays: {name: array}, those of layers and others.
+        members: {name of a stack: its layers' names}.
+
+    Returns:
+        {name: array}. Where not all arrays of a stack's layers are there, the stack is missing, and so are they.
+    """
     together = {
         stack: np.stack([arrays[name] for name in names])
         for stack, names in members.items()
@@ -101,9 +124,9 @@ def put_together(arrays, members):
 
 
 def _stacked(parameters):
-    """Parameters of one shape as one tensor.
+    """Stack parameters of one shape.
 
-    A function, so that the nesting of its loop ends with it: the compiler's is limited.
+    It is a function, so that the nesting of its loop ends with it: the compiler's is limited.
     """
     values = ()
     for parameter in parameters:
@@ -112,7 +135,15 @@ def _stacked(parameters):
 
 
 def slices(x, axis):
-    """x cut into its slices along an axis, which goes: a tuple of x.shape[axis] tensors."""
+    """Cut a tensor into its slices along an axis, which is removed.
+
+    Args:
+        x: a tensor.
+        axis: number of the axis.
+
+    Returns:
+        A tuple of x.shape[axis] tensors.
+    """
     if x.shape[axis] == 1:
         # Not Unstack with one output (docs/mindspore-1.7.md, 7).
         return (ops.Squeeze(axis)(x),)
@@ -120,7 +151,7 @@ def slices(x, axis):
 
 
 def unstack(stacks):
-    """Several stacks over layers -> for each layer its tuple of tensors."""
+    """Separate several stacks over layers: for each layer the tuple of its tensors."""
     columns, rows = (), ()
     for stack in stacks:
         columns = columns + (slices(stack, 0),)

@@ -1,12 +1,13 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""3×3 convolutions by fewer multiplications: F(4×4, 3×3), after Winograd.
+"""3×3 convolutions by fewer multiplications: Winograd's F(4×4, 3×3).
 
 Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016), section 4.2.
 
-A tile of 4×4 outputs depends on 6×6 inputs. Of each tile 36 linear combinations, times 36 of each kernel, summed over
-the input channels, are 36 products, of which the outputs are sums: 36 multiplications per tile where the definition has
-144. With all tiles side by side they are 36 matrix products, which also spare unfolding the map.
+A patch of 4×4 outputs depends on 6×6 inputs. Of the inputs 36 linear combinations are taken, and 36 of each kernel.
+Multiplied one by one, and summed over the input channels, they are 36 products. The outputs are sums of the products.
+That makes 36 multiplications per patch, where the definition has 144. With all patches side by side they are 36 matrix
+products, which also spare unfolding the map.
 
 In one dimension, with inputs d0 … d5 and kernel g0, g1, g2, there are six products m, one for each of six points:
 
@@ -21,19 +22,21 @@ In one dimension, with inputs d0 … d5 and kernel g0, g1, g2, there are six pro
 and the outputs are y_k = Σ point^k·m, k = 0 … 3, where ∞ counts once, in y3, and 0⁰ is 1.
 
 In two dimensions it is the same along rows and columns. In an image enlarged ×2 by repetition, d1 = d2 and d3 = d4, so
-that the product of −1 is zero: 25 products are left, here the `even` ones, which come before the other 11, the `odd`
-ones. All convolutions keep the size of the map and pad with zeros. Tensors of p products have p as first dimension; T
-is the number of tiles, N·⌈H/4⌉·⌈W/4⌉.
+that the product of −1 is zero, and 25 products are left. They are called even, and come first. The other 11 are called
+odd.
 
-The paper has 2 and −2 where the halves are here, with which no product is multiplied by more than 1 on its way to an
-output: float16 needs that. Rounding in float32 makes an error of 3·10⁻⁶ of the outputs' standard deviation, ten times
-that of the definition.
+All convolutions keep the size of the map and pad with zeros. Tensors of p products have p as their first dimension. Q
+is the number of patches, N·⌈H/4⌉·⌈W/4⌉.
+
+The paper has the points 2 and −2 where the halves are here. With the halves no product is multiplied by more than 1 on
+its way to an output, which float16 needs. Rounding in float32 makes an error of 3·10⁻⁶ of the outputs' standard
+deviation, ten times that of the definition.
 """
 
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-TILE = 4
+PATCH = 4
 
 # Rows: the points 0, 1, ½, −½, ∞, −1.
 _INPUT = (
@@ -73,16 +76,16 @@ _ALL = _EVEN + _ODD
 
 
 def _in_two_dimensions(matrix, products):
-    """The matrix along rows and columns: a row for each of the products."""
+    """Apply a matrix along rows and columns: a row of the result for each of the products."""
     return np.kron(matrix, matrix)[products]
 
 
-# Of each product: the coefficients of its inputs (p, 1, 6, 6) or (25, 1, 4, 4), its kernel (p, 9), its outputs
-# (p, 1, 4, 4).
+# The coefficients of each product: of its inputs (p, 1, 6, 6), or (25, 1, 4, 4) where they are repeated, of its kernel
+# (p, 9), and of its outputs (p, 1, 4, 4).
 _EVEN_INPUTS, _ODD_INPUTS = (Tensor(_in_two_dimensions(_INPUT, part).reshape(-1, 1, 6, 6)) for part in (_EVEN, _ODD))
 _REPEATED_INPUTS = Tensor(_in_two_dimensions(_REPEATED, _EVEN).reshape(-1, 1, 4, 4))
 _KERNELS, _EVEN_KERNELS, _ODD_KERNELS = (Tensor(_in_two_dimensions(_KERNEL, part)) for part in (_ALL, _EVEN, _ODD))
-# Those that come multiplied by a factor, which costs nothing: operators on the maps would.
+# These may be multiplied by a factor beforehand. That costs nothing, while an operator on the maps would.
 _TO_MULTIPLY = {
     "inputs": _in_two_dimensions(_INPUT, _ALL).reshape(-1, 1, 6, 6),
     "outputs": _in_two_dimensions(_OUTPUT.T, _ALL).reshape(-1, 1, 4, 4),
@@ -90,72 +93,107 @@ _TO_MULTIPLY = {
 }
 
 
-def weights(kernels):
-    """3×3 kernels (O, I, 3, 3) for all products: (36, O, I)."""
+def kernels_for_all(kernels):
+    """Transform 3×3 kernels for all products: (O, I, 3, 3) -> (36, O, I)."""
     return _transformed(kernels, _KERNELS)
 
 
-def even_weights(kernels):
-    """3×3 kernels (O, I, 3, 3) for the even products: (25, O, I)."""
+def kernels_for_even(kernels):
+    """Transform 3×3 kernels for the even products: (O, I, 3, 3) -> (25, O, I)."""
     return _transformed(kernels, _EVEN_KERNELS)
 
 
-def odd_weights(kernels):
-    """3×3 kernels (O, I, 3, 3) for the odd products: (11, O, I)."""
+def kernels_for_odd(kernels):
+    """Transform 3×3 kernels for the odd products: (O, I, 3, 3) -> (11, O, I)."""
     return _transformed(kernels, _ODD_KERNELS)
 
 
-def tiles(x, factor=1.0):
-    """Maps (N, I, H, W), times a constant factor, for all products: (36, I, T)."""
-    return _tiles(x, _times(factor, "inputs"), TILE)
+def patches(x, factor=1.0):
+    """Transform maps, times a constant factor, for all products.
+
+    Args:
+        x: (N, I, H, W).
+        factor: number.
+
+    Returns:
+        (36, I, Q).
+    """
+    return _patches(x, _times(factor, "inputs"), PATCH)
 
 
-def even_tiles(x):
-    """Maps (N, I, H, W) for the even products: (25, I, T)."""
-    return _tiles(x, _EVEN_INPUTS, TILE)
+def even_patches(x):
+    """Transform maps for the even products: (N, I, H, W) -> (25, I, Q)."""
+    return _patches(x, _EVEN_INPUTS, PATCH)
 
 
-def odd_tiles(x):
-    """Maps (N, I, H, W) for the odd products: (11, I, T)."""
-    return _tiles(x, _ODD_INPUTS, TILE)
+def odd_patches(x):
+    """Transform maps for the odd products: (N, I, H, W) -> (11, I, Q)."""
+    return _patches(x, _ODD_INPUTS, PATCH)
 
 
-def enlarged_tiles(x):
-    """What `even_tiles` makes of `nearest_up2(x)`, whose odd products are zero: (N, I, h, w) -> (25, I, T)."""
-    return _tiles(x, _REPEATED_INPUTS, TILE // 2)
+def enlarged_patches(x):
+    """Compute what `even_patches` makes of `nearest_up2(x)`: (N, I, h, w) -> (25, I, Q).
+
+    The odd products of an enlarged map are zero.
+    """
+    return _patches(x, _REPEATED_INPUTS, PATCH // 2)
 
 
-def products(tiles_of_input, weights_of_kernels):
-    """Summed over the input channels: (p, I, T), (p, O, I) -> (p, O, T)."""
-    return ops.BatchMatMul()(weights_of_kernels, tiles_of_input)
+def products(patches_of_input, transformed_kernels):
+    """Multiply patches by kernels and sum over the input channels.
+
+    Args:
+        patches_of_input: (p, I, Q), made by one of the functions of patches.
+        transformed_kernels: (p, O, I), made by that function of kernels which has the same products.
+
+    Returns:
+        (p, O, Q).
+    """
+    return ops.BatchMatMul()(transformed_kernels, patches_of_input)
 
 
 def as_maps(all_products, n, height, width, factor=1.0):
-    """The outputs of n maps, times a constant factor.
+    """Compute the outputs of products, times a constant factor.
 
-    All products (36, O, T), or the even ones alone (25, O, T), -> (N, O, H, W).
+    Args:
+        all_products: (36, O, Q), or (25, O, Q) where the odd ones are zero.
+        n: number of maps, N.
+        height: H, in pixels.
+        width: W, in pixels.
+        factor: number.
+
+    Returns:
+        (N, O, H, W).
     """
     count, c_out = all_products.shape[:2]
-    rows, columns = _steps(height, TILE), _steps(width, TILE)
-    # Of each tile the products times their coefficients, side by side; all maps below one another, as a transposed
-    # convolution without overlap does not mind.
+    rows, columns = _steps(height, PATCH), _steps(width, PATCH)
+    # A patch is the sum of its products times their coefficients. Patches lie side by side, and all maps below one
+    # another, which makes no difference to a transposed convolution without overlap.
     outputs = _times(factor, "even outputs" if count == len(_EVEN) else "outputs")
     coefficients = ops.Cast()(outputs, all_products.dtype)
-    y = ops.Conv2DTranspose(count, TILE, pad_mode="pad", pad=0, stride=TILE)(
+    y = ops.Conv2DTranspose(count, PATCH, pad_mode="pad", pad=0, stride=PATCH)(
         ops.Reshape()(all_products, (1, count, c_out * n * rows, columns)),
         coefficients,
-        (1, 1, TILE * c_out * n * rows, TILE * columns),
+        (1, 1, PATCH * c_out * n * rows, PATCH * columns),
     )
-    y = ops.Reshape()(y, (c_out, n, TILE * rows, TILE * columns))
+    y = ops.Reshape()(y, (c_out, n, PATCH * rows, PATCH * columns))
     # Not by Transpose, see `_ByProduct`.
     y = ops.Stack(0)(ops.Unstack(1)(y)) if n > 1 else ops.Reshape()(y, (1, -1) + y.shape[2:])
-    return y if height % TILE == 0 and width % TILE == 0 else y[:, :, :height, :width]
+    return y if height % PATCH == 0 and width % PATCH == 0 else y[:, :, :height, :width]
 
 
-def enlarged_conv2d(x, weights_of_kernels):
-    """The convolution of `nearest_up2(x)`, x (N, I, h, w), by `even_weights` of its kernels: (N, O, 2h, 2w)."""
+def enlarged_conv2d(x, transformed_kernels):
+    """Convolve maps after `nearest_up2`.
+
+    Args:
+        x: (N, I, h, w).
+        transformed_kernels: (25, O, I), made by `kernels_for_even`.
+
+    Returns:
+        (N, O, 2h, 2w).
+    """
     n, _, height, width = x.shape
-    return as_maps(products(enlarged_tiles(x), weights_of_kernels), n, 2 * height, 2 * width)
+    return as_maps(products(enlarged_patches(x), transformed_kernels), n, 2 * height, 2 * width)
 
 
 def _steps(side, step):
@@ -168,7 +206,7 @@ def _transformed(kernels, coefficients):
     return ops.Reshape()(transformed, (-1, c_out, c_in))
 
 
-def _tiles(x, coefficients, stride):
+def _patches(x, coefficients, stride):
     # Each channel convolved with the coefficients.
     n, channels, height, width = x.shape
     count, _, side, _ = coefficients.shape
@@ -193,19 +231,19 @@ def _reversed_order(*shape):
 
 
 class _ByProduct(nn.Cell):
-    """(N, C, p, t) -> (p, C, N, t).
+    """Permutation of the dimensions: (N, C, p, q) -> (p, C, N, q).
 
-    Not by Transpose, which on the CPU is slower and keeps 8 bytes for each element as long as its graph lives.
+    It is not a Transpose, which on the CPU is slower and keeps 8 bytes for each element as long as its graph lives.
     """
 
     def construct(self, x):
-        n, channels, count, tiles_of_map = x.shape
-        rows = ops.Reshape()(x, (n * channels * count, tiles_of_map))
+        n, channels, count, patches_of_map = x.shape
+        rows = ops.Reshape()(x, (n * channels * count, patches_of_map))
         rows = ops.Gather()(rows, _reversed_order(n, channels, count), 0)
-        return ops.Reshape()(rows, (count, channels, n, tiles_of_map))
+        return ops.Reshape()(rows, (count, channels, n, patches_of_map))
 
     def bprop(self, x, out, dout):
-        """The inverse permutation, which is of the same kind."""
+        """Apply the inverse permutation, which is of the same kind."""
         return (self.construct(dout),)
 
 
