@@ -378,8 +378,8 @@ def build_network(opt):
 def load_network(checkpoint, path, opt=None):
     """Make the SRFlowNet with a checkpoint's parameters.
 
-    The network is not built before the checkpoint is known to have its parameters. Memory is needed for little more
-    than the file.
+    The network is not built for a file that has fewer values than the published layers would: it would take memory for
+    nothing. A file that has as many is compared with the network itself, whose layers may have been changed.
 
     Args:
         checkpoint: Checkpoint.
@@ -395,9 +395,12 @@ def load_network(checkpoint, path, opt=None):
     """
     opt = opt or checkpoint.options
     _require_flow(opt)
-    require_parameters(shapes_of(opt), checkpoint.parameters(), path, IMAGE_ONLY)
+    shapes, arrays = shapes_of(opt), checkpoint.parameters()
+    needed = sum(int(np.prod(shape)) for name, shape in shapes.items() if not name.startswith(IMAGE_ONLY))
+    if sum(value.size for value in arrays.values()) < needed:
+        require_parameters(shapes, arrays, path, IMAGE_ONLY)
     net = build_network(opt)
-    load_parameters(net, checkpoint.parameters(), path, optional=IMAGE_ONLY)
+    load_parameters(net, arrays, path, optional=IMAGE_ONLY)
     require_usable(net, path)
     return net
 
