@@ -103,7 +103,7 @@ def test_the_programs_use_the_device_of_the_options(yml, monkeypatch, tmp_path):
 
     monkeypatch.setattr(eval_program, "is_own_checkpoint", lambda _: True)
     monkeypatch.setattr(
-        eval_program.SRFlow, "from_checkpoint", lambda *arguments: choose(*arguments[2:4], arguments[5])
+        eval_program.SRFlow, "from_checkpoint", lambda *arguments: choose(*arguments[2:4], arguments[6])
     )
     with pytest.raises(Chosen) as caught:
         eval_program.load_model(

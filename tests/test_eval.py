@@ -58,6 +58,7 @@ SUMMARY = {
     "checkpoint",
     "data",
     "precision",
+    "implementation",
     "allow_tf32",
     "device",
 }

@@ -72,7 +72,13 @@ def test_published_run(repo):
 
 
 def test_published_run_is_the_schemas_default(repo):
-    own = {"datasets.train.dataroot", "datasets.val.dataroot", "path.resume_state", "test_pretrained_model_path"}
+    own = {
+        "datasets.train.dataroot",
+        "datasets.val.dataroot",
+        "path.resume_state",
+        "path.train_pretrain_model_G",
+        "test_pretrained_model_path",
+    }
     assert set(differences(load_options(os.path.join(repo, "SRFlow_DF2K_4X.yml")), options_from_dict(MINIMAL))) == own
 
 
