@@ -24,8 +24,8 @@ class ModelOfKnownFigures:
 
     scale = SCALE
 
-    def __init__(self, net, quant):
-        assert (net, quant) == ("network", 32)
+    def __init__(self, net, quant, implementation):
+        assert (net, quant, implementation) == ("network", 32, "auto")
         self.refreshed, self.encoded, self.sampled = 0, [], []
 
     def refresh(self):

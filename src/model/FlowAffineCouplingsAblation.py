@@ -121,7 +121,7 @@ class CondAffineSeparatedAndCond(FlowCell):
     def condition(self, ft):
         ft = ops.Cast()(ft, self.compute_type)
         shift_ft, scale_ft = self._shift_scale(self.fFeatures(ft))
-        return shift_ft, scale_ft, self.fAffine.first(ft, self.kept)
+        return shift_ft, scale_ft, ops.Cast()(self.fAffine.first(ft, self.kept), mstype.float32)
 
     def construct(self, x, condition=()):
         shift_ft, scale_ft, hidden_ft = condition
