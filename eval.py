@@ -73,7 +73,7 @@ def run(args, opt):
     skipped = images.skipped if args.lr_dir else []
     for line in skipped:
         warn(f"skipped {line}")
-    lpips = LPIPS.from_files(args.lpips_alexnet, args.lpips_linear) if args.lpips_alexnet or args.lpips_linear else None
+    lpips = load_lpips(args)
     model = load_model(args, opt)
     sizes, without_lpips = survey(images, args.tile, lpips is not None)
     names, pictures = name_images(images, sizes, args, opt)
@@ -104,6 +104,17 @@ def run(args, opt):
         if not args.lr_dir:
             write_sheet(model, images, sizes, args, opt)
     return 1 if tell_what_is_missing(rows, skipped, without_lpips) else 0
+
+
+def load_lpips(args):
+    """Load LPIPS from its one file or from its two; return None where none is given."""
+    if args.lpips_alexnet or args.lpips_linear:
+        if args.lpips:
+            raise ValueError(
+                f"lpips: {args.lpips} has all weights of LPIPS; leave --lpips_alexnet and --lpips_linear out, or this"
+            )
+        return LPIPS.from_files(args.lpips_alexnet, args.lpips_linear)
+    return LPIPS.from_jax_file(args.lpips) if args.lpips else None
 
 
 def load_model(args, opt):
@@ -146,6 +157,7 @@ def settings_of(args, opt):
             name: path and _identity(path)
             for name, path in (
                 ("checkpoint", args.ckpt),
+                ("lpips", args.lpips),
                 ("lpips_alexnet", args.lpips_alexnet),
                 ("lpips_linear", args.lpips_linear),
             )

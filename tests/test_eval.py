@@ -226,8 +226,8 @@ def test_folder_without_hr(compiled, folders, base, tmp_path, capfd):
     assert "psnrloss" not in out and "The mean of" not in out
     assert out.startswith("2 images, heat 0.9: lr_psnr ") and out.count("\n") == 1
     summary, rows = metrics_of(tmp_path / "out")
-    assert list(rows[0]) == ["name", "lr_psnr", "pixel_std", "not_finite"]
-    assert set(summary) == SUMMARY | {"lr_psnr", "pixel_std"}
+    assert list(rows[0]) == ["name", "lr_psnr", "lr_psnr_worst", "pixel_std", "not_finite"]
+    assert set(summary) == SUMMARY | {"lr_psnr", "lr_psnr_worst", "pixel_std"}
     assert sorted(os.listdir(str(tmp_path / "out"))) == [
         "even_0.png",
         "even_1.png",
@@ -327,16 +327,20 @@ def test_figures_are_means_over_samples(base):
     model = RecordingModel()
     samples, figures = evaluate_image(model, lr, hr, heat=0.7, n_samples=3, seed=4)
     assert model.arguments == [(0.7, 3, 4)] and samples.shape == (3,) + hr.shape
-    assert sorted(figures) == sorted(FIGURES + ["pixel_std", "psnr_best", "not_finite"])
+    assert sorted(figures) == sorted(FIGURES + ["lr_psnr_worst", "pixel_std", "psnr_best", "not_finite"])
     assert figures["not_finite"] == 0
     assert figures["pixel_std"] == pytest.approx(samples.astype(float).std(axis=0).mean(), rel=1e-5)
     assert figures["psnr_best"] == max(psnr(sample, hr) for sample in samples) > figures["psnr"]
+    lr_psnrs = [lr_psnr(sample, lr, SCALE) for sample in samples]
+    assert figures["lr_psnr_worst"] == min(lr_psnrs) < figures["lr_psnr"] == np.mean(lr_psnrs)
     assert figures["psnr"] == pytest.approx(np.mean([psnr(sample, hr) for sample in samples]))
     assert figures["ssim_gaussian"] == pytest.approx(
         np.mean([ssim_gaussian(sample / 255, hr / 255) for sample in samples])
     )
     assert figures["psnr_bicubic"] == psnr(samples[0], hr) and figures["psnr_bicubic"] != figures["psnr"]
-    assert set(evaluate_image(model, lr, None, 0.7, 3, 4)[1]) == {"lr_psnr", "pixel_std", "not_finite"}
+    without_hr = evaluate_image(model, lr, None, 0.7, 3, 4, lpips=Distance())[1]
+    assert set(without_hr) == {"lr_psnr", "lr_psnr_worst", "pixel_std", "not_finite"}
+    assert set(evaluate_image(model, lr, None, 0.7, 1, 4)[1]) == {"lr_psnr", "not_finite"}
 
 
 def test_pixels_that_are_not_finite_are_counted(base):
@@ -346,7 +350,8 @@ def test_pixels_that_are_not_finite_are_counted(base):
     assert broken["not_finite"] == 70 and list(broken) == list(whole)
     for name in ("nll", "psnr_bicubic", "ssim_bicubic"):
         assert broken[name] == whole[name]
-    for name in ("lr_psnr", "pixel_std", "psnr", "ssim", "ssim_gaussian", "psnr_best", "lpips"):
+    of_samples = ["lr_psnr", "lr_psnr_worst", "pixel_std", "psnr", "ssim", "ssim_gaussian", "psnr_best"]
+    for name in of_samples + ["lpips", "diversity"]:
         assert np.isnan(broken[name]) and np.isfinite(whole[name])
 
 
@@ -356,12 +361,42 @@ class Distance:
     def distance(self, a, b):
         return float(a.astype(int).sum() - b.astype(int).sum())
 
+    def spatial(self, a, b):
+        return abs(a.astype(np.float32) - b).mean(axis=2)
+
 
 def test_lpips_is_a_mean_over_samples(base):
     ((_, hr, lr),) = EvalData(os.path.join(base, "valid.mindrecord"), limit=1)
     samples, figures = evaluate_image(RecordingModel(), lr, hr, 0.7, 2, 4, lpips=Distance())
     expected = [Distance().distance(sample, hr) for sample in samples]
     assert expected[0] != expected[1] and figures["lpips"] == np.mean(expected)
+
+
+@pytest.mark.parametrize("height, width", [(12, 12), (10, 13), (8, 9)])
+def test_diversity_is_that_of_whole_eights(height, width):
+    """Of HR images that are cut at the bottom and right; the other figures are of whole images."""
+    random = np.random.RandomState(0)
+    lr = random.randint(0, 256, (height, width, 3)).astype(np.uint8)
+    hr = random.randint(0, 256, (height * SCALE, width * SCALE, 3)).astype(np.uint8)
+    samples, figures = evaluate_image(RecordingModel(), lr, hr, 0.7, 3, 4, lpips=Distance())
+    cut = tuple(slice(0, side // 8 * 8) for side in hr.shape[:2])
+    maps = np.stack([Distance().spatial(sample[cut], hr[cut]) for sample in samples])
+    nearest = maps.mean(axis=(1, 2)).min()
+    assert figures["diversity"] == pytest.approx(100 * (nearest - maps.min(axis=0).mean()) / nearest, rel=1e-4)
+    assert 0 < figures["diversity"] < 100
+    assert figures["psnr_best"] == max(psnr(sample, hr) for sample in samples)
+    assert "diversity" not in evaluate_image(RecordingModel(), lr, hr, 0.7, 1, 4, lpips=Distance())[1]
+    assert "diversity" not in evaluate_image(RecordingModel(), lr, hr, 0.7, 3, 4)[1]
+
+
+def test_images_too_small_for_lpips_have_no_diversity():
+    """At a scale of 4 the largest of them is 28 pixels high; of 32 nothing is cut."""
+    lr, hr = np.zeros((7, 20, 3), np.uint8), np.zeros((28, 80, 3), np.uint8)
+    figures = evaluate_image(RecordingModel(), lr, hr, 0.7, 2, 4, lpips=Distance())[1]
+    assert figures["lpips"] is None and figures["diversity"] is None and np.isfinite(figures["lr_psnr_worst"])
+    assert evaluate_image(RecordingModel(), lr, hr, 0.7, 1, 4, lpips=Distance())[1]["lpips"] is None
+    means, counts = mean_figures([figures, {**figures, "diversity": 20.0}])
+    assert means["diversity"] == 20 and counts["diversity"] == 1
 
 
 def test_likelihood_of_a_tiled_image_is_the_mean_of_its_tiles():
@@ -767,6 +802,45 @@ def test_a_folder_of_many_sizes_compiles_a_handful(compiled, base, tmp_path, mon
     assert evaluate(base, out, "--lr_dir", lr_dir) == 0
     os.remove(str(tmp_path / "again" / "6.png"))  # of an image that is gone
     assert files_of(tmp_path / "again") == files_of(out)
+
+
+def test_sets_of_samples(compiled, folders, base, tmp_path, capfd, monkeypatch):
+    """Both columns reach the table and the summary; an interrupted evaluation knows an empty one."""
+    monkeypatch.setattr(eval_program.LPIPS, "from_jax_file", lambda *_: Distance())
+    arguments = ["--lr_dir", folders[0], "--hr_dir", folders[1], "--lpips", "all.ckpt", "--n_samples", 2]
+    interrupt_after(monkeypatch, 1)
+    assert evaluate(base, tmp_path / "again", *arguments) == 130
+    monkeypatch.undo()
+    monkeypatch.setattr(eval_program, "load_model", lambda *_: compiled)
+    monkeypatch.setattr(eval_program.LPIPS, "from_jax_file", lambda *_: Distance())
+    for out in (tmp_path / "again", tmp_path / "out"):
+        assert evaluate(base, out, *arguments) == 1
+    even, odd = read_csv(tmp_path / "out" / "metrics.csv")
+    assert 0 <= float(even["diversity"]) <= 100 and odd["diversity"] == odd["lpips"] == ""
+    with open(str(tmp_path / "out" / "metrics.json")) as file:
+        summary = json.load(file)
+    assert summary["diversity"] == float(even["diversity"]) and summary["averaged"]["diversity"] == 1
+    worst = [float(row["lr_psnr_worst"]) for row in (even, odd)]
+    assert summary["lr_psnr_worst"] == pytest.approx(np.mean(worst)) and summary["lr_psnr_worst"] <= summary["lr_psnr"]
+    assert "goes on after 1 finished images" in capfd.readouterr().out
+    assert files_of(tmp_path / "again") == files_of(tmp_path / "out")
+
+
+@pytest.mark.parametrize("flag", ["--lpips_alexnet", "--lpips_linear"])
+def test_lpips_in_one_file_or_in_two(base, tmp_path, capfd, flag):
+    assert evaluate(base, tmp_path / "out", "--lpips", "all.ckpt", flag, "b.pth") == 2
+    line = capfd.readouterr().err
+    assert line.count("\n") == 1 and "lpips: all.ckpt has all weights of LPIPS; leave --lpips_alexnet and" in line
+
+
+def test_lpips_file_that_is_another(base, tmp_path, capfd):
+    (tmp_path / "all.ckpt").write_bytes(b"\x80\x03cos\nsystem\nX\x02\x00\x00\x00id\x85R.")
+    assert evaluate(base, tmp_path / "out", "--lpips", tmp_path / "all.ckpt") == 2
+    line = capfd.readouterr().err
+    assert line.count("\n") == 1 and "all.ckpt: refused os.system" in line and "scripts/get_lpips.sh" in line
+    assert evaluate(base, tmp_path / "out", "--lpips", tmp_path / "none.ckpt") == 2
+    line = capfd.readouterr().err
+    assert line.count("\n") == 1 and "none.ckpt: no such file" in line and "scripts/get_lpips.sh" in line
 
 
 def test_lpips_without_its_files(compiled, base, tmp_path, capfd):

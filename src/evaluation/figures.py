@@ -8,11 +8,14 @@ import numpy as np
 
 from src.dataloader.imresize import imresize
 from src.evaluation.LPIPS import MIN_SIDE
-from src.evaluation.metrics import lr_psnr, psnr, ssim, ssim_gaussian
+from src.evaluation.metrics import diversity, lr_psnr, psnr, ssim, ssim_gaussian
 from src.images import as_floats, even, fill, from_uint8, pad_hr_to, pad_to, to_uint8
 from src.tiling import tiles
 
 _NOT_OF_SAMPLES = ("nll", "psnr_bicubic", "ssim_bicubic")
+# Pixels: NTIRE 2021 cut the sides to multiples of it. At scales of 4 and 8 an image that is not too small for LPIPS is
+# still not too small when it is cut.
+_DIVERSITY_UNIT = 8
 
 
 def evaluate_image(model, lr, hr, heat, n_samples, seed, tile=None, size=None, lpips=None):
@@ -25,8 +28,10 @@ def evaluate_image(model, lr, hr, heat, n_samples, seed, tile=None, size=None, l
       dequantisation noise.
     - With `hr`, of the bicubic image: `psnr_bicubic` and `ssim_bicubic`.
     - With `hr` and `lpips`: `lpips`, None where `hr` is too small for it.
-    - With several samples: `pixel_std`, the standard deviation of the samples, of 255, averaged over pixels and
-      colours. With `hr` also `psnr_best`, that of the best sample.
+    - With several samples: `lr_psnr_worst`, that of the worst sample, and `pixel_std`, the standard deviation of the
+      samples, of 255, averaged over pixels and colours. With `hr` also `psnr_best`, that of the best sample. With `hr`
+      and `lpips` also `diversity`, NTIRE 2021's score (see `metrics.diversity`), of the images cut at the bottom and
+      right to multiples of 8 pixels; None where `hr` is too small for LPIPS.
     - `not_finite`: how many pixels of all samples have a colour that is not finite. If there are any, the figures of
       the samples are NaN.
 
@@ -44,8 +49,10 @@ def evaluate_image(model, lr, hr, heat, n_samples, seed, tile=None, size=None, l
         (samples, figures): uint8 (n_samples, s·h, s·w, 3), black or white where not finite, and a dict by name.
     """
     samples, not_finite = _as_pictures(model.sample(from_uint8(lr), heat, n_samples, seed, tile=tile, size=size)[:, 0])
-    figures = {"lr_psnr": np.mean([lr_psnr(sample, lr, model.scale) for sample in samples])}
+    lr_psnrs = [lr_psnr(sample, lr, model.scale) for sample in samples]
+    figures = {"lr_psnr": np.mean(lr_psnrs)}
     if n_samples > 1:
+        figures["lr_psnr_worst"] = min(lr_psnrs)
         figures["pixel_std"] = samples.astype(np.float32).std(axis=0).mean()
     if hr is not None:
         bicubic, psnrs = imresize(lr, model.scale), [psnr(sample, hr) for sample in samples]
@@ -60,13 +67,35 @@ def evaluate_image(model, lr, hr, heat, n_samples, seed, tile=None, size=None, l
         if n_samples > 1:
             figures["psnr_best"] = max(psnrs)
         if lpips is not None and not is_too_small_for_lpips(hr.shape[:2]):
-            figures["lpips"] = np.mean([lpips.distance(sample, hr) for sample in samples])
+            figures.update(perceptual_figures(lpips, samples, hr))
     if not_finite:
         figures.update({name: math.nan for name in figures if name not in _NOT_OF_SAMPLES})
     figures = {name: float(value) for name, value in figures.items()}
     if hr is not None and lpips is not None:
-        figures.setdefault("lpips", None)
+        for name in _perceptual_names(n_samples):
+            figures.setdefault(name, None)
     return samples, {**figures, "not_finite": not_finite}
+
+
+def perceptual_figures(lpips, samples, hr):
+    """Return `lpips`, the mean over the samples, and of several samples `diversity`.
+
+    Args:
+        lpips: LPIPS.
+        samples: uint8 (n, H, W, 3).
+        hr: uint8 (H, W, 3), not too small for LPIPS.
+    """
+    figures = {"lpips": np.mean([lpips.distance(sample, hr) for sample in samples])}
+    if len(samples) > 1:
+        height, width = (side - side % _DIVERSITY_UNIT for side in hr.shape[:2])
+        figures["diversity"] = diversity(
+            lpips.spatial(sample[:height, :width], hr[:height, :width]) for sample in samples
+        )
+    return figures
+
+
+def _perceptual_names(n_samples):
+    return ("lpips", "diversity") if n_samples > 1 else ("lpips",)
 
 
 def _as_pictures(images):

@@ -111,8 +111,9 @@ def _is_row(row):
     if not isinstance(row, dict) or not isinstance(row.get("name"), str) or type(row.get("not_finite")) is not int:
         return False
     figures = {name: value for name, value in row.items() if name not in ("name", "not_finite")}
-    if figures.get("lpips", 0.0) is None:
-        del figures["lpips"]
+    for name in ("lpips", "diversity"):
+        if figures.get(name, 0.0) is None:
+            del figures[name]
     return row["not_finite"] >= 0 and all(type(value) is float for value in figures.values())
 
 

