@@ -22,7 +22,7 @@ from src.model_utils.config import get_config
 from src.model_utils.device_adapter import get_adapter
 from src.model_utils.options import changes, differences, network_differences
 from src.model_utils.util import bar_interval, init_distributed, not_fatal, run_main, set_device, set_seed, warn
-from src.network_names import IMAGE_ONLY
+from src.network_names import IMAGE_ONLY, with_prefix
 from src.scheduler.scheduler import make_schedule
 from src.training.progress import Progress, TimedBatches, near_singular
 from src.training.run_folder import RunFolder
@@ -310,12 +310,14 @@ def load_encoder(opt, net):
     if not os.path.lexists(path):
         raise CheckpointError(
             f"path.train_pretrain_model_G: {path}: no such file; put an encoder's checkpoint there "
-            "(train.py --opt configs/RRDB_DF2K_4X.yml makes one; RRDB_DF2K_4X.pth and the earlier "
-            "port's DF2K_4X_train.ckpt will do), or give null to begin with an untrained one"
+            "(train.py --opt configs/RRDB_DF2K_4X.yml makes one; bash scripts/get_encoder.sh fetches one for 4X; "
+            "RRDB_DF2K_4X.pth and the earlier port's DF2K_4X_train.ckpt will do), or give null to begin with an "
+            "untrained one"
         )
-    arrays = {
-        name: value for name, value in with_prefix(read_any(path).parameters()).items() if name.startswith("RRDB.")
-    }
+    checkpoint = read_any(path)
+    for note in checkpoint.state.get("notes", ()):
+        tqdm.write(f"{path}: {note}")
+    arrays = {name: value for name, value in with_prefix(checkpoint.parameters()).items() if name.startswith("RRDB.")}
     # In pre-training the network's names have no prefix, and the encoder's image is what is trained. A flow has no use
     # for the image.
     encoder, optional = (net, ()) if opt.model == "RRDB" else (net.RRDB, IMAGE_ONLY)
@@ -323,12 +325,6 @@ def load_encoder(opt, net):
         arrays = {name[len("RRDB.") :]: value for name, value in arrays.items()}
     for problem in load_parameters(encoder, arrays, path, opt.path.strict_load, optional):
         tqdm.write(f"{path}: {problem}; left as it was")
-
-
-def with_prefix(arrays):
-    """Return parameters with `RRDB.` before the names of an encoder alone, which have no prefix."""
-    whole = any(name.startswith("RRDB.") for name in arrays)
-    return arrays if whole else {f"RRDB.{name}": value for name, value in arrays.items()}
 
 
 def is_due(step, every, opt):
@@ -427,7 +423,7 @@ def start_log(opt, folder, net, optimizers, progress):
     elif opt.model == "SRFlow" and not opt.path.train_pretrain_model_G:
         print(
             "path.train_pretrain_model_G is null: the encoder begins untrained; that of the published run was "
-            "pre-trained, as configs/RRDB_*.yml do",
+            "pre-trained, as configs/RRDB_*.yml do; bash scripts/get_encoder.sh fetches one for 4X",
             flush=True,
         )
     log = TrainingLog(opt, progress.step, "nll" if opt.model == "SRFlow" else "l1")

@@ -5,15 +5,25 @@
 python train2test.py --opt SRFlow_DF2K_4X.yml --train_path output/latest.ckpt --test_path SRFlow_4X.ckpt
 python train2test.py --opt SRFlow_DF2K_4X.yml --train_path SRFlow_DF2K_4X.pth --test_path SRFlow_4X.ckpt
 python train2test.py --opt SRFlow_DF2K_4X.yml --train_path output/latest.ckpt --test_path SRFlow_4X.pth
+python train2test.py --opt configs/RRDB_DF2K_4X.yml --train_path RRDB_RealSR_4X.bin --test_path RRDB_RealSR_4X.pth
 """
 
 import os
 
+import numpy as np
+
 from src.model.SRFlow import load_network
 from src.model_utils.config import get_config
 from src.model_utils.util import run_main, set_device
-from src.network_names import IMAGE_ONLY
-from src.weights.checkpoint import INFERENCE, TRAINING, Checkpoint, CheckpointError, write_checkpoint
+from src.network_names import IMAGE_ONLY, shapes_of, with_prefix
+from src.weights.checkpoint import (
+    INFERENCE,
+    TRAINING,
+    Checkpoint,
+    CheckpointError,
+    require_parameters,
+    write_checkpoint,
+)
 from src.weights.weight_files import EXPORTED, read_any, write_any
 
 
@@ -26,11 +36,12 @@ def main(argv=None):
             "replace; give another name"
         )
     set_device("CPU")
-    trained = load(args.train_path, opt)
+    is_export = args.test_path.endswith(EXPORTED)
+    trained = (load_encoder if is_export and opt.model == "RRDB" else load)(args.train_path, opt)
     for note in trained.state.get("notes", ()):
         print(f"{args.train_path}: {note}")
     arrays = trained.parameters()
-    if args.test_path.endswith(EXPORTED):
+    if is_export:
         write_any(args.test_path, arrays)
     else:
         arrays = {name: value for name, value in arrays.items() if not name.startswith(IMAGE_ONLY)}
@@ -52,9 +63,26 @@ def load(path, opt):
     if trained.kind != TRAINING or trained.options.model != "SRFlow":
         raise CheckpointError(
             f"{path}: expected a training checkpoint of model SRFlow, got {trained.kind} checkpoint "
-            f"of model {trained.options.model}"
+            f"of model {trained.options.model}; an encoder alone becomes .pth or .safetensors, with a configuration of "
+            "model RRDB"
         )
     load_network(trained, path, opt)
+    return trained
+
+
+def load_encoder(path, opt):
+    """The Checkpoint with an encoder alone, which must be the options' network with good weights."""
+    trained = read_any(path, opt)
+    if trained.kind != TRAINING or trained.options.model != "RRDB":
+        raise CheckpointError(
+            f"{path}: expected a training checkpoint of model RRDB, as the configuration says, got {trained.kind} "
+            f"checkpoint of model {trained.options.model}; give that model's configuration"
+        )
+    arrays = with_prefix(trained.parameters())
+    require_parameters(shapes_of(opt), arrays, path, IMAGE_ONLY)
+    for name, value in arrays.items():
+        if not np.isfinite(value).all():
+            raise CheckpointError(f"{path}: {name}: has values that are not finite; use another checkpoint")
     return trained
 
 

@@ -46,15 +46,15 @@ def shapes_of(opt):
         dict from name to shape, a tuple of int.
     """
     network, shapes = opt.network_G, {}
-    for name, inputs, outputs in _encoder_convolutions(opt.scale, network.nf, network.nb, network.gc):
+    for name, inputs, outputs in encoder_convolutions(opt.scale, network.nf, network.nb, network.gc):
         shapes[f"RRDB.{name}.weight"], shapes[f"RRDB.{name}.bias"] = (outputs, inputs, 3, 3), (outputs,)
     if network.flow is not None:
         shapes.update(_flow_shapes(opt))
     return shapes
 
 
-def _encoder_convolutions(scale, nf, nb, gc):
-    """Yield (name, input channels, output channels) of each of the encoder's convolutions."""
+def encoder_convolutions(scale, nf, nb, gc):
+    """Yield (name, input channels, output channels) of each of the encoder's convolutions, in the network's order."""
     yield "conv_first", 3, nf
     for block in range(nb):
         for dense_block in ("RDB1", "RDB2", "RDB3"):
@@ -268,6 +268,12 @@ ORDER = (
     "affine",
     "conv",
 )
+
+
+def with_prefix(arrays):
+    """Return parameters with `RRDB.` before the names of an encoder alone, which have no prefix."""
+    whole = any(name.startswith("RRDB.") for name in arrays)
+    return arrays if whole else {f"RRDB.{name}": value for name, value in arrays.items()}
 
 
 def to_official(arrays):

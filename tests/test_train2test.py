@@ -76,6 +76,20 @@ def test_the_name_that_was_typed(trained, base, tmp_path, capfd, name, kind):
         assert set(expected) <= set(read_pth(target))
 
 
+def test_a_pretrained_encoder_for_pytorch(pretrained, trained, base, tmp_path, capfd):
+    """Its configuration says that it is an encoder alone; a whole network is refused there."""
+    arguments = ["train2test", "--opt", os.path.join(base, "RRDB.yml"), "--test_path", tmp_path / "RRDB.pth"]
+    assert run(*arguments, "--train_path", trained.paths[4]) == 2
+    assert "expected a training checkpoint of model RRDB, as the configuration says" in capfd.readouterr().err
+    assert not os.listdir(str(tmp_path))
+    assert run(*arguments, "--train_path", pretrained.paths[4]) == 0
+    assert capfd.readouterr().out.endswith(" MB, trained for 4 steps\n")
+    expected, written = read_checkpoint(pretrained.paths[4]).parameters(), read_pth(tmp_path / "RRDB.pth")
+    assert sorted(written) == sorted(expected)
+    for name, value in written.items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
 def damaged(trained, tmp_path, value):
     """A training checkpoint one of whose 1x1 weights is all the same value."""
     checkpoint = read_checkpoint(trained.paths[4])

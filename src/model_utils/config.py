@@ -123,8 +123,8 @@ def _make_parser(kind):
             metavar="IN",
             help="checkpoint to convert: a training "
             "checkpoint of train.py; the official code's .pth, old or new format, or the same as "
-            ".safetensors; the earlier MindSpore port's DF2K_4X_train.ckpt or DF2K_4X_test.ckpt. Its "
-            "content tells which it is, whatever its name",
+            ".safetensors; the earlier MindSpore port's DF2K_4X_train.ckpt or DF2K_4X_test.ckpt; an encoder "
+            "in ncnn's format (.bin). Its content tells which it is, whatever its name",
         )
         parser.add_argument(
             "--test_path",

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weight files of other programs than ours, under the names of our parameters.
 
-The official `.pth`, its content as `.safetensors`, and both checkpoints of the earlier MindSpore port are read. `.pth`
-and `.safetensors` are written too. The content shows what a file is: its name does not matter.
+The official `.pth`, its content as `.safetensors`, both checkpoints of the earlier MindSpore port, and ncnn's files of
+an encoder are read. `.pth` and `.safetensors` are written too. The content shows what a file is: its name does not
+matter.
 """
 
 import mmap
@@ -30,10 +31,16 @@ from src.network_names import (
 from src.texts import first_few
 from src.weights.checkpoint import DESCRIPTION, TRAINING, Checkpoint, CheckpointError, read_checkpoint, read_mindspore
 from src.weights.mindspore_file import MAGIC as MINDSPORE_MAGIC
+from src.weights.ncnn_file import is_ncnn_file, read_ncnn
 from src.weights.torch_file import FREE_BYTES, MAX_SHARING, is_torch_file, read_pth, reading, widen_bfloat16, write_pth
 
 OFFICIAL, OFFICIAL_RRDB = "official SRFlow", "official RRDB"
 PORT_TRAINING, PORT_TEST = "earlier port, training", "earlier port, test"
+NCNN_RRDB = "ESRGAN's RRDBNet in ncnn's format"
+ESRGAN_NOTE = (
+    "an ESRGAN's encoder: its blocks condition a flow as they are, but its own image is right only with ESRGAN's sum, "
+    "which adds conv_first's output after trunk_conv, where SRFlow adds the last block's"
+)
 
 TORCH = (".pth", ".pt")
 EXPORTED = TORCH + (".safetensors",)  # suffixes that `write_any` knows
@@ -46,7 +53,7 @@ class Weights(NamedTuple):
     """The contents of another program's weight file.
 
     Attributes:
-        kind: OFFICIAL, OFFICIAL_RRDB, PORT_TRAINING or PORT_TEST.
+        kind: OFFICIAL, OFFICIAL_RRDB, PORT_TRAINING, PORT_TEST or NCNN_RRDB.
         arrays: float32 arrays by official name, without UNREAD. The prefix `RRDB.` is there even where the file is of
             the encoder alone.
         notes: what the user should know, a line each.
@@ -145,8 +152,10 @@ def read_weights(path):
         CheckpointError: with one line that says what is wrong with the file.
     """
     path = str(path)
-    notes = []
-    arrays = _unwrap(_read_arrays(path), path, notes)
+    notes, head = [], _read_head(path)
+    if is_ncnn_file(head):
+        return Weights(NCNN_RRDB, {f"RRDB.{name}": value for name, value in read_ncnn(path).items()}, [ESRGAN_NOTE])
+    arrays = _unwrap(_read_arrays(path, head), path, notes)
     kind = OFFICIAL if any(name.startswith("flowUpsamplerNet.") for name in arrays) else OFFICIAL_RRDB
     if any(PORT_LAYER.match(name) for name in arrays):
         kind, arrays = _from_port(arrays, path, notes)
@@ -211,10 +220,14 @@ SAFETENSORS_TYPES = {
 }
 
 
-def _read_arrays(path):
-    """Read name -> array from any kind of file that is known here."""
+def _read_head(path):
+    """Read the first bytes, which tell what a file is."""
     with reading(path), open(path, "rb") as file:
-        head = file.read(9)
+        return file.read(9)
+
+
+def _read_arrays(path, head):
+    """Read name -> array from any kind of file that is known here."""
     if len(head) == 9 and head.endswith(b"{") and int.from_bytes(head[:8], "little") < MAX_SAFETENSORS_HEADER:
         return _read_safetensors(path)  # the length of a header, then the header, in JSON
     if is_torch_file(head):
@@ -225,7 +238,7 @@ def _read_arrays(path):
         raise CheckpointError(f"{path}: an empty file; copy it again or use another")
     raise CheckpointError(
         f"{path}: no weight file: neither of PyTorch (.pth) nor safetensors nor of MindSpore "
-        "(.ckpt); copy it again or use another"
+        "(.ckpt) nor of ncnn (.bin); copy it again or use another"
     )
 
 

