@@ -7,6 +7,7 @@ Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual M
 
 import os
 
+import cv2
 import mindspore.common.dtype as mstype
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
@@ -242,24 +243,8 @@ def _squares(a, b):
 
 
 def _enlarged(plane, size):
-    """Enlarge a map bilinearly: pixel i of H lies at (i + ½)·h/H − ½ of the map.
-
-    Args:
-        plane: float32 (h, w).
-        size: (H, W).
-
-    Returns:
-        float32 (H, W).
-    """
-    for axis, length in enumerate(size):
-        last = plane.shape[axis] - 1
-        place = np.clip((np.arange(length) + 0.5) * (last + 1) / length - 0.5, 0, last)
-        before = place.astype(int)
-        share = (place - before).astype(np.float32).reshape((-1, 1) if axis == 0 else (1, -1))
-        after = np.take(plane, np.minimum(before + 1, last), axis)
-        plane = np.take(plane, before, axis)
-        plane = plane + share * (after - plane)
-    return plane
+    """Enlarge a map float32 (h, w) bilinearly to size (H, W): pixel i of H lies at (i + ½)·h/H − ½ of the map."""
+    return cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
 
 
 @constexpr

@@ -11,7 +11,8 @@ import numpy as np
 from mindspore import Tensor
 
 from src.images import as_floats, dequantise, even, fill, pad_to, to_uint8
-from src.model.SRFlowNet import SRFlowNet
+from src.model.Flow import LOG_2PI
+from src.model.SRFlowNet import LOG_2, SRFlowNet
 from src.model.implementation import AUTO, choose
 from src.model_utils.options import OptionsError, load_options, network_differences
 from src.model_utils.util import give_back_memory, set_device
@@ -292,7 +293,7 @@ class SRFlow:
         latents, logdet = tuple(latent.asnumpy() for latent in latents), logdet + constant
         for latent in latents[:-1]:
             logdet = logdet + _log_normal(latent)
-        nll = -(logdet + _log_normal(latents[-1])) / (math.log(2) * pixels)
+        nll = -(logdet + _log_normal(latents[-1])) / (LOG_2 * pixels)
         return latents, nll.astype(np.float32), logdet.astype(np.float32)
 
     def decode(self, lr, latents):
@@ -526,4 +527,4 @@ def _require_even(lr):
 def _log_normal(latent):
     """Compute log N(latent; 0, 1) of each image, float64 (N,), nats."""
     latent = latent.astype(np.float64)
-    return -0.5 * (latent**2 + math.log(2 * math.pi)).sum(axis=(1, 2, 3))
+    return -0.5 * (latent**2 + LOG_2PI).sum(axis=(1, 2, 3))

@@ -192,7 +192,7 @@ class _Encode(Part):
         self.methods, self.sizes, self.kept, self.splits = (level.construct,), sizes, level.kept, splits
 
     def construct(self, *tensors):
-        z, logdet = self.methods[0](tensors[0], _nest(tensors, 1, self.sizes))
+        z, logdet = self.methods[0](tensors[0], nest(tensors, 1, (self.sizes,))[0])
         if self.splits:
             return z[:, : self.kept], z[:, self.kept :], logdet
         return z, z, logdet
@@ -207,7 +207,7 @@ class _Decode(Part):
 
     def construct(self, *tensors):
         z = ops.Concat(1)((tensors[0], tensors[1])) if self.splits else tensors[0]
-        x, _ = self.methods[0](z, _nest(tensors, 2 if self.splits else 1, self.sizes))
+        x, _ = self.methods[0](z, nest(tensors, 2 if self.splits else 1, (self.sizes,))[0])
         return x
 
 
@@ -219,10 +219,22 @@ def _sizes(condition):
     return tuple(len(of_layer) for of_layer in condition)
 
 
-def _nest(tensors, at, sizes):
-    """Undo `_flat`: gather tensors, from number `at` on, in tuples of the given sizes. Graph mode compiles it."""
-    nested = ()
-    for size in sizes:
-        nested = nested + (tensors[at : at + size],)
-        at += size
-    return nested
+def nest(tensors, at, sizes):
+    """Gather flat tensors in groups of members again. Graph mode compiles it.
+
+    Args:
+        tensors: a tuple of tensors, of which those from `at` on are gathered.
+        at: number of the first.
+        sizes: of each group a tuple, how many tensors each of its members has.
+
+    Returns:
+        The groups, nested tuples.
+    """
+    groups = ()
+    for group_sizes in sizes:
+        group = ()
+        for size in group_sizes:
+            group = group + (tensors[at : at + size],)
+            at += size
+        groups = groups + (group,)
+    return groups

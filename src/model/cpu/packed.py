@@ -82,24 +82,3 @@ def leaves(nested):
 def sizes_of(groups):
     """Count the tensors of each member of each group, as `nest` needs it."""
     return tuple(tuple(len(member) for member in group) for group in groups)
-
-
-def nest(tensors, at, sizes):
-    """Gather flat tensors in groups of members again. Graph mode compiles it.
-
-    Args:
-        tensors: a tuple of tensors, of which those from `at` on are gathered.
-        at: number of the first.
-        sizes: what `sizes_of` returned for the groups.
-
-    Returns:
-        The groups, nested tuples.
-    """
-    groups = ()
-    for group_sizes in sizes:
-        group = ()
-        for size in group_sizes:
-            group = group + (tensors[at : at + size],)
-            at += size
-        groups = groups + (group,)
-    return groups

@@ -10,12 +10,13 @@ Where it can be avoided, a part has more than 100 operators. MindSpore may run a
 thread, beside its own threads, which on few cores takes half as long again.
 """
 
+import mindspore.common.dtype as mstype
 from mindspore import ops
 
 from src.model.cpu.operators import cast, in_float32
-from src.model.cpu.packed import leaves, make_weights, nest, release_parameters, sizes_of
+from src.model.cpu.packed import leaves, make_weights, release_parameters, sizes_of
 from src.model.cpu.stacks import unstack
-from src.model.sampler import Part, Sampler
+from src.model.sampler import Part, Sampler, nest
 
 
 class CPUSampler(Sampler):
@@ -103,7 +104,7 @@ class _Head(Part):
         self.methods = (encoder.head,)
 
     def construct(self, *tensors):
-        return in_float32((self.methods[0](tensors[0], tensors[1:]),))[0]
+        return ops.Cast()(self.methods[0](tensors[0], tensors[1:]), mstype.float32)
 
 
 class _Block(Part):
@@ -115,7 +116,7 @@ class _Block(Part):
 
     def construct(self, *tensors):
         fea = ops.Cast()(tensors[0], tensors[1].dtype)
-        return in_float32((self.methods[0](fea, nest(tensors, 1, ((5, 5, 5),))[0]),))[0]
+        return ops.Cast()(self.methods[0](fea, nest(tensors, 1, ((5, 5, 5),))[0]), mstype.float32)
 
 
 class _Tail(Part):
