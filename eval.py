@@ -1,9 +1,10 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluate a checkpoint on the MindRecord of datasets.val, or super-resolve a folder of images.
+"""Evaluate a checkpoint on the MindRecord of datasets.val, or super-resolve a folder of images, or one image.
 
     python eval.py --opt SRFlow_DF2K_4X.yml --ckpt SRFlow_4X.ckpt
     python eval.py --opt SRFlow_DF2K_4X.yml --ckpt SRFlow_4X.ckpt --lr_dir my_images --output_dir results
+    python eval.py --opt SRFlow_DF2K_4X.yml --ckpt SRFlow_4X.ckpt --lr_dir image.jpg --output_dir results
 
 The exit status is one of these:
 
@@ -23,26 +24,30 @@ import numpy as np
 from tqdm import tqdm
 
 from src.dataloader.dataset import EvalData
+from src.dataloader.image_file import read_image
 from src.dataloader.image_folder import ImageFolder
 from src.dataloader.imresize import imresize
 from src.evaluation.LPIPS import LPIPS, MIN_SIDE
-from src.evaluation.figures import evaluate_image, is_too_small_for_lpips, mean_figures, problems
+from src.evaluation.figures import describe_cooled, evaluate_image, is_too_small_for_lpips, mean_figures, problems
 from src.evaluation.finished_images import FinishedImages, file_identity, number_images
-from src.evaluation.picture import SHEET_ROWS, sheet, write_png
+from src.evaluation.picture import SHEET_ROWS, deviation_picture, sheet, write_png
 from src.image_sizes import MAX_SIZES, few_sizes
 from src.images import even
 from src.locked_folder import locked_folder
-from src.model.SRFlow import SRFlow
+from src.model.SRFlow import SRFlow, n_decodings
 from src.model_utils.config import get_config
 from src.model_utils.device_adapter import get_adapter
 from src.model_utils.util import atomic_write, bar_interval, run_main, warn
 from src.texts import first_few, printable
+from src.tiling import middle
 from src.weights.checkpoint import CheckpointError
 from src.weights.weight_files import is_own_checkpoint
 
 PROGRESS = "metrics.progress.jsonl"
 LOCK = ".eval.lock"  # not training's: a run may be evaluated in its own folder while it goes on
 SHEET_HEATS = (0.0, 0.5, 0.9)
+SHOWN_PICTURES = 12  # whose paths are printed at the end
+SHEET_SAMPLES = 3  # the largest number of an image's samples in the sheet of a folder
 SHEET_SIDE = 96  # LR pixels of an image's side in the sheet where no tile bounds it
 
 
@@ -77,16 +82,32 @@ def run(args, opt):
     model = load_model(args, opt)
     sizes, without_lpips = survey(images, args.tile, lpips is not None)
     names, pictures = name_images(images, sizes, args, opt)
+    first = []  # pairs for the sheet of a folder
+    decodings = [n_decodings(size, args.n_samples, tile=args.tile) for size in sizes]
     with FinishedImages(os.path.join(opt.output_dir, PROGRESS), settings_of(args, opt), pictures) as finished, tqdm(
-        images, unit="image", mininterval=bar_interval()
+        total=sum(decodings), unit="tile", mininterval=bar_interval()
     ) as bar:
         for note in finished.notes:
             tqdm.write(printable(note))
-        for number, ((_, hr, lr), image) in enumerate(zip(bar, pictures), start=1):
+        for number, ((_, hr, lr), image) in enumerate(zip(images, pictures), start=1):
+            bar.set_description(f"image {number} of {len(pictures)}")
+            if number <= SHEET_ROWS:
+                first.append((hr, lr))
             if image in finished:
+                bar.update(decodings[number - 1])
                 continue
             samples, figures = evaluate_image(
-                model, lr, hr, opt.heat, args.n_samples, args.seed + number, args.tile, sizes[number - 1], lpips
+                model,
+                lr,
+                hr,
+                opt.heat,
+                args.n_samples,
+                args.seed + number,
+                args.tile,
+                sizes[number - 1],
+                lpips,
+                args.cool,
+                lambda done, total: bar.update(),
             )
             if hr is not None:
                 tqdm.write(
@@ -94,14 +115,16 @@ def run(args, opt):
                     f"ssim_loss: {_as_array(figures['ssim_gaussian'])}"
                 )
             row = {"name": printable(names[number - 1]), **figures}
-            for problem in problems(row):
+            for problem in [describe_cooled(part, model.scale) for part in model.cooled] + problems(row):
                 warn(f"{row['name']}: {problem}")
             for path, picture in zip(pictures[image], samples if args.lr_dir else [lr, *samples]):
                 write_png(path, picture)
             finished.add(image, row)
         rows = finished.rows()
         report(rows, len(skipped), args, opt)
-        if not args.lr_dir:
+        if args.lr_dir:
+            write_sheet_of_pictures(first, list(pictures.values()), args, opt)
+        else:
             write_sheet(model, images, sizes, args, opt)
     return 1 if tell_what_is_missing(rows, skipped, without_lpips) else 0
 
@@ -149,6 +172,7 @@ def settings_of(args, opt):
         "n_samples": args.n_samples,
         "seed": args.seed,
         "tile": args.tile,
+        "cool": args.cool,
         "precision": opt.precision,
         "implementation": opt.implementation,
         "allow_tf32": opt.allow_tf32,
@@ -167,7 +191,8 @@ def settings_of(args, opt):
 
 def refuse_to_overwrite(args, opt):
     """Refuse to write the pictures into the folder of the images that they come from: their names are the same."""
-    for flag, folder in (("--lr_dir", args.lr_dir), ("--hr_dir", args.hr_dir)):
+    for flag, path in (("--lr_dir", args.lr_dir), ("--hr_dir", args.hr_dir)):
+        folder = os.path.dirname(os.path.abspath(path)) if path and os.path.isfile(path) else path
         if folder and os.path.realpath(folder) == os.path.realpath(opt.output_dir):
             raise ValueError(
                 f"output_dir: {opt.output_dir} is the folder of {flag}, whose images would be "
@@ -278,14 +303,41 @@ def write_sheet(model, images, sizes, args, opt):
     print(printable(f"picture sheet: {path}"))
 
 
+def write_sheet_of_pictures(pairs, pictures, args, opt):
+    """Write one picture of a folder's first images, or of the middle of large ones, and list the pictures.
+
+    Its columns are bicubic, the samples as they were written, their standard deviation where there are several, and HR
+    where that is given.
+
+    Args:
+        pairs: (hr or None, lr) of the first images.
+        pictures: for every image the list of its samples' files.
+    """
+    rows, shown = [], min(args.n_samples, SHEET_SAMPLES)
+    for (hr, lr), files in zip(pairs, pictures):
+        part = middle(lr.shape[:2], SHEET_SIDE)
+        samples = np.stack([part.cut_picture(read_image(file), opt.scale) for file in files])
+        row = [imresize(part.cut_picture(lr), opt.scale)] + list(samples[:shown])
+        if args.n_samples > 1:
+            row.append(deviation_picture(samples))
+        if hr is not None:
+            row.append(part.cut_picture(hr, opt.scale))
+        rows.append(row)
+    titles = ["bicubic"] + [f"sample {k}, heat {opt.heat:g}" for k in range(shown)]
+    titles += ["standard deviation"] * (args.n_samples > 1) + ["HR"] * bool(args.hr_dir)
+    written, name = list(itertools.chain.from_iterable(pictures)), "sheet.png"
+    while os.path.join(opt.output_dir, name) in written:  # an image may be called so
+        name = f"_{name}"
+    path = os.path.join(opt.output_dir, name)
+    write_png(path, sheet(rows, titles))
+    print(printable(f"pictures: {first_few(written, SHOWN_PICTURES)}"))
+    print(printable(f"picture sheet: {path}"))
+
+
 def centre(hr, lr, side, scale):
     """Return the middle of a pair, at most `side` LR pixels high and wide."""
-    size = [min(side, length) for length in lr.shape[:2]]
-    start = [(length - part) // 2 for length, part in zip(lr.shape[:2], size)]
-    return tuple(
-        image[tuple(slice(first * factor, (first + part) * factor) for first, part in zip(start, size))]
-        for image, factor in ((hr, scale), (lr, 1))
-    )
+    part = middle(lr.shape[:2], side)
+    return part.cut_picture(hr, scale), part.cut_picture(lr)
 
 
 def report(rows, skipped, args, opt):
@@ -306,6 +358,7 @@ def report(rows, skipped, args, opt):
         "skipped": skipped,
         "not_finite": sum(row["not_finite"] for row in rows),
         "not_finite_images": sum(row["not_finite"] > 0 for row in rows),
+        **({"cooled": sum(row["cooled"] for row in rows)} if args.cool else {}),
         **described(args, opt),
     }
     with atomic_write(os.path.join(opt.output_dir, "metrics.json")) as temporary:
@@ -327,6 +380,7 @@ def described(args, opt):
         "n_samples": args.n_samples,
         "seed": args.seed,
         "tile": args.tile,
+        "cool": args.cool,
         "checkpoint": _absolute(args.ckpt),
         "data": {name: path and _absolute(path) for name, path in data.items()},
         "precision": opt.precision,
@@ -339,6 +393,9 @@ def described(args, opt):
 def tell_what_is_missing(rows, skipped, without_lpips):
     """Say once more at the end which images are not whole; return whether there are any."""
     faulty = [row["name"] for row in rows if problems(row)]
+    cooled = [row["name"] for row in rows if row.get("cooled")]
+    if cooled:
+        warn(f"{len(cooled)} of {len(rows)} images were decoded in parts at a lower heat: {first_few(cooled)}")
     for names, what in ((faulty, "have pixels or an nll that are not finite"), (without_lpips, "have no LPIPS")):
         if names:
             warn(f"{len(names)} of {len(rows)} images {what}: {first_few(names)}")

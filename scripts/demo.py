@@ -6,20 +6,19 @@
 
 FOLDER/heat.png: samples over temperature; variance.png: where samples of one image differ; transfer.png: the latents of
 one image with the low resolution of another; restoration.png: the latents of a noisy image, given the prior's
-statistics (SRFlow, sections 3.5 and 4).
+statistics (SRFlow, section 4).
 """
 
 import argparse
 import os
 import sys
 
-import cv2
 import numpy as np
 from skimage.data import astronaut, chelsea
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from src.dataloader.imresize import imresize
-from src.evaluation.picture import sheet, write_png
+from src.evaluation.picture import deviation_picture, sheet, write_png
 from src.images import from_uint8, to_uint8
 from src.model.SRFlow import SRFlow, normalise_latents
 from src.model_utils.util import run_main
@@ -66,10 +65,8 @@ def variance(model, photographs):
     for hr in photographs:
         lr = imresize(hr, 1 / model.scale)
         samples = model.sample(lr, 0.9, SAMPLES, seed=0)
-        deviation = samples.astype(np.float32).std(axis=0).mean(axis=2)
-        scaled = np.uint8(255 * deviation / max(deviation.max(), 1e-6))
-        shown = cv2.applyColorMap(scaled, cv2.COLORMAP_INFERNO)[:, :, ::-1]
-        rows.append([lr, samples[0], samples[1], np.uint8(samples.mean(axis=0)), shown, hr])
+        mean = np.uint8(samples.mean(axis=0))
+        rows.append([lr, samples[0], samples[1], mean, deviation_picture(samples), hr])
     return sheet(rows, ["LR", "sample", "another", f"mean of {SAMPLES}", "deviation", "HR"])
 
 

@@ -41,6 +41,10 @@ class Tile(NamedTuple):
         """
         return images[(Ellipsis,) + self.slices(scale)]
 
+    def cut_picture(self, picture, scale=1):
+        """Return the tile's part of a picture, array (scale·h, scale·w, 3), as a view."""
+        return picture[self.slices(scale)]
+
     def slices(self, numerator=1, denominator=1):
         """Return the tile's (rows, columns) in an image numerator/denominator times as large as the LR image."""
         return tuple(
@@ -77,6 +81,12 @@ def tiles(height, width, tile, overlap):
         for top in _starts(height, tile, overlap)
         for left in _starts(width, tile, overlap)
     ]
+
+
+def middle(size, side):
+    """Return the Tile in the middle of an LR image of this (height, width), at most `side` high and wide."""
+    lengths = [min(side, length) for length in size]
+    return Tile(*[(whole - length) // 2 for whole, length in zip(size, lengths)], *lengths)
 
 
 def crop_latents(latents, tile, scale):

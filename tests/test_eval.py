@@ -55,6 +55,7 @@ SUMMARY = {
     "n_samples",
     "seed",
     "tile",
+    "cool",
     "checkpoint",
     "data",
     "precision",
@@ -212,7 +213,13 @@ def test_folder_with_hr(compiled, folders, base, tmp_path, capfd):
     assert summary["data"] == {"lr_dir": folders[0], "hr_dir": folders[1]}
     assert summary["n"] == 2 and np.isfinite([summary[name] for name in FIGURES]).all()
     assert len([line for line in capfd.readouterr().out.splitlines() if PAIR_LINE.fullmatch(line)]) == 2
-    assert sorted(os.listdir(str(tmp_path / "out"))) == ["even.png", "metrics.csv", "metrics.json", "odd.png"]
+    pictures = ["even.png", "metrics.csv", "metrics.json", "odd.png", "sheet.png"]
+    assert sorted(os.listdir(str(tmp_path / "out"))) == pictures
+    sheet = read_image(tmp_path / "out" / "sheet.png")
+    assert sheet.shape == (CAPTION + 2 * (HR_SIZE + MARGIN) - SCALE, 3 * (HR_SIZE + MARGIN), 3)
+    columns = [sheet[CAPTION : CAPTION + HR_SIZE, left : left + HR_SIZE] for left in (0, HR_SIZE + MARGIN)]
+    np.testing.assert_array_equal(columns[0], imresize(read_image(os.path.join(folders[0], "even.png")), SCALE))
+    np.testing.assert_array_equal(columns[1], read_image(tmp_path / "out" / "even.png"))
     for row in rows:
         sr, hr = (
             read_image(os.path.join(str(folder), row["name"] + ".png")) for folder in (tmp_path / "out", folders[1])
@@ -224,7 +231,12 @@ def test_folder_without_hr(compiled, folders, base, tmp_path, capfd):
     assert evaluate(base, tmp_path / "out", "--lr_dir", folders[0], "--n_samples", 2) == 0
     out = capfd.readouterr().out
     assert "psnrloss" not in out and "The mean of" not in out
-    assert out.startswith("2 images, heat 0.9: lr_psnr ") and out.count("\n") == 1
+    assert out.startswith("2 images, heat 0.9: lr_psnr ") and out.count("\n") == 3
+    pictures = [str(tmp_path / "out" / f"{name}_{k}.png") for name in ("even", "odd") for k in (0, 1)]
+    assert out.splitlines()[1:] == [
+        f"pictures: {', '.join(pictures)}",
+        f"picture sheet: {tmp_path / 'out' / 'sheet.png'}",
+    ]
     summary, rows = metrics_of(tmp_path / "out")
     assert list(rows[0]) == ["name", "lr_psnr", "lr_psnr_worst", "pixel_std", "not_finite"]
     assert set(summary) == SUMMARY | {"lr_psnr", "lr_psnr_worst", "pixel_std"}
@@ -235,6 +247,7 @@ def test_folder_without_hr(compiled, folders, base, tmp_path, capfd):
         "metrics.json",
         "odd_0.png",
         "odd_1.png",
+        "sheet.png",
     ]
     for k in range(2):
         assert read_image(tmp_path / "out" / f"even_{k}.png").shape == (HR_SIZE, HR_SIZE, 3)
@@ -248,6 +261,67 @@ def test_a_folders_images_are_read_twice(compiled, folders, base, tmp_path, monk
     assert evaluate(base, tmp_path / "out", "--lr_dir", folders[0], "--hr_dir", folders[1]) == 0
     files = [os.path.join(folder, name) for folder in folders for name in ("even.png", "odd.png")]
     assert sorted(paths) == sorted(2 * files)
+
+
+def test_one_image(compiled, folders, base, tmp_path):
+    """It gives the picture that it gives in a folder of its own; HR may be another file's name."""
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(os.path.join(folders[0], "odd.png"), str(alone / "sheet.png"))
+    shutil.copy(str(alone / "sheet.png"), str(tmp_path / "sheet.of.any.suffix"))
+    assert evaluate(base, tmp_path / "folder", "--lr_dir", alone) == 0
+    hr = os.path.join(folders[1], "odd.png")
+    assert evaluate(base, tmp_path / "image", "--lr_dir", tmp_path / "sheet.of.any.suffix", "--hr_dir", hr) == 0
+    assert sorted(os.listdir(str(tmp_path / "folder"))) == ["_sheet.png", "metrics.csv", "metrics.json", "sheet.png"]
+    sample = read_image(tmp_path / "image" / "sheet.of.any.png")
+    np.testing.assert_array_equal(sample, read_image(tmp_path / "folder" / "sheet.png"))
+    assert metrics_of(tmp_path / "image")[0]["psnr"] == pytest.approx(psnr(sample, read_image(hr)))
+    assert evaluate(base, tmp_path, "--lr_dir", tmp_path / "sheet.of.any.suffix") == 2  # its own folder
+
+
+def test_parts_that_are_not_finite_are_cooled(compiled, folders, base, tmp_path, monkeypatch, capfd):
+    """At 0.9 the second sample of one tile breaks, at 3/4 of it too; the picture has half the heat there."""
+    itself = SRFlow._decode
+
+    def decode(self, conditions, latents, may_fail=False):
+        images = itself(self, conditions, latents, may_fail)
+        heat = float(np.std(latents[0]))
+        decoded.append(heat)
+        if len(decoded) in (2, 3):
+            images[0, :, 1, 2] = np.nan
+        return images
+
+    arguments = ["--lr_dir", os.path.join(folders[0], "even.png"), "--n_samples", 2]
+    decoded = []
+    monkeypatch.setattr(SRFlow, "_decode", decode)
+    assert evaluate(base, tmp_path / "cooled", *arguments, "--cool") == 0
+    assert np.allclose(decoded, [0.9, 0.9, 0.675, 0.45], rtol=0.2)
+    err = capfd.readouterr().err
+    size = f"{HR_SIZE}x{HR_SIZE} pixels at row 0, column 0"
+    assert f"even: sample 1: {size}: not finite at heat 0.9, decoded at 0.45" in err
+    assert "1 of 1 images were decoded in parts at a lower heat: even" in err
+    summary, rows = metrics_of(tmp_path / "cooled")
+    assert summary["cooled"] == rows[0]["cooled"] == 1 and summary["not_finite"] == 0 and summary["cool"] is True
+    monkeypatch.setattr(SRFlow, "_decode", itself)
+    for name, heat in (("hot", 0.9), ("half", 0.45)):
+        assert evaluate(base, tmp_path / name, *arguments, "--heat", heat) == 0
+    for k, name in enumerate(("hot", "half")):
+        expected = read_image(tmp_path / name / f"even_{k}.png")
+        np.testing.assert_array_equal(read_image(tmp_path / "cooled" / f"even_{k}.png"), expected)
+
+
+def test_what_is_finite_at_no_heat_is_told(compiled, folders, base, tmp_path, monkeypatch, capfd):
+    itself = SRFlow._decode
+
+    def decode(*arguments, **options):
+        images = itself(*arguments, **options)
+        images[:, :, 1, 2] = np.inf
+        return images
+
+    monkeypatch.setattr(SRFlow, "_decode", decode)
+    assert evaluate(base, tmp_path / "out", "--lr_dir", os.path.join(folders[0], "even.png"), "--cool") == 1
+    err = capfd.readouterr().err
+    assert "not finite at heat 0.9, nor at any lower one" in err and "1 pixels of its samples are not finite" in err
 
 
 def test_folder_needs_no_mindrecord(compiled, folders, base, tmp_path):
@@ -307,7 +381,7 @@ class RecordingModel(SRFlow):
     def __init__(self, broken=0):
         self.arguments, self.encodings, self.broken = [], [], broken
 
-    def sample(self, lr, heat=0.9, n=1, seed=None, tile=None, size=None):
+    def sample(self, lr, heat=0.9, n=1, seed=None, tile=None, size=None, cool=False, progress=None):
         self.arguments.append((heat, n, seed))
         bicubic = imresize(np.rint(255 * lr[0].transpose(1, 2, 0)).astype(np.uint8), SCALE)
         samples = np.stack([np.clip(bicubic.astype(int) + 5 * k, 0, 255) for k in range(n)])
@@ -727,6 +801,7 @@ def test_names_that_are_not_utf8(compiled, folders, base, tmp_path, capfd):
     assert summary["data"]["lr_dir"] == str(tmp_path / "d\\xe9")
     assert sorted(name for name in os.listdir(out) if name.endswith(b".png")) == [
         b"caf\xe9.png",
+        b"sheet.png",
         "\u00e9\u756b.png".encode(),
     ]
     assert "warning: caf\\xe9: " in capfd.readouterr().err

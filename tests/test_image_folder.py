@@ -46,6 +46,17 @@ def test_low_resolution_alone(folders):
         assert first_lr.dtype == np.uint8
 
 
+def test_one_image(folders, tmp_path):
+    lr_path, hr_path = os.path.join(folders[0], sorted(os.listdir(folders[0]))[0]), tmp_path / "another.name"
+    ((name, _, lr),) = ImageFolder(lr_path, None, 4)
+    assert name == os.path.splitext(os.path.basename(lr_path))[0]
+    os.rename(os.path.join(folders[1], os.path.basename(lr_path)), str(hr_path))
+    ((name, hr, again),) = ImageFolder(lr_path, str(hr_path), 4)
+    np.testing.assert_array_equal(again, lr)
+    assert hr.shape == (4 * lr.shape[0], 4 * lr.shape[1], 3)
+    assert "no such folder of images" in refused(folders[0] + "/none.png")
+
+
 def test_pairs(folders):
     write_image(os.path.join(folders[1], "other.png"), picture(9, 9))  # a partner of none is nobody's concern
     os.rename(os.path.join(folders[1], "A.png"), os.path.join(folders[1], "A.BMP"))
@@ -72,7 +83,7 @@ def test_grey_images_and_other_files(folders):
 
 def test_unusable_folders(folders, tmp_path):
     lr_dir, hr_dir = folders
-    assert refused(str(tmp_path / "none")) == f"{tmp_path / 'none'}: no such folder of images"
+    assert refused(str(tmp_path / "none")) == f"{tmp_path / 'none'}: no such folder of images, and no such image"
     (tmp_path / "empty").mkdir()
     assert refused(str(tmp_path / "empty")).startswith(f"{tmp_path / 'empty'}: has no image files (.png, ")
     assert refused(lr_dir, str(tmp_path / "empty")).startswith(f"{tmp_path / 'empty'}: has no image files")

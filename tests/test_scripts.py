@@ -542,6 +542,9 @@ def test_output_folder_that_cannot_be_made(caller, script, arguments):
         ("run_quickstart.sh", ["out", "output_dir=x"], "output_dir: the first argument names the output folder"),
         ("run_demo.sh", ["--help"], "usage: bash scripts/run_demo.sh [CHECKPOINT [OUTPUT_DIR]]"),
         ("run_demo.sh", ["a", "b", "c"], "usage: bash scripts/run_demo.sh [CHECKPOINT [OUTPUT_DIR]]"),
+        ("super_resolve.sh", [], "usage: bash scripts/super_resolve.sh IMAGE_OR_FOLDER [OUTPUT_DIR] [options of eval"),
+        ("super_resolve.sh", ["--help"], "usage: bash scripts/super_resolve.sh IMAGE_OR_FOLDER [OUTPUT_DIR] [options"),
+        ("super_resolve.sh", ["none.jpg"], "none.jpg: no such image or folder"),
         ("get_lpips.sh", ["--help"], "usage: bash scripts/get_lpips.sh [OUTPUT]"),
         ("get_lpips.sh", ["a", "b"], "usage: bash scripts/get_lpips.sh [OUTPUT]"),
         ("get_lpips.sh", [""], "usage: bash scripts/get_lpips.sh [OUTPUT]"),
@@ -574,6 +577,22 @@ def test_quickstart_hands_paths_and_options_on(caller, repo):
     args, _ = get_config("train2test", conversion[1:])
     assert (args.train_path, args.test_path) == (OUT + "/training/latest.ckpt", OUT + "/SRFlow_quickstart.ckpt")
     assert get_config("eval", evaluation[1:])[0].ckpt == OUT + "/SRFlow_quickstart.ckpt"
+
+
+@pytest.mark.parametrize(
+    "arguments, folder, heat, samples",
+    [([], None, 0.8, 3), (["my out"], "my out", 0.8, 3), (["--heat", "0.5", "--n_samples", "1"], None, 0.5, 1)],
+)
+def test_super_resolving_with_the_shipped_weights(caller, repo, arguments, folder, heat, samples):
+    """The heat is that of the configuration, unless the user gives another."""
+    put(caller.folder / "a photo.jpg")
+    assert caller.run("super_resolve.sh", "a photo.jpg", *arguments).returncode == 0
+    (call,) = caller.calls()
+    assert call[0] == os.path.join(repo, "eval.py")
+    args, opt = get_config("eval", call[1:])
+    assert (args.lr_dir, args.n_samples, args.cool, opt.heat) == ("a photo.jpg", samples, True, heat)
+    assert opt.output_dir == (folder or os.path.join(repo, "output", "super_resolve"))
+    assert args.ckpt == os.path.join(repo, "weights", "SRFlow_free_4X.safetensors")
 
 
 def test_demo_replaces_its_own_figures_only(caller, repo):

@@ -8,9 +8,10 @@ from helpers import randomise
 from mindspore import Tensor, context
 
 from src.images import dequantise, pad_to, pad_to_even, to_uint8
-from src.model.SRFlow import SRFlow, build_network, normalise_latents
+from src.model.SRFlow import Cooled, SRFlow, build_network, n_decodings, normalise_latents
 from src.model_utils.options import OptionsError, options_from_dict
 from src.network_names import IMAGE_ONLY
+from src.tiling import Tile
 from src.weights.checkpoint import INFERENCE, TRAINING, Checkpoint, CheckpointError, parameter_arrays, write_checkpoint
 
 SCALE = 4
@@ -431,6 +432,40 @@ def test_the_next_even_size_is_that_of_no_size(model, pair):
 def test_impossible_sizes(size, model):
     with pytest.raises(ValueError, match="^size: expected an even height and width, at least .6, 8. for this lr"):
         model.sample(images(8, 1, 3, 6, 7), size=size)
+
+
+@pytest.mark.parametrize("size, tile, batch, total", [((6, 8), None, 2, 3), ((34, 52), 40, 1, 12)])
+def test_progress_counts_decodings(size, tile, batch, total, model):
+    seen, lr = [], images(11, 1, 3, *size)
+    model.sample(lr, [0.5, 0.9], n=3, batch=batch, tile=tile, progress=lambda *numbers: seen.append(numbers))
+    assert n_decodings(size, 6, batch, tile) == total and seen == [(k, total) for k in range(1, total + 1)]
+
+
+def test_tiles_that_are_not_finite_are_cooled(model, monkeypatch):
+    """Only these, and to the highest of the lower heats that is finite."""
+    lr, itself = images(12, 1, 3, 34, 52), SRFlow._decode
+    tiles_of_image = 2
+
+    def decode(self, conditions, latents, may_fail=False):
+        decoded = itself(self, conditions, latents, may_fail)
+        calls.append(latents)
+        if len(calls) == 2:
+            decoded[0, 0, 0, 0] = np.inf
+        return decoded
+
+    calls = []
+    expected = model.sample(lr, 0.3, tile=40, seed=0)
+    assert model.cooled == [] and np.isfinite(expected).all()
+    monkeypatch.setattr(SRFlow, "_decode", decode)
+    came = model.sample(lr, 0.3, tile=40, seed=0, cool=True)
+    assert len(calls) == tiles_of_image + 1
+    (part,) = model.cooled
+    assert part == Cooled(0, 0, Tile(0, 12, 34, 40), 0.3, pytest.approx(0.225))
+    for hot, cold in zip(calls[1], calls[2]):
+        np.testing.assert_allclose(cold, 0.75 * hot, rtol=1e-5)
+    assert np.isfinite(came).all()
+    np.testing.assert_array_equal(came[..., :32], expected[..., :32])  # of the other tile alone
+    assert np.abs(came - expected).max() > 1e-4
 
 
 @pytest.mark.parametrize("tile", [33, 30, 24, 0, -2])

@@ -1,6 +1,6 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Folders of images as evaluation reads them."""
+"""Folders of images, or single images, as evaluation reads them."""
 
 import os
 
@@ -20,9 +20,10 @@ class ImageFolder:
     from then on.
 
     Args:
-        lr_dir: folder of low-resolution images, read in order of their names.
+        lr_dir: folder of low-resolution images, read in order of their names; or one image, whatever its suffix.
         hr_dir: folder of the high-resolution images, or None. They have the same names, or those without the `x4` (the
-            scale) that DIV2K's LR images have at the end. The suffix may differ.
+            scale) that DIV2K's LR images have at the end. The suffix may differ. Beside one image it may be its
+            high-resolution image itself, whatever its name.
         scale: s, HR over LR sides.
 
     Attributes:
@@ -99,6 +100,8 @@ def _paired(lr_files, hr_dir, scale):
     """Return name -> (LR path, HR path or None)."""
     if not hr_dir:
         return {name: (path, None) for name, path in lr_files.items()}
+    if len(lr_files) == 1 and os.path.isfile(hr_dir):
+        return {name: (path, hr_dir) for name, path in lr_files.items()}
     hr_files, ending, files = _images(hr_dir), f"x{scale}", {}
     for name, path in lr_files.items():
         names = [name] + [name[: -len(ending)]] * name.endswith(ending)
@@ -110,9 +113,11 @@ def _paired(lr_files, hr_dir, scale):
 
 
 def _images(folder):
-    """Return name without suffix -> path, sorted."""
+    """Return name without suffix -> path, sorted; of one image where its own path is given."""
+    if os.path.isfile(folder):
+        return {os.path.splitext(os.path.basename(folder))[0]: folder}
     if not os.path.isdir(folder):
-        raise DataError(f"{folder}: no such folder of images")
+        raise DataError(f"{folder}: no such folder of images, and no such image")
     files = {}
     for file in sorted(os.listdir(folder)):
         name, suffix = os.path.splitext(file)

@@ -12,13 +12,14 @@ from src.evaluation.metrics import diversity, lr_psnr, psnr, ssim, ssim_gaussian
 from src.images import as_floats, even, fill, from_uint8, pad_hr_to, pad_to, to_uint8
 from src.tiling import tiles
 
+COUNTS = ("not_finite", "cooled")  # of a row: they are no figures, and whole numbers
 _NOT_OF_SAMPLES = ("nll", "psnr_bicubic", "ssim_bicubic")
 # Pixels: NTIRE 2021 cut the sides to multiples of it. At scales of 4 and 8 an image that is not too small for LPIPS is
 # still not too small when it is cut.
 _DIVERSITY_UNIT = 8
 
 
-def evaluate_image(model, lr, hr, heat, n_samples, seed, tile=None, size=None, lpips=None):
+def evaluate_image(model, lr, hr, heat, n_samples, seed, tile=None, size=None, lpips=None, cool=False, progress=None):
     """Super-resolve a low-resolution image and measure the result.
 
     The figures that concern samples are averaged over them:
@@ -34,6 +35,7 @@ def evaluate_image(model, lr, hr, heat, n_samples, seed, tile=None, size=None, l
       right to multiples of 8 pixels; None where `hr` is too small for LPIPS.
     - `not_finite`: how many pixels of all samples have a colour that is not finite. If there are any, the figures of
       the samples are NaN.
+    - `cooled`, where that is asked for: how many parts of the samples were decoded again at a lower heat.
 
     Args:
         model: SRFlow.
@@ -44,11 +46,13 @@ def evaluate_image(model, lr, hr, heat, n_samples, seed, tile=None, size=None, l
         seed: seed of the samples and of the dequantisation noise.
         tile, size: as `SRFlow.sample` takes them.
         lpips: LPIPS or None.
+        cool, progress: as `SRFlow.sample` takes them; `model.cooled` lists what was decoded again.
 
     Returns:
         (samples, figures): uint8 (n_samples, s·h, s·w, 3), black or white where not finite, and a dict by name.
     """
-    samples, not_finite = _as_pictures(model.sample(from_uint8(lr), heat, n_samples, seed, tile=tile, size=size)[:, 0])
+    images = model.sample(from_uint8(lr), heat, n_samples, seed, tile=tile, size=size, cool=cool, progress=progress)
+    samples, not_finite = _as_pictures(images[:, 0])
     lr_psnrs = [lr_psnr(sample, lr, model.scale) for sample in samples]
     figures = {"lr_psnr": np.mean(lr_psnrs)}
     if n_samples > 1:
@@ -74,7 +78,7 @@ def evaluate_image(model, lr, hr, heat, n_samples, seed, tile=None, size=None, l
     if hr is not None and lpips is not None:
         for name in _perceptual_names(n_samples):
             figures.setdefault(name, None)
-    return samples, {**figures, "not_finite": not_finite}
+    return samples, {**figures, "not_finite": not_finite, **({"cooled": len(model.cooled)} if cool else {})}
 
 
 def perceptual_figures(lpips, samples, hr):
@@ -156,10 +160,23 @@ def problems(row):
     return found
 
 
+def describe_cooled(part, scale):
+    """Say which part of a sample was decoded at another heat than the one asked for.
+
+    Args:
+        part: Cooled.
+        scale: of super-resolution; places are told in pixels of the picture.
+    """
+    tile = part.tile
+    where = f"{scale * tile.height}x{scale * tile.width} pixels at row {scale * tile.top}, column {scale * tile.left}"
+    text = f"sample {part.sample}: {where}: not finite at heat {part.heat:g}, "
+    return text + ("nor at any lower one" if part.used is None else f"decoded at {part.used:g}")
+
+
 def mean_figures(rows):
     """Average the figures over the images that have them.
 
-    None and NaN are left out, infinity is not. The mean of nothing is NaN. `not_finite`, a count, is no figure.
+    None and NaN are left out, infinity is not. The mean of nothing is NaN. COUNTS are no figures.
 
     Args:
         rows: list of dicts as `evaluate_image` gives them.
@@ -167,7 +184,7 @@ def mean_figures(rows):
     Returns:
         ({name: mean}, {name: number of images that have the figure}).
     """
-    names = {name: None for row in rows for name in row if name != "not_finite"}  # a dict keeps their order
+    names = {name: None for row in rows for name in row if name not in COUNTS}  # a dict keeps their order
     values = {
         name: [row[name] for row in rows if row.get(name) is not None and not math.isnan(row[name])] for name in names
     }

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 
+from src.evaluation.figures import COUNTS
 from src.model_utils.util import atomic_write
 from src.texts import first_few
 
@@ -110,7 +111,9 @@ def _is_row(row):
     """Tell whether a value can be what `FinishedImages.add` was given: a name, a count, and figures."""
     if not isinstance(row, dict) or not isinstance(row.get("name"), str) or type(row.get("not_finite")) is not int:
         return False
-    figures = {name: value for name, value in row.items() if name not in ("name", "not_finite")}
+    if type(row.get("cooled", 0)) is not int or row.get("cooled", 0) < 0:
+        return False
+    figures = {name: value for name, value in row.items() if name not in ("name",) + COUNTS}
     for name in ("lpips", "diversity"):
         if figures.get(name, 0.0) is None:
             del figures[name]

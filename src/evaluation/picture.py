@@ -24,6 +24,20 @@ def write_png(path, image):
         file.write(content)
 
 
+def deviation_picture(samples):
+    """Show where samples of one image differ: their standard deviation in false colours, the largest one white.
+
+    Args:
+        samples: uint8 RGB (n, H, W, 3).
+
+    Returns:
+        uint8 RGB (H, W, 3).
+    """
+    deviation = samples.astype(np.float32).std(axis=0).mean(axis=2)
+    scaled = np.uint8(255 * deviation / max(deviation.max(), 1e-6))
+    return cv2.applyColorMap(scaled, cv2.COLORMAP_INFERNO)[:, :, ::-1]
+
+
 def sheet(rows, titles):
     """Make a sheet of pictures with a caption above each column.
 

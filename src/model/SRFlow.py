@@ -6,6 +6,7 @@ import math
 import numbers
 import os
 import warnings
+from typing import NamedTuple, Optional
 
 import numpy as np
 from mindspore import Tensor
@@ -17,7 +18,7 @@ from src.model.implementation import AUTO, choose
 from src.model_utils.options import OptionsError, load_options, network_differences
 from src.model_utils.util import give_back_memory, set_device
 from src.network_names import IMAGE_ONLY, shapes_of, split_levels
-from src.tiling import assemble, crop_latents, tiles
+from src.tiling import Tile, assemble, crop_latents, tiles
 from src.weights.checkpoint import INFERENCE, CheckpointError, load_parameters, require_parameters
 from src.weights.weight_files import read_any
 
@@ -32,6 +33,25 @@ TRAINED_HEAT = 1.0  # training maximises the likelihood of latents of this stand
 # this overlap differs by up to 1.6e-2, and by more than 1/255 in 0.4 % of the values. With an overlap of 24 it differs
 # by up to 3.2e-2, and by more than 1/255 in 1.2 %. An overlap of 40 takes a third more computation with tiles of 96.
 TILE_OVERLAP, TILE_MARGIN = 32, 8
+COOLER = (0.75, 0.5, 0.25, 0.0)  # of the heat asked for, where that gives what is not finite
+
+
+class Cooled(NamedTuple):
+    """A part of a sample that was decoded at a lower heat, as the one asked for gave values that are not finite.
+
+    Attributes:
+        image: number of the image, from 0.
+        sample: number of the sample, from 0.
+        tile: the Tile, or the whole image as one, in pixels of lr.
+        heat: the one asked for.
+        used: the one that gave a finite image; None if none did, and the part stays as it was.
+    """
+
+    image: int
+    sample: int
+    tile: Tile
+    heat: float
+    used: Optional[float]
 
 
 class SRFlow:
@@ -47,6 +67,7 @@ class SRFlow:
         scale: of super-resolution, s.
         quant: levels of the noise that `encode` adds.
         notes: what there is to know of the checkpoint's file, a line each.
+        cooled: list of Cooled, the parts of the last `sample` that `cool` decoded again.
     """
 
     def __init__(self, net, quant=32, implementation=AUTO):
@@ -58,6 +79,7 @@ class SRFlow:
             implementation: which code computes the network: "plain", "cpu" or "auto".
         """
         self.net, self.scale, self.quant, self.notes = net, net.scale, quant, []
+        self.cooled = []
         self._is_released, self._sampler = False, choose(implementation).sampler(net)
         self._last_lr, self._conditions = None, None
 
@@ -132,7 +154,9 @@ class SRFlow:
         self._sampler.refresh()
         self._last_lr, self._conditions = None, None
 
-    def sample(self, lr, heat=0.9, n=1, seed=None, batch=1, tile=None, with_latents=False, size=None):
+    def sample(
+        self, lr, heat=0.9, n=1, seed=None, batch=1, tile=None, with_latents=False, size=None, cool=False, progress=None
+    ):
         """Draw super-resolved images of low-resolution images.
 
         Each latent is drawn from N(0, heat²) and decoded. Images of odd size are padded by reflection, and the result
@@ -151,6 +175,10 @@ class SRFlow:
             size: the height and width to which lr is padded by reflection, both even and at least lr's. None takes the
                 next even ones. The noise of the image itself is the same for every size. Images differ only near the
                 padded edges, where the network sees what is beyond them.
+            cool: whether what is not finite is decoded again, from the same noise at 3/4, 1/2, 1/4 of the heat and at
+                0, until it is finite: a tile, or the image where it is computed whole. `cooled` lists them. The latents
+                that `with_latents` returns do not show it.
+            progress: function called with the number of finished decodings and that of all, `n_decodings`.
 
         Returns:
             The samples. Of a picture they are uint8 (n, s·h, s·w, 3), clipped and truncated as the official evaluation
@@ -172,9 +200,11 @@ class SRFlow:
         least = even(images.shape[2:])
         size = least if size is None else _checked_size(size, images)
         noise = self._draw(n, len(images), least, size, seed)
+        self.cooled = []
+        after_each = _Counter(progress, n_decodings(size, n * len(heats), batch if len(images) == 1 else 1, tile))
         shape = (height, width, 3) if is_picture else (3, height, width)
         samples = np.empty((len(heats) * n, len(images)) + shape, np.uint8 if is_picture else np.float32)
-        for row, strip in self._decode_samples(pad_to(images, size), noise, heats, batch, tile):
+        for row, strip in self._decode_samples(pad_to(images, size), noise, heats, batch, tile, cool, after_each):
             strip = strip[..., : max(height - row, 0), :width]
             if is_picture:
                 to_uint8(strip, samples[..., row : row + strip.shape[-2], :, :])
@@ -212,49 +242,76 @@ class SRFlow:
                 fill(latent[k, ..., height:, :], draw)
         return noise
 
-    def _decode_samples(self, lr, noise, heats, batch, tile):
+    def _decode_samples(self, lr, noise, heats, batch, tile, cool, after_each):
         """Decode noise at every heat, whole or by tiles, and yield the images in strips from top to bottom.
 
         Args:
             lr: uint8 or float32 (N, 3, h, w), h and w even.
             noise: what `_draw` returned.
             heats: list of numbers.
-            batch: as in `sample`.
-            tile: as in `sample`.
+            batch, tile, cool: as in `sample`.
+            after_each: function without arguments, called after every decoding.
 
         Yields:
             The strip's first row, and the strip, float32 (len(heats)·n, N, 3, rows, s·w), of all samples.
         """
-        if tile is None or max(lr.shape[2:]) <= tile:
-            yield 0, self._decode_whole(lr, noise, heats, batch)
-            return
-
-        if tile < 4 * TILE_MARGIN:
-            raise ValueError(f"tile: expected None or an even integer of at least {4 * TILE_MARGIN}, got {tile}")
-        overlap = min(TILE_OVERLAP, tile // 4 * 2)  # of small tiles more would be computed several times than once
 
         def image_of(part):
-            return self._decode_whole(part.cut(lr), crop_latents(noise, part, self.scale), heats, batch)
+            images = lr if part == whole else part.cut(lr)
+            latents = noise if part == whole else crop_latents(noise, part, self.scale)
+            return self._decode_part(images, latents, heats, batch, part if cool else None, after_each)
 
-        yield from assemble(tiles(*lr.shape[2:], tile, overlap), image_of, self.scale, TILE_MARGIN)
+        whole = Tile(0, 0, *lr.shape[2:])
+        parts = _parts(lr.shape[2:], tile)
+        if parts == [whole]:
+            yield 0, image_of(whole)
+        else:
+            yield from assemble(parts, image_of, self.scale, TILE_MARGIN)
 
-    def _decode_whole(self, lr, noise, heats, batch):
-        """Decode noise at every heat: float32 (len(heats)·n, N, 3, s·h, s·w).
+    def _decode_part(self, lr, noise, heats, batch, cooled_as, after_each):
+        """Decode noise of one part at every heat: float32 (len(heats)·n, N, 3, s·h, s·w).
 
-        Arguments are those of `_decode_samples`.
+        Args:
+            cooled_as: the Tile, where what is not finite is to be decoded again; otherwise None.
+
+        The other arguments are those of `_decode_samples`.
         """
-        chosen = [(np.float32(value), k) for value in heats for k in range(len(noise[0]))]
+        chosen = [(float(value), k) for value in heats for k in range(len(noise[0]))]
         # Several images have conditions of their own, which samples of one cannot share in a batch.
         together = batch if len(lr) == 1 else 1
         conditions = self._condition(as_floats(lr))
         images = np.empty((len(chosen), len(lr), 3) + tuple(side * self.scale for side in lr.shape[2:]), np.float32)
         for start in range(0, len(chosen), together):
             some = chosen[start : start + together]
-            decoded = self._decode(
-                conditions, [np.concatenate([value * latent[k] for value, k in some]) for latent in noise]
-            )
+            latents = [np.concatenate([np.float32(value) * latent[k] for value, k in some]) for latent in noise]
+            decoded = self._decode(conditions, latents, may_fail=cooled_as is not None)
             images[start : start + together] = decoded.reshape((len(some),) + images.shape[1:])
+            after_each()
+        if cooled_as is not None:
+            for (value, k), image in zip(chosen, images):
+                self._cool(conditions, [latent[k] for latent in noise], image, value, k, cooled_as)
         return images
+
+    def _cool(self, conditions, noise, images, heat, sample, tile):
+        """Decode again, in place and at lower heats, what is not finite of one sample's images.
+
+        Args:
+            conditions: of the images, as `_condition` returns them.
+            noise: list of float32 (N, C, H', W').
+            images: float32 (N, 3, s·h, s·w), as decoded at `heat`.
+            heat, sample, tile: as Cooled has them.
+        """
+        missing = [i for i in range(len(images)) if not np.isfinite(images[i]).all()]
+        for fraction in COOLER:
+            if not missing:
+                break
+            lower = fraction * heat
+            again = self._decode(conditions, [np.float32(lower) * latent for latent in noise], may_fail=True)
+            for i in [i for i in missing if np.isfinite(again[i]).all()]:
+                images[i] = again[i]
+                missing.remove(i)
+                self.cooled.append(Cooled(i, sample, tile, heat, lower))
+        self.cooled.extend(Cooled(i, sample, tile, heat, None) for i in missing)
 
     def encode(self, hr, lr, noise=None):
         """Compute latents, likelihood and log-det of high-resolution images.
@@ -299,7 +356,7 @@ class SRFlow:
     def decode(self, lr, latents):
         """Compute the images of given latents.
 
-        The latents may be those of other images (SRFlow, section 3.5). If the result is not finite, a RuntimeWarning
+        The latents may be those of other images (SRFlow, section 4). If the result is not finite, a RuntimeWarning
         names the level where this begins.
 
         Args:
@@ -336,11 +393,11 @@ class SRFlow:
             self._last_lr = lr.copy()
         return self._conditions
 
-    def _decode(self, conditions, latents):
-        """Decode latents with given conditions, and warn where the images are not finite."""
+    def _decode(self, conditions, latents, may_fail=False):
+        """Decode latents with given conditions, and warn where the images are not finite unless they `may_fail`."""
         latents = [Tensor(np.ascontiguousarray(latent, np.float32)) for latent in latents]
         images = self._sampler.decode(latents, conditions).asnumpy()
-        if not np.isfinite(images).all():
+        if not may_fail and not np.isfinite(images).all():
             level = self._sampler.first_not_finite(latents, conditions)
             share = 100 * np.mean(~np.isfinite(images).all(axis=1))
             warnings.warn(
@@ -351,6 +408,39 @@ class SRFlow:
                 stacklevel=4,
             )
         return images
+
+
+def n_decodings(size, n, batch=1, tile=None):
+    """Count how often `SRFlow.sample` decodes for one image.
+
+    Args:
+        size: even (height, width) at which it is computed, in pixels of lr.
+        n: number of samples, of all heats together.
+        batch, tile: as `SRFlow.sample` takes them.
+    """
+    return len(_parts(size, tile)) * math.ceil(n / batch)
+
+
+def _parts(size, tile):
+    """Return the tiles in which an image of this even size is computed: one where it is computed whole."""
+    if tile is None or max(size) <= tile:
+        return [Tile(0, 0, *size)]
+    if tile < 4 * TILE_MARGIN:
+        raise ValueError(f"tile: expected None or an even integer of at least {4 * TILE_MARGIN}, got {tile}")
+    # Of small tiles more overlap would be computed several times than once.
+    return tiles(*size, tile, min(TILE_OVERLAP, tile // 4 * 2))
+
+
+class _Counter:
+    """Calls `progress` with the number of finished decodings and that of all, whenever it is called itself."""
+
+    def __init__(self, progress, total):
+        self.progress, self.total, self.done = progress, total, 0
+
+    def __call__(self):
+        self.done += 1
+        if self.progress:
+            self.progress(self.done, self.total)
 
 
 def build_network(opt):
@@ -448,7 +538,7 @@ def normalise_latents(latents, heat=1.0):
     """Give latents the prior's statistics: mean 0 and standard deviation `heat` in each channel of each image.
 
     z ← heat·(z − mean)/(std + 1e-6), with mean and std over H' and W'. It serves restoration: what a degraded image has
-    and natural ones have not, shows in its latents' statistics (SRFlow, section 3.5).
+    and natural ones have not, shows in its latents' statistics (SRFlow, section 4).
 
     Args:
         latents: tuple of float32 (N, C, H', W'), as `encode` returns them.

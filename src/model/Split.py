@@ -1,6 +1,6 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The split: half of the channels leaves the flow as a latent (RealNVP, section 3.6; Glow, section 3.4)."""
+"""The split: half of the channels leaves the flow as a latent (RealNVP, section 3.6; Glow, figure 2)."""
 
 from mindspore import ops
 

@@ -89,11 +89,13 @@ def _make_parser(kind):
         help="set options, such as train.niter=100; may be repeated",
     )
     if kind == "eval":
-        parser.add_argument("--lr_dir", help="folder of LR images to super-resolve, instead of the MindRecord")
+        parser.add_argument(
+            "--lr_dir", help="folder of LR images to super-resolve, or one image, instead of the MindRecord"
+        )
         parser.add_argument(
             "--hr_dir",
             help="folder of the HR images of the same names, or of those without x4 "
-            "(the scale) at the end as DIV2K has them, to measure against",
+            "(the scale) at the end as DIV2K has them, to measure against; or the HR image of the one LR image",
         )
         parser.add_argument("--n_samples", type=_positive, default=1, help="samples per image (default 1)")
         parser.add_argument("--seed", type=_seed, help="seed of the samples (default: option train.manual_seed)")
@@ -104,6 +106,12 @@ def _make_parser(kind):
             metavar="N",
             help="super-resolve images with a side above "
             "N LR pixels by overlapping tiles of N x N (default 96); 0: always whole",
+        )
+        parser.add_argument(
+            "--cool",
+            action="store_true",
+            help="decode what is not finite again at 3/4, 1/2, 1/4 of the heat and at 0, until it is; each such tile "
+            "is told",
         )
         parser.add_argument(
             "--lpips", metavar="FILE", help="for LPIPS: all its weights, as bash scripts/get_lpips.sh fetches them"
