@@ -6,7 +6,7 @@ A configuration is a YAML file laid over the defaults of `SCHEMA`, with `dotted.
 Everything is checked on the way in, so that the code that reads an option never has to. An unknown key, a wrong type or
 an impossible value is an OptionsError that names the key, what was expected and what came.
 
-`python -m src.model_utils.options` prints the table of all keys as Markdown.
+`python -m src.model_utils.options` prints docs/configuration.md, the page of all keys.
 """
 
 import copy
@@ -756,19 +756,29 @@ def _unknown(key):
 def _expected(field):
     """Say what a field takes: `a number >= 0`, `one of GPU, CPU, Ascend`, `a list of ...`."""
     if field.choices is not None:
-        names = [_yaml_word(choice) for choice in field.choices]
+        names = _choices(field)
         text = names[0] if len(names) == 1 else "one of " + ", ".join(names)
     else:
-        noun = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}[field.type]
-        bounds = [
-            sign + " " + _yaml_word(bound)
-            for sign, bound in ((">=", field.minimum), (">", field.above), ("<=", field.maximum), ("<", field.below))
-            if bound is not None
-        ]
-        if field.is_list:
-            noun = {int: "a list of integers", float: "a list of numbers", str: "a list of strings"}[field.type]
-        text = (noun + " " + " and ".join(bounds)).strip()
+        text = " ".join(filter(None, (_noun(field), " and ".join(_bounds(field)))))
     return text + (" or null" if field.nullable else "")
+
+
+def _noun(field):
+    if field.is_list:
+        return {int: "a list of integers", float: "a list of numbers", str: "a list of strings"}[field.type]
+    return {bool: "true or false", int: "an integer", float: "a number", str: "a string"}[field.type]
+
+
+def _choices(field):
+    return [_yaml_word(choice) for choice in field.choices]
+
+
+def _bounds(field):
+    return [
+        sign + " " + _yaml_word(bound)
+        for sign, bound in ((">=", field.minimum), (">", field.above), ("<=", field.maximum), ("<", field.below))
+        if bound is not None
+    ]
 
 
 def _yaml_word(value):
@@ -781,14 +791,59 @@ def _yaml_word(value):
     return str(value)
 
 
-def markdown_table():
-    """Return the table of all options, for the README."""
-    lines = ["| key | default | value | meaning |", "|---|---|---|---|"]
+# ---------------------------------------------------------------------------------------------------------------------
+# The page of all options
+
+_PAGE_HEAD = """# Configuration
+
+To change options, without writing to a file:
+
+```bash
+python train.py --opt SRFlow_DF2K_4X.yml --set train.niter=100000 datasets.train.batch_size=4
+```
+
+To run with a configuration of your own, copy the nearest one and name it by `--opt`:
+
+| configuration | what |
+|---|---|
+| [SRFlow_DF2K_4X.yml](../SRFlow_DF2K_4X.yml) | the published 4X network |
+| [configs/SRFlow_DF2K_8X.yml](../configs/SRFlow_DF2K_8X.yml) | the published 8X network |
+| [configs/SRFlow_CelebA_8X.yml](../configs/SRFlow_CelebA_8X.yml) | the published 8X network of faces |
+| [configs/RRDB_DF2K_4X.yml](../configs/RRDB_DF2K_4X.yml) | pre-training of the 4X encoder |
+| [configs/RRDB_DF2K_8X.yml](../configs/RRDB_DF2K_8X.yml) | pre-training of the 8X encoder |
+| [configs/SRFlow_free_4X.yml](../configs/SRFlow_free_4X.yml) | the shipped weights |
+| [configs/RRDB_quickstart_4X.yml](../configs/RRDB_quickstart_4X.yml) | the quick start's encoder |
+| [configs/SRFlow_quickstart_4X.yml](../configs/SRFlow_quickstart_4X.yml) | the quick start's network |
+
+What a YAML leaves out takes its default. The defaults are those of the published 4X run, but for its paths. An unknown
+key, a wrong type or an impossible value, in the YAML or in `--set`, is an error that names the key. Errors that a user
+can mend are one line on stderr and exit status 2; `SRFLOW_TRACEBACK=1` in the environment shows the traceback too.
+
+The programs have flags besides: [train.py](training.md#command-line), [eval.py](evaluation.md#command-line),
+[train2test.py](checkpoints.md), [prepare](data.md#prepare). Where keys of the published code do not mean what its YAML
+says: [training.md](training.md#published-code-yaml-and-paper).
+
+This page is written by `python -m src.model_utils.options`."""
+
+
+def markdown_page():
+    """Return docs/configuration.md: all options with type, default, range and meaning, a table for each section."""
+    sections = {}
     for key, field in _flatten(SCHEMA).items():
-        default = "required" if field.default is REQUIRED else f"`{_yaml_word(field.default)}`"
-        lines.append(f"| `{key}` | {default} | {_expected(field)} | {field.help} |")
-    return "\n".join(lines)
+        sections.setdefault(key.rpartition(".")[0], []).append(_row(key, field))
+    heads = ["| key | type | default | range | meaning |", "|---|---|---|---|---|"]
+    tables = ["\n".join([f"## {name or 'The run'}", "", *heads, *rows]) for name, rows in sections.items()]
+    return "\n\n".join([_PAGE_HEAD, *tables])
+
+
+def _row(key, field):
+    kind = re.sub("^an? ", "", _noun(field)) + (" or null" if field.nullable else "")
+    default = "required" if field.default is REQUIRED else f"`{_yaml_word(field.default)}`"
+    values = (
+        ", ".join(f"`{name}`" for name in _choices(field)) if field.choices is not None else ", ".join(_bounds(field))
+    )
+    return f"| `{key}` | {kind} | {default} | {values} | {field.help} |"
 
 
 if __name__ == "__main__":
-    print(markdown_table())
+    print(markdown_page())
