@@ -157,11 +157,10 @@ def test_unexplained_imports_are_found():
     assert unexplained(source) == [9, 15]
 
 
-@pytest.mark.parametrize("name", ["README.md", "README_CN.md"])
-def test_readme_names_every_file(repo, name):
+def test_every_file_has_its_place_in_the_docs(repo):
     """A name without a folder is in that of the one before it; packages' own files need no line."""
-    with open(os.path.join(repo, name), encoding="utf-8") as file:
-        rows = [line.split("|")[1] for line in file if re.match(r"\| `[\w/]+\.py`", line)]
+    with open(os.path.join(repo, "docs", "files.md"), encoding="utf-8") as file:
+        rows = [line.split("|")[1] for line in file if re.match(r"\| `[\w/]+\.(py|sh|yml)`", line)]
     listed, folder = [], ""
     for row in rows:
         for path in re.findall(r"`([^`]+)`", row):
@@ -169,5 +168,7 @@ def test_readme_names_every_file(repo, name):
             listed.append("/".join(filter(None, (folder, os.path.basename(path)))))
     assert sorted(set(listed)) == sorted(listed)
     assert [path for path in listed if not os.path.isfile(os.path.join(repo, path))] == []
-    there = python_files(repo, "*.py", "src/**/*.py", "benchmarks/*.py")
+    there = python_files(
+        repo, "*.py", "src/**/*.py", "benchmarks/*.py", "scripts/*.py", "scripts/*.sh", "*.yml", "configs/*.yml"
+    )
     assert [path for path in there if path not in listed and not path.endswith("__init__.py")] == []

@@ -196,14 +196,7 @@ def set_device(target, device_id=0, allow_tf32=False):
     if problem is None:
         problem = _choose_device(mindspore, target, 0 if target == "CPU" else device_id, allow_tf32)
     if problem is not None:
-        advice = (
-            ""
-            if target == "CPU"
-            else (
-                "; use --device_target CPU, or see the README's set-up of "
-                f"{'GPU' if target == 'GPU' else 'Ascend device'}s"
-            )
-        )
+        advice = "" if target == "CPU" else f"; use --device_target CPU, or see {target} in docs/installation.md"
         raise DeviceError(
             f"device_target {target}: this MindSpore ({mindspore.__version__}) finds no usable device "
             f"{device_id} here ({problem}){advice}"
