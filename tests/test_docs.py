@@ -24,7 +24,7 @@ HANDED_ON = {  # scripts that hand on what they do not know: to which program
     "scripts/run_standalone_eval_gpu.sh": "eval.py",
     "scripts/run_standalone_train_gpu.sh": "train.py",
 }
-PLACEHOLDER = re.compile(r"\.\.\.|…|\[|\]")
+PLACEHOLDER = re.compile(r"\.\.\.|…|\[|\]|^CFG$")
 
 
 def read(repo, path):
@@ -239,6 +239,8 @@ def test_commands_are_found_and_looked_up(repo):
         ("python train2test.py --opt SRFlow_DF2K_4X.yml", "required: --train_path, --test_path"),
         ("python -m src.dataloader.prepare --hr_dir a --output b", "prepare.py: does not know --output"),
         ("python benchmarks/run.py [--only CASE ...] [--jason FILE]", "run.py: does not know --jason"),
+        ("python eval.py --opt CFG --heat 0.5", None),
+        ("python eval.py --opt CFG --hot 0.5", "eval.py: does not know --hot"),
         ("bash scripts/run_standalone_eval_gpu.sh a.yml 0 --ckpt b", None),
         ("bash scripts/run_standalone_eval_gpu.sh a.yml 0 --chkpt b", "does not know --chkpt"),
         ("bash scripts/run_quickstart.sh a train.nitre=1", "does not know train.nitre"),
