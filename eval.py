@@ -147,9 +147,9 @@ def load_model(args, opt):
     """
     if not os.path.lexists(args.ckpt):
         raise CheckpointError(
-            f"test_pretrained_model_path: {args.ckpt}: no such file; put the earlier port's "
-            "checkpoint there, or give --ckpt FILE (train2test.py makes one from train.py's, and "
-            "SRFlow_DF2K_4X.pth will do too)"
+            f"test_pretrained_model_path or --ckpt: {args.ckpt}: no such file; put a checkpoint there, or give "
+            "--ckpt FILE (weights/SRFlow_free_4X.safetensors, one of train.py or train2test.py, the earlier port's, or "
+            "SRFlow_DF2K_4X.pth)"
         )
     network = None if is_own_checkpoint(args.ckpt) else opt
     model = SRFlow.from_checkpoint(
@@ -214,7 +214,7 @@ def survey(images, tile, with_lpips):
         (sizes, names): the LR size at which each image is computed, and the names of those that are too small.
     """
     sizes, too_small = [], []
-    for name, hr_size, lr_size in sizes_of(images):
+    for name, hr_size, lr_size in images.sizes():
         sizes.append(lr_size)
         if with_lpips and hr_size is not None and is_too_small_for_lpips(hr_size):
             too_small.append(printable(name))
@@ -227,16 +227,6 @@ def survey(images, tile, with_lpips):
             f"{MAX_SIZES} sizes have to be compiled"
         )
     return [computed[size] for size in sizes], too_small
-
-
-def sizes_of(images):
-    """Yield (name, HR size or None, LR size) of every image.
-
-    A folder knows the sizes from its check. A MindRecord is read.
-    """
-    if isinstance(images, ImageFolder):
-        return images.sizes()
-    return ((name, hr.shape[:2], lr.shape[:2]) for name, hr, lr in images)
 
 
 def name_images(images, sizes, args, opt):

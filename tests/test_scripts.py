@@ -858,8 +858,8 @@ def test_evaluation_of_the_earlier_ports_files(port_user):
     status, (line,) = standalone(port_user, "eval")
     assert status == 2
     assert line.startswith(
-        "error: test_pretrained_model_path: DF2K_4X_test.ckpt: no such file; put the earlier port's "
-        "checkpoint there, or give --ckpt FILE (train2test.py makes one "
+        "error: test_pretrained_model_path or --ckpt: DF2K_4X_test.ckpt: no such file; put a checkpoint there, or "
+        "give --ckpt FILE (weights/SRFlow_free_4X.safetensors, one of train.py or train2test.py, the earlier port's, "
     )
     put_port_weights(port_user, "test")
     status, lines = standalone(port_user, "eval")

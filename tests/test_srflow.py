@@ -469,9 +469,10 @@ def test_tiles_that_are_not_finite_are_cooled(model, monkeypatch):
 
 
 @pytest.mark.parametrize("tile", [33, 30, 24, 0, -2])
-def test_impossible_tiles(tile, model):
+@pytest.mark.parametrize("size", [(36, 52), (6, 8)])
+def test_impossible_tiles(size, tile, model):
     with pytest.raises(ValueError, match="^tile: expected"):
-        model.sample(images(8, 1, 3, 36, 52), tile=tile)
+        model.sample(images(8, 1, 3, *size), tile=tile)
 
 
 def test_heats_above_that_of_training_warn(model, pair):

@@ -248,6 +248,10 @@ class EvalData:
             _require_scale(hr, lr, self._file.path, index, scale)
             yield index, np.rint(hr).astype(np.uint8), np.rint(lr).astype(np.uint8)
 
+    def sizes(self):
+        """Yield (index, HR size, LR size) of every record, each as (height, width). They are read for it."""
+        return ((index, hr.shape[:2], lr.shape[:2]) for index, hr, lr in self)
+
 
 def _read(file, records, workers):
     """Return the MindSpore dataset of the given records in the given order, columns HR and LR as stored."""

@@ -423,10 +423,10 @@ def n_decodings(size, n, batch=1, tile=None):
 
 def _parts(size, tile):
     """Return the tiles in which an image of this even size is computed: one where it is computed whole."""
+    if tile is not None and (tile < 4 * TILE_MARGIN or tile % 2):
+        raise ValueError(f"tile: expected None or an even integer of at least {4 * TILE_MARGIN}, got {tile}")
     if tile is None or max(size) <= tile:
         return [Tile(0, 0, *size)]
-    if tile < 4 * TILE_MARGIN:
-        raise ValueError(f"tile: expected None or an even integer of at least {4 * TILE_MARGIN}, got {tile}")
     # Of small tiles more overlap would be computed several times than once.
     return tiles(*size, tile, min(TILE_OVERLAP, tile // 4 * 2))
 
