@@ -41,7 +41,7 @@ from src.model_utils.util import atomic_write, bar_interval, run_main, warn
 from src.texts import first_few, printable
 from src.tiling import middle
 from src.weights.checkpoint import CheckpointError
-from src.weights.weight_files import is_own_checkpoint
+from src.weights.weight_files import describes_itself
 
 PROGRESS = "metrics.progress.jsonl"
 LOCK = ".eval.lock"  # not training's: a run may be evaluated in its own folder while it goes on
@@ -143,7 +143,7 @@ def load_lpips(args):
 def load_model(args, opt):
     """Load the checkpoint's own network.
 
-    In our own files the configuration only has to agree on the scale.
+    In files that describe their network, as our own do, the configuration only has to agree on the scale.
     """
     if not os.path.lexists(args.ckpt):
         raise CheckpointError(
@@ -151,7 +151,7 @@ def load_model(args, opt):
             "--ckpt FILE (weights/SRFlow_free_4X.safetensors, one of train.py or train2test.py, the earlier port's, or "
             "SRFlow_DF2K_4X.pth)"
         )
-    network = None if is_own_checkpoint(args.ckpt) else opt
+    network = None if describes_itself(args.ckpt) else opt
     model = SRFlow.from_checkpoint(
         args.ckpt, network, opt.device_target, opt.device_id, opt.precision, opt.implementation, opt.allow_tf32
     )

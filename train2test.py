@@ -5,6 +5,8 @@
 python train2test.py --opt SRFlow_DF2K_4X.yml --train_path output/latest.ckpt --test_path SRFlow_4X.ckpt
 python train2test.py --opt SRFlow_DF2K_4X.yml --train_path SRFlow_DF2K_4X.pth --test_path SRFlow_4X.ckpt
 python train2test.py --opt SRFlow_DF2K_4X.yml --train_path output/latest.ckpt --test_path SRFlow_4X.pth
+python train2test.py --opt SRFlow_DF2K_4X.yml --train_path output/latest.ckpt --test_path SRFlow_4X.safetensors \
+    --float16 --about "trained on photographs of birds"
 python train2test.py --opt configs/RRDB_DF2K_4X.yml --train_path RRDB_RealSR_4X.bin --test_path RRDB_RealSR_4X.pth
 """
 
@@ -16,6 +18,7 @@ from src.model.SRFlow import load_network
 from src.model_utils.config import get_config
 from src.model_utils.util import run_main, set_device
 from src.network_names import IMAGE_ONLY, shapes_of, with_prefix
+from src.texts import printable
 from src.weights.checkpoint import (
     INFERENCE,
     TRAINING,
@@ -24,7 +27,9 @@ from src.weights.checkpoint import (
     require_parameters,
     write_checkpoint,
 )
-from src.weights.weight_files import EXPORTED, read_any, write_any
+from src.weights.weight_files import EXPORTED, MAX_ABOUT, SAFETENSORS, TORCH, metadata_of, read_any, write_any
+
+MAX_SHOWN = 200  # characters of --about in the last line
 
 
 def main(argv=None):
@@ -35,22 +40,49 @@ def main(argv=None):
             f"{args.test_path}: --test_path names the training checkpoint itself, which it would "
             "replace; give another name"
         )
+    refuse_what_cannot_be_stored(args)
     set_device("CPU")
     is_export = args.test_path.endswith(EXPORTED)
     trained = (load_encoder if is_export and opt.model == "RRDB" else load)(args.train_path, opt)
     for note in trained.state.get("notes", ()):
         print(f"{args.train_path}: {note}")
+    if args.about is not None:
+        trained.state["about"] = args.about
     arrays = trained.parameters()
     if is_export:
-        write_any(args.test_path, arrays)
+        write_any(args.test_path, arrays, metadata_of(trained), args.float16)
     else:
         arrays = {name: value for name, value in arrays.items() if not name.startswith(IMAGE_ONLY)}
         state = {key: value for key, value in trained.state.items() if key != "notes"}
         write_checkpoint(args.test_path, Checkpoint(INFERENCE, trained.options, arrays, state))
-    megabytes = sum(value.nbytes for value in arrays.values()) / 1e6
-    source = trained.state.get("source")
-    origin = f"from: {source}" if source else f"trained for {trained.state['step']} steps"
-    print(f"wrote {args.test_path}: {len(arrays)} arrays, {megabytes:.1f} MB, {origin}")
+    megabytes = os.path.getsize(args.test_path) / 1e6
+    print(f"wrote {args.test_path}: {len(arrays)} arrays, {megabytes:.1f} MB, {origin(trained.state)}")
+
+
+def refuse_what_cannot_be_stored(args):
+    """Refuse --float16 and --about where the file to write has no place for them, or not for such a text."""
+    if args.float16 and not args.test_path.endswith(SAFETENSORS):
+        raise ValueError(f"--float16: only a file NAME{SAFETENSORS} has weights in float16, got {args.test_path}")
+    if args.about and args.test_path.endswith(TORCH):
+        raise ValueError(
+            f"--about: a file of PyTorch has no place for it, got {args.test_path}; give NAME{SAFETENSORS} or leave "
+            "--about out"
+        )
+    if args.about and (len(args.about) > MAX_ABOUT or args.about != printable(args.about)):
+        raise ValueError(f"--about: expected at most {MAX_ABOUT} characters in UTF-8, got {printable(args.about)[:80]}")
+
+
+def origin(state):
+    """Say where weights come from, in one line, as far as a checkpoint's state tells."""
+    source, about = state.get("source"), state.get("about")
+    text = f"from: {source}" if source else f"trained for {state['step']} steps"
+    return _in_one_line(f"{text}; about: {about}" if about else text)
+
+
+def _in_one_line(text):
+    """Return a text, which may come from somebody's file, in a form that a terminal can show."""
+    text = "".join(character if character.isprintable() else " " for character in text)
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + " …"
 
 
 def load(path, opt):

@@ -11,9 +11,11 @@ from mindspore import context
 from programs import REPO, run
 from seeded_weights import seeded_state
 from test_torch_file import save_legacy
-from test_weight_files import port_names, save_mindspore
+from test_weight_files import described, halved, metadata_in, network_arrays, port_names, save_described, save_mindspore
 
+import eval as eval_program
 from src.model.SRFlow import SRFlow, build_network
+from src.model_utils.config import get_config
 from src.model_utils.options import load_options
 from src.weights.checkpoint import CheckpointError, parameter_arrays, read_checkpoint
 from src.weights.torch_file import read_pth
@@ -104,6 +106,51 @@ def test_conversion_both_ways(tiny_yml, tmp_path, capfd):
     for name in ("again.pth", "again.safetensors"):
         for key, value in read_any(tmp_path / name).arrays.items():
             assert value.tobytes() == expected[key].tobytes(), key
+
+
+@pytest.fixture(name="own")
+def fixture_own(tmp_path):
+    """A file that describes itself, of a network with K 2 and eps 0.05, its convolutions in float16."""
+    return save_described(tmp_path / "own.safetensors", described(network_arrays()), float16=True)
+
+
+def eps_of(net):
+    return {step.affine.eps for step in net.flowUpsamplerNet.steps if hasattr(step, "affine") and step.affine}
+
+
+def assert_own_network(model):
+    assert eps_of(model.net) == {0.05} and model.quant == 16 and model.notes == []
+    for name, value in halved(network_arrays()).items():
+        assert arrays(model.net)[name].tobytes() == value.tobytes(), name
+
+
+def test_a_file_that_describes_itself_needs_no_configuration(own):
+    assert_own_network(SRFlow.from_checkpoint(own))
+
+
+def test_a_configuration_of_another_network(own, tiny_yml):
+    """eval.py takes the file's own network, as of our checkpoints; only the scale must agree. Python is told."""
+    argv = ["--opt", str(tiny_yml), "--ckpt", own, "--device_target", "CPU", "--lr_dir", "any", "--set"]
+    args, opt = get_config("eval", argv + ["network_G.flow.K=5", "datasets.train.quant=32"])
+    context.set_context(mode=context.PYNATIVE_MODE)
+    model = eval_program.load_model(args, opt)
+    assert_own_network(model)
+    args, opt = get_config("eval", argv + ["scale=8", "network_G.flow.L=4"])
+    with pytest.raises(ValueError, match="scale: the configuration says 8, .* is one of 4"):
+        eval_program.load_model(args, opt)
+    with pytest.raises(CheckpointError, match="than the configuration's; they differ in .*eps.*network_G.nf"):
+        SRFlow.from_checkpoint(own, opt=str(tiny_yml))
+
+
+def test_where_weights_of_another_program_come_from(tiny_yml, tmp_path, capfd):
+    """The file says it again when it is converted on."""
+    source = golden_path("tiny_trained.pth")
+    for name in ("a.safetensors", "b.safetensors", "c.ckpt"):
+        assert run("train2test", "--opt", tiny_yml, "--train_path", source, "--test_path", tmp_path / name) == 0
+        assert capfd.readouterr().out.endswith(" MB, from: official SRFlow\n")
+        source = tmp_path / name
+    assert metadata_in(tmp_path / "b.safetensors")["source"] == "official SRFlow"
+    assert read_checkpoint(tmp_path / "c.ckpt").state["source"] == "official SRFlow"
 
 
 def test_another_network_is_explained(tiny_yml, tmp_path, capfd):

@@ -101,7 +101,7 @@ def test_the_programs_use_the_device_of_the_options(yml, monkeypatch, tmp_path):
         train_program.main(["--opt", yml, "--output_dir", str(tmp_path / "out"), "--device_id", "3"])
     assert caught.value.args == ("GPU", 3, False)
 
-    monkeypatch.setattr(eval_program, "is_own_checkpoint", lambda _: True)
+    monkeypatch.setattr(eval_program, "describes_itself", lambda _: True)
     monkeypatch.setattr(
         eval_program.SRFlow, "from_checkpoint", lambda *arguments: choose(*arguments[2:4], arguments[6])
     )

@@ -7,9 +7,13 @@ import os
 import numpy as np
 import pytest
 from programs import fixture_base, fixture_converted, fixture_pretrained, fixture_trained, run  # noqa: F401
+from test_weight_files import halved
 
+from src.model_utils.options import options_from_dict
+from src.network_names import IMAGE_ONLY, to_official
 from src.weights.checkpoint import INFERENCE, read_checkpoint, write_checkpoint
 from src.weights.torch_file import read_pth
+from src.weights.weight_files import read_any
 
 
 def convert(base, source, target, *arguments):
@@ -88,6 +92,77 @@ def test_a_pretrained_encoder_for_pytorch(pretrained, trained, base, tmp_path, c
     assert sorted(written) == sorted(expected)
     for name, value in written.items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+ABOUT = "photographs\x1b[2J\nof birds " + "and bees " * 30
+
+
+def test_a_file_to_hand_on(trained, base, tmp_path, capfd):
+    """Half the size, the encoder's image included; what it says of itself goes along into every format."""
+    shared = tmp_path / "shared.safetensors"
+    assert convert(base, trained.paths[4], shared, "--float16", "--about", ABOUT) == 0
+    line = capfd.readouterr().out
+    shown = "trained for 4 steps; about: photographs [2J of birds and bees"
+    size = f" arrays, {os.path.getsize(str(shared)) / 1e6:.1f} MB, "
+    assert size + shown in line and line.endswith(" …\n") and len(line) < 500 and line[:-1].isprintable()
+    trained_arrays = read_checkpoint(trained.paths[4]).parameters()
+    expected = halved(trained_arrays)
+    for name in ("again.safetensors", "again.pth", "again.ckpt"):
+        target = tmp_path / name
+        assert convert(base, shared, target) == 0
+        captured = capfd.readouterr()
+        assert captured.err == "" and shown in captured.out and captured.out.count("\n") == 1
+        checkpoint = read_any(target)
+        assert (checkpoint.state["step"], checkpoint.state.get("about")) == (
+            (0, None) if ".pth" in name else (4, ABOUT)
+        )
+        left = {key for key in expected if not key.startswith(IMAGE_ONLY)} if ".ckpt" in name else set(expected)
+        assert set(checkpoint.arrays) == left
+        for key in left:
+            assert checkpoint.arrays[key].tobytes() == expected[key].tobytes(), key
+    assert list(read_pth(tmp_path / "again.pth")) == list(to_official(trained_arrays))  # as strict loading wants them
+
+
+def test_a_text_is_replaced_or_removed(trained, base, tmp_path):
+    source = trained.paths[4]
+    for about, expected in (("one", "one"), (None, "one"), ("two", "two"), ("", None)):
+        target = tmp_path / f"{about}.safetensors"
+        assert convert(base, source, target, *([] if about is None else ["--about", about])) == 0
+        assert read_any(target).state.get("about") == expected
+        source = target
+
+
+def test_a_file_keeps_its_own_network(trained, base, tmp_path, capfd):
+    """A configuration of other shapes is refused; what shapes do not show is the file's, as in a checkpoint."""
+    eps = "network_G.flow.CondAffineSeparatedAndCond.eps"
+    checkpoint, source = read_checkpoint(trained.paths[4]), tmp_path / "source.ckpt"
+    settings = checkpoint.options.to_dict()
+    settings["network_G"]["flow"]["CondAffineSeparatedAndCond"]["eps"] = 0.05
+    write_checkpoint(source, checkpoint._replace(options=options_from_dict(settings)))
+    for name in ("a.safetensors", "b.safetensors", "c.ckpt"):
+        assert convert(base, source, tmp_path / name, "--set", eps + "=0.001") == 0
+        source = tmp_path / name
+        assert read_any(source).options.network_G.flow.CondAffineSeparatedAndCond.eps == 0.05
+    capfd.readouterr()
+    assert convert(base, tmp_path / "a.safetensors", tmp_path / "d.pth", "--set", "network_G.flow.K=2") == 2
+    assert "file: K 1; network: K 2" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name, arguments, words",
+    [
+        ("a.pth", ["--float16"], "--float16: only a file NAME.safetensors has weights in float16, got "),
+        ("a.ckpt", ["--float16"], "--float16: only a file NAME.safetensors has weights in float16, got "),
+        ("a.pt", ["--about", "text"], "--about: a file of PyTorch has no place for it, got "),
+        ("a.ckpt", ["--about", "x" * 10001], "--about: expected at most 10000 characters in UTF-8, got xxx"),
+        ("a.safetensors", ["--about", "a\udce4"], "--about: expected at most 10000 characters in UTF-8, got a\\xe4"),
+    ],
+)
+def test_what_a_file_has_no_place_for(trained, base, tmp_path, capfd, name, arguments, words):
+    assert convert(base, trained.paths[4], tmp_path / name, *arguments) == 2
+    err = capfd.readouterr().err
+    assert err.startswith("error: ") and err.count("\n") == 1 and words in err
+    assert not os.listdir(str(tmp_path))
 
 
 def damaged(trained, tmp_path, value):

@@ -13,15 +13,27 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 from mindspore.train.checkpoint_pb2 import Checkpoint as MindSporeCheckpoint
-from safetensors.numpy import save_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from src.model.SRFlow import SRFlow
 from src.model.SRFlowNet import SRFlowNet
-from src.model_utils.options import options_from_dict
+from src.model_utils.options import OptionsError, network_settings, options_from_dict
 from src.network_names import describe_network, explain_mismatch, to_official
 from src.weights.checkpoint import TRAINING, Checkpoint, CheckpointError, load_parameters, write_checkpoint
 from src.weights.torch_file import read_pth, write_pth
-from src.weights.weight_files import OFFICIAL, OFFICIAL_RRDB, PORT_TEST, PORT_TRAINING, is_own_checkpoint, read_weights
+from src.weights.weight_files import (
+    OFFICIAL,
+    OFFICIAL_RRDB,
+    PORT_TEST,
+    PORT_TRAINING,
+    describes_itself,
+    is_own_checkpoint,
+    metadata_of,
+    read_any,
+    read_weights,
+    write_any,
+)
 
 IMAGE_ONLY = ("RRDB.HRconv.", "RRDB.conv_last.")
 LEVELS = {4: 3, 8: 4, 16: 5}
@@ -505,6 +517,214 @@ def test_a_large_tensor_in_several_pieces(encoder, tmp_path):
     whole = read_weights(path).arrays
     (tmp_path / "a.ckpt").write_bytes(proto.SerializeToString())
     assert_same(read_weights(path).arrays, whole)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files that describe themselves
+
+SETTINGS = {
+    "scale": 4,
+    "network_G": {
+        "nf": 4,
+        "nb": 2,
+        "gc": 2,
+        "train_RRDB": False,
+        "flow": {
+            "K": 2,
+            "stackRRDB": {"blocks": [0, 1]},
+            "CondAffineSeparatedAndCond": {"hidden_channels": 6, "eps": 0.05},
+        },
+    },
+    "datasets": {"train": {"quant": 16, "dataroot": "somewhere"}},
+    "output_dir": "somewhere",
+}
+
+
+def described(arrays, **state):
+    """The Checkpoint of a run with the network of `network()`, but for its eps."""
+    return Checkpoint(TRAINING, options_from_dict(SETTINGS), arrays, {"step": 7, **state})
+
+
+def save_described(path, checkpoint, float16=False):
+    write_any(path, checkpoint.arrays, metadata_of(checkpoint), float16)
+    return str(path)
+
+
+def halved(arrays):
+    """The arrays in float32 as they are after the convolutions' weights were in float16."""
+    return {
+        name: value.astype(np.float16).astype(np.float32) if value.ndim == 4 and name.endswith(".weight") else value
+        for name, value in arrays.items()
+    }
+
+
+def metadata_in(path):
+    with safe_open(str(path), framework="np") as file:
+        return file.metadata()
+
+
+@pytest.mark.parametrize("state", [{}, {"about": 'photographs, ä "×" \n'}, {"source": OFFICIAL, "about": ""}])
+def test_a_file_describes_itself(state, arrays, tmp_path):
+    """It keeps its network, whatever configuration somebody gives, and nothing of places and training."""
+    checkpoint = described(arrays, seconds=3.0, **state)
+    path = save_described(tmp_path / "a", checkpoint)
+    os.replace(path, str(tmp_path / "weights.pth"))
+    path = tmp_path / "weights.pth"
+    assert describes_itself(path) and not is_own_checkpoint(path)
+    expected = options_from_dict(network_settings(checkpoint.options))
+    for opt in (None, options_from_dict({"scale": 8, "network_G": {"flow": {"L": 4}}})):
+        read = read_any(path, opt)
+        assert (read.kind, read.options) == (TRAINING, expected)
+        stored = {key: text for key, text in state.items() if text}
+        assert read.state == {"step": 7, "actnorm_initialised": True, "notes": [], **stored}
+        assert_same(read.arrays, arrays)
+    assert expected.output_dir == "output" and expected.datasets.train.quant == 16
+    assert expected.network_G.flow.CondAffineSeparatedAndCond.eps == 0.05
+
+
+def test_the_metadata_is_small_and_does_not_change(arrays, tmp_path):
+    checkpoint = described(arrays, about="a text")
+    first, second = (save_described(tmp_path / name, checkpoint) for name in ("a.safetensors", "b.safetensors"))
+    with open(first, "rb") as one, open(second, "rb") as other:
+        assert one.read() == other.read()
+    metadata = metadata_in(first)
+    options = json.loads(metadata.pop("options"))
+    assert metadata == {"format": "srflow", "step": "7", "about": "a text"}
+    assert set(options) == {"model", "scale", "network_G", "datasets"}
+    assert options["datasets"] == {"train": {"quant": 16}}
+    assert not any(key.startswith("train_") for key in options["network_G"])
+    again = save_described(tmp_path / "c.safetensors", read_any(first))
+    with open(first, "rb") as one, open(again, "rb") as other:
+        assert one.read() == other.read()
+
+
+def test_an_encoder_alone_describes_itself(encoder, arrays, tmp_path):
+    options = options_from_dict({"model": "RRDB", "scale": 4, "network_G": {"nf": 4, "nb": 2, "gc": 2}})
+    path = save_described(tmp_path / "a.safetensors", Checkpoint(TRAINING, options, encoder, {"step": 2}))
+    read = read_any(path)
+    assert read.options == options and read.options.network_G.flow is None
+    assert_same(read.arrays, {name: value for name, value in arrays.items() if name.startswith("RRDB.")})
+
+
+def test_convolutions_in_float16(arrays, tmp_path):
+    """And only they: 1×1 weights, biases, ActNorms and logs keep their bits. The package reads the file too."""
+    checkpoint = described(arrays)
+    half, full = (
+        save_described(tmp_path / f"{name}.safetensors", checkpoint, name == "half") for name in ("half", "full")
+    )
+    stored, expected = load_file(half), to_official(arrays)
+    assert sorted(stored) == sorted(expected)
+    for name, value in expected.items():
+        assert stored[name].dtype == (np.float16 if value.ndim == 4 and ".weight" in name else np.float32), name
+        assert stored[name].tobytes() == value.astype(stored[name].dtype).tobytes(), name
+    kernels = sum(value.size for value in stored.values() if value.dtype == np.float16)
+    assert kernels > 0.5 * sum(value.size for value in stored.values())
+    assert {name.split(".")[-2] for name, value in stored.items() if value.dtype == np.float32} >= {
+        "actnorm",
+        "invconv",
+    }
+    assert os.path.getsize(full) - os.path.getsize(half) == pytest.approx(2 * kernels, abs=2000)
+    assert_same(read_any(half).arrays, halved(arrays))
+
+
+def test_a_weight_beyond_float16(arrays, tmp_path):
+    name = "RRDB.HRconv.weight"
+    large = arrays[name].copy()
+    large.flat[3] = 65520  # rounds to infinity
+    checkpoint = described(dict(arrays, **{name: large, "RRDB.HRconv.bias": np.full(4, 1e5, np.float32)}))
+    with pytest.raises(CheckpointError, match=f"^{name}: has a value of size 6.55e\\+04, beyond float16's 65504"):
+        save_described(tmp_path / "a.safetensors", checkpoint, float16=True)
+    assert not os.listdir(str(tmp_path))
+
+
+def changed_options(*keys, value):
+    """The options of `described` as JSON, with one of them changed."""
+    options = network_settings(options_from_dict(SETTINGS))
+    section = options
+    for key in keys[:-1]:
+        section = section[key]
+    section[keys[-1]] = value
+    return json.dumps(options)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"options": None}, "damaged metadata, options"),
+        ({"options": ""}, "damaged metadata, options"),
+        ({"options": "scale: 4"}, "damaged metadata, options"),
+        ({"options": "[" * 9000}, "damaged metadata, options"),
+        ({"options": '{"a":' * 10001 + "1" + "}" * 10001}, "damaged metadata, options"),
+        ({"options": '{"scale": ' + "4" * 100 + "}"}, "damaged metadata, options"),
+        ({"options": '{"scale": 4' + " " * 2**16 + "}"}, "damaged metadata, options"),
+        ({"step": None}, "damaged metadata, step"),
+        ({"step": "-1"}, "damaged metadata, step"),
+        ({"step": "9" * 19}, "damaged metadata, step"),
+        ({"step": "٣"}, "damaged metadata, step"),
+        ({"about": "x" * 10001}, "damaged metadata, about"),
+        ({"source": "x" * 10**6}, "damaged metadata, source"),
+        ({"options": "[4]"}, "options in its metadata: expected a mapping of options"),
+        ({"options": "{}"}, "options in its metadata: scale: missing"),
+        ({"options": changed_options("network_G", "k", value=8)}, "network_G.k: unknown key"),
+        ({"options": changed_options("network_G", "flow", value=[[[]]])}, "network_G.flow: expected a section"),
+        ({"options": changed_options("network_G", "flow", "K", value=10**6)}, "network_G.flow.K: expected an integer"),
+        (
+            {"options": changed_options("network_G", "nf", value=10**5)},
+            "expected a network of at most 1e+09 parameters",
+        ),
+        ({"options": changed_options("x\n\u001b\ud800" * 1000, value=1)}, "unknown key"),
+        (
+            {"options": changed_options("network_G", "flow", "CondAffineSeparatedAndCond", "eps", value=float("inf"))},
+            "eps: expected a number > 0",
+        ),
+    ],
+)
+def test_metadata_that_cannot_be_used(change, words, tmp_path):
+    """One line, from every function that looks at them."""
+    metadata = {"format": "srflow", "options": json.dumps(network_settings(options_from_dict(SETTINGS))), "step": "1"}
+    metadata = {key: text for key, text in {**metadata, **change}.items() if text is not None}
+    path = str(tmp_path / "a.safetensors")
+    save_file({"a": np.zeros(1, np.float32)}, path, metadata=metadata)
+    for read in (read_any, describes_itself):
+        with pytest.raises((CheckpointError, OptionsError)) as caught:
+            read(path)
+        message = str(caught.value)
+        assert message.startswith(f"{path}: ") and words in message
+        assert message.isprintable() and len(message) < 500 + len(path)
+
+
+@pytest.mark.parametrize("metadata", ['{"format": 1}', '["srflow"]', '{"format": {"srflow": "srflow"}}', '"srflow"'])
+def test_metadata_that_are_no_texts(metadata, tmp_path):
+    entry = '{"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}'
+    header = f'{{"__metadata__": {metadata}, "a": {entry}}}'.encode()
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"1")
+    for read in (read_any, describes_itself):
+        assert_refused(tmp_path / "a.safetensors", "damaged", read=read)
+
+
+@pytest.mark.parametrize(
+    "metadata", [None, {"format": "pt"}, {"format": "pt", "options": "{", "step": "x"}, {"step": "1"}]
+)
+def test_metadata_of_others(metadata, arrays, tmp_path):
+    """They change nothing: the configuration says which network it is, or else names and shapes do."""
+    path = str(tmp_path / "a.safetensors")
+    save_file(dict(arrays), path, metadata=metadata)
+    assert not describes_itself(path)
+    options = options_from_dict(SETTINGS)
+    read = read_any(path, options)
+    assert read.options is options
+    assert read.state == {"step": 0, "actnorm_initialised": True, "source": OFFICIAL, "notes": []}
+    assert_same(read.arrays, arrays)
+    assert read_any(path).options.network_G.flow.CondAffineSeparatedAndCond.eps == 1e-4
+
+
+@pytest.mark.parametrize("percent", [1, 50, 99])
+def test_a_truncated_file_that_describes_itself(percent, arrays, tmp_path):
+    path = save_described(tmp_path / "a.safetensors", described(arrays))
+    content = (tmp_path / "a.safetensors").read_bytes()
+    (tmp_path / "a.safetensors").write_bytes(content[: len(content) * percent // 100])
+    for read in (read_any, describes_itself):
+        assert_refused(path, "truncated", "copy it again", read=read)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -100,7 +100,8 @@ class SRFlow:
             path: a file of train.py or train2test.py, an official `.pth`, the same as `.safetensors`, or a checkpoint
                 of the earlier MindSpore port. The content tells which.
             opt: Options, or the path of a YAML, whose network the checkpoint must have. None takes the network that the
-                checkpoint has. Of another program's file it is what names and shapes tell of the published networks.
+                checkpoint has. Files of train.py and train2test.py say which it is, but for `.pth`. Of another
+                program's file it is what names and shapes tell of the published networks.
             device_target: "CPU", "GPU" or "Ascend".
             device_id: number of the device, from 0.
             precision: "float32", or "float16", which computes encoder and coupling networks in half precision and is

@@ -142,6 +142,17 @@ def _make_parser(kind):
             "torch.load and the official code), NAME.safetensors, or an inference checkpoint for "
             "eval.py under any other name",
         )
+        parser.add_argument(
+            "--float16",
+            action="store_true",
+            help="for NAME.safetensors: store the convolutions' weights in float16, all else in float32",
+        )
+        parser.add_argument(
+            "--about",
+            metavar="TEXT",
+            help="what is to be known of the weights, stored as it is in NAME.safetensors or an inference checkpoint "
+            "(default: the text of IN, if it has one)",
+        )
     return parser
 
 

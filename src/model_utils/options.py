@@ -374,6 +374,10 @@ def differences(first, second):
     return sorted(key for key in set(first) | set(second) if first.get(key, missing) != second.get(key, missing))
 
 
+# The keys of network_G that begin so say whether and when the encoder is trained. They are no part of the network.
+_TRAINING_OF_ENCODER = "train_RRDB"
+
+
 def network_differences(first, second):
     """Return those of the differences that make another network, so that weights of the one are none of the other.
 
@@ -382,8 +386,27 @@ def network_differences(first, second):
     return [
         key
         for key in differences(first, second)
-        if key.split(".")[0] in ("model", "scale", "network_G") and not key.startswith("network_G.train_RRDB")
+        if key.split(".")[0] in ("model", "scale", "network_G")
+        and not key.startswith("network_G." + _TRAINING_OF_ENCODER)
     ]
+
+
+def network_settings(opt):
+    """Return the options that say which network weights are of, and the quantisation that its likelihood refers to.
+
+    Args:
+        opt: Options.
+
+    Returns:
+        a nested dict, fit for JSON and `options_from_dict`. It has nothing of data, places and training besides.
+    """
+    network = opt.network_G.to_dict()
+    return {
+        "model": opt.model,
+        "scale": opt.scale,
+        "network_G": {key: value for key, value in network.items() if not key.startswith(_TRAINING_OF_ENCODER)},
+        "datasets": {"train": {"quant": opt.datasets.train.quant}},
+    }
 
 
 def changes(first, second, keys=None):

@@ -53,7 +53,8 @@ class Checkpoint(NamedTuple):
         arrays: float32 NumPy arrays by name, which may be read-only. They are the network's parameters, in an inference
             checkpoint without those that only make the encoder's own image. A training checkpoint also holds the
             optimizers' states, whose names begin with `optimizer.`.
-        state: small JSON values, among them `step` (updates done) and `actnorm_initialised`.
+        state: small JSON values, among them `step` (updates done) and `actnorm_initialised`. `source` is the kind of
+            the other program's file that the parameters come from, and `about` is a text of whoever converted them.
     """
 
     kind: str
@@ -114,7 +115,7 @@ def read_checkpoint(path):
             f"{path}: a MindSpore checkpoint, but not one that train.py or train2test.py wrote whole"
         )
     try:
-        description = _parse_description(entries.pop(DESCRIPTION).data)
+        description = parse_description(entries.pop(DESCRIPTION).data)
         version, digest = description["format_version"], description.pop("sha256")
         kind, state, options = description["kind"], description["state"], description["options"]
         readable, text = READABLE[kind], json.dumps(description, sort_keys=True)
@@ -140,9 +141,18 @@ def read_checkpoint(path):
     return Checkpoint(kind, options_from_dict(options, source=f"{path}: stored options"), arrays, state)
 
 
-def _parse_description(data):
-    """Parse the JSON of a description, within bounds: a small text could be made to take any memory and time."""
-    if len(data) > MAX_DESCRIPTION or data.count(b"{") + data.count(b"[") > MAX_SECTIONS:
+def parse_description(data, largest=MAX_DESCRIPTION):
+    """Parse the JSON of a description, within bounds: a small text could be made to take any memory and time.
+
+    Args:
+        data: bytes.
+        largest: the most bytes that a description of this kind has.
+
+    Raises:
+        ValueError: it is no JSON, or beyond the bounds.
+        RecursionError: it is nested too deeply.
+    """
+    if len(data) > largest or data.count(b"{") + data.count(b"[") > MAX_SECTIONS:
         raise ValueError("larger than any description")
     return json.loads(data.decode(), parse_int=_parse_int)
 
@@ -173,6 +183,7 @@ _STATE = {
     "window": lambda value: type(value) is list and all(map(_is_number, value)),  # NaN: a step that was skipped
     "seconds": _is_finite,
     "source": lambda value: type(value) is str,
+    "about": lambda value: type(value) is str,
     "loss_alarm": {
         "seen": _is_count,
         "high": _is_count,

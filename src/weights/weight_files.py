@@ -5,17 +5,25 @@
 The official `.pth`, its content as `.safetensors`, both checkpoints of the earlier MindSpore port, and ncnn's files of
 an encoder are read. `.pth` and `.safetensors` are written too. The content shows what a file is: its name does not
 matter.
+
+A `.safetensors` file that train2test.py wrote describes itself in safetensors' `__metadata__`, a dict of strings:
+
+    format    "srflow"
+    options   JSON of the options of its network, see `network_settings`
+    step      number of steps for which it was trained
+    about     a text of whoever converted it; may be absent
+    source    the kind of another program's file that it was converted from; absent otherwise
 """
 
+import json
 import mmap
 import re
 from typing import Dict, List, NamedTuple
 
 import numpy as np
 import safetensors
-from safetensors.numpy import save_file
 
-from src.model_utils.options import options_from_dict
+from src.model_utils.options import network_settings, options_from_dict
 from src.model_utils.util import atomic_write
 from src.network_names import (
     ANCHOR,
@@ -28,8 +36,16 @@ from src.network_names import (
     levels_of,
     to_official,
 )
-from src.texts import first_few
-from src.weights.checkpoint import DESCRIPTION, TRAINING, Checkpoint, CheckpointError, read_checkpoint, read_mindspore
+from src.texts import first_few, printable
+from src.weights.checkpoint import (
+    DESCRIPTION,
+    TRAINING,
+    Checkpoint,
+    CheckpointError,
+    parse_description,
+    read_checkpoint,
+    read_mindspore,
+)
 from src.weights.mindspore_file import MAGIC as MINDSPORE_MAGIC
 from src.weights.ncnn_file import is_ncnn_file, read_ncnn
 from src.weights.torch_file import FREE_BYTES, MAX_SHARING, is_torch_file, read_pth, reading, widen_bfloat16, write_pth
@@ -43,7 +59,10 @@ ESRGAN_NOTE = (
 )
 
 TORCH = (".pth", ".pt")
-EXPORTED = TORCH + (".safetensors",)  # suffixes that `write_any` knows
+SAFETENSORS = ".safetensors"
+EXPORTED = TORCH + (SAFETENSORS,)  # suffixes that `write_any` knows
+OWN_FORMAT = "srflow"  # of metadata that describe the network
+MAX_OPTIONS, MAX_ABOUT = 2**16, 10000  # of metadata: bytes of the options, characters of another text
 MAX_CHANNELS = 1024  # of a 1×1 weight; no network has more, and inverting larger ones would take minutes
 
 PORT_LAYER = re.compile(r"flowUpsamplerNet\.layers_(\d{1,5})\.(\d{1,5})\.(.+)")
@@ -68,12 +87,13 @@ def read_any(path, opt=None):
     """Read the Checkpoint in a file, whoever wrote it: train.py, train2test.py or another program.
 
     A checkpoint of another program has two more keys in its state: `notes`, what the user should know of the file, and
-    `source`, the kind of the file.
+    `source`, the kind of the file. A `.safetensors` file of train2test.py has `notes` too, and the `source` that it
+    was converted from.
 
     Args:
         path: the file.
         opt: Options that say which network a file of another program holds, as such a file does not; None: those of the
-            published configuration, with what names and shapes tell.
+            published configuration, with what names and shapes tell. A file that describes itself keeps its own.
 
     Raises:
         CheckpointError: with one line that says what is wrong with the file.
@@ -81,32 +101,77 @@ def read_any(path, opt=None):
     """
     if is_own_checkpoint(path):
         return read_checkpoint(path)
-    weights = read_weights(path)
-    state = {"step": 0, "actnorm_initialised": True, "source": weights.kind, "notes": weights.notes}
-    return Checkpoint(TRAINING, opt or _published_options(weights.arrays, path), weights.arrays, state)
+    described, weights = _read_own_metadata(path), read_weights(path)
+    if described is None:
+        described = opt or _published_options(weights.arrays, path), {"step": 0, "source": weights.kind}
+    options, state = described
+    state = dict(state, actnorm_initialised=True, notes=weights.notes)
+    return Checkpoint(TRAINING, options, weights.arrays, state)
 
 
-def write_any(path, arrays):
+def describes_itself(path):
+    """Tell by its content whether a file says which network it holds, so that no configuration has to.
+
+    Raises:
+        CheckpointError: the file cannot be read, or what it says of itself cannot.
+        OptionsError: it says so by options that cannot be used.
+    """
+    return is_own_checkpoint(path) or _read_own_metadata(path) is not None
+
+
+def write_any(path, arrays, metadata=None, float16=False):
     """Write parameters for PyTorch and the official code, in the format that the path's suffix names.
 
-    The suffix is `.pth`, `.pt` or `.safetensors`. The file appears whole or not at all.
+    The suffix is `.pth`, `.pt` or `.safetensors`. The file appears whole or not at all. The same arguments give the
+    same bytes.
 
     Args:
         path: the file to write.
         arrays: by official name.
+        metadata: texts by name for `.safetensors`, as `metadata_of` returns them; None: none.
+        float16: whether `.safetensors` holds the convolutions' weights in float16; all else stays in float32.
 
     Raises:
+        CheckpointError: a weight is too large for float16.
         OSError: the disk does not take it.
     """
     arrays = to_official(arrays)
     if str(path).endswith(TORCH):
         write_pth(path, arrays)
         return
-    with atomic_write(path) as temporary:
-        try:
-            save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, temporary)
-        except safetensors.SafetensorError as error:
-            raise OSError(f"{path}: could not be written: {error}") from None
+    if float16:
+        arrays = {
+            name: _as_float16(name, value) if _is_kernel(name, value) else value for name, value in arrays.items()
+        }
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
+        _write_safetensors(file, arrays, metadata)
+
+
+def metadata_of(checkpoint):
+    """Return the metadata by which a file with a Checkpoint's parameters describes itself: a dict of str."""
+    state = checkpoint.state
+    return {
+        "format": OWN_FORMAT,
+        "options": json.dumps(network_settings(checkpoint.options), sort_keys=True),
+        "step": str(state["step"]),
+        **{key: printable(state[key])[:MAX_ABOUT] for key in ("about", "source") if state.get(key)},
+    }
+
+
+def _is_kernel(name, value):
+    """Tell whether an array is a convolution's weights; those of a 1×1 mixing of channels are a matrix."""
+    return value.ndim == 4 and name.endswith(".weight")
+
+
+def _as_float16(name, value):
+    with np.errstate(over="ignore"):
+        half = value.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise CheckpointError(
+            f"{name}: has a value of size {np.abs(value).max():.3g}, beyond float16's {np.finfo(np.float16).max:.0f}; "
+            "convert without --float16"
+        )
+    return half
 
 
 def _published_options(arrays, path):
@@ -228,8 +293,8 @@ def _read_head(path):
 
 def _read_arrays(path, head):
     """Read name -> array from any kind of file that is known here."""
-    if len(head) == 9 and head.endswith(b"{") and int.from_bytes(head[:8], "little") < MAX_SAFETENSORS_HEADER:
-        return _read_safetensors(path)  # the length of a header, then the header, in JSON
+    if _is_safetensors(head):
+        return _read_safetensors(path)
     if is_torch_file(head):
         return read_pth(path)
     if head.startswith(MINDSPORE_MAGIC):
@@ -240,6 +305,82 @@ def _read_arrays(path, head):
         f"{path}: no weight file: neither of PyTorch (.pth) nor safetensors nor of MindSpore "
         "(.ckpt) nor of ncnn (.bin); copy it again or use another"
     )
+
+
+def _is_safetensors(head):
+    """Tell by the first nine bytes: the length of a header, then the header, in JSON."""
+    return len(head) == 9 and head.endswith(b"{") and int.from_bytes(head[:8], "little") < MAX_SAFETENSORS_HEADER
+
+
+def _read_own_metadata(path):
+    """Read what a `.safetensors` file of train2test.py says of itself.
+
+    Returns:
+        (Options of its network, state with `step`, and `about` and `source` where the file has them); None for any
+        other file.
+
+    Raises:
+        CheckpointError: the file cannot be read, or its metadata cannot.
+        OptionsError: the options in it cannot be used.
+    """
+    path = str(path)
+    if not _is_safetensors(_read_head(path)):
+        return None
+    with reading(path):
+        try:
+            with safetensors.safe_open(path, framework="np") as file:
+                metadata = file.metadata() or {}
+        except safetensors.SafetensorError as error:
+            raise ValueError(str(error)) from None
+    return _parse_own_metadata(metadata, path) if metadata.get("format") == OWN_FORMAT else None
+
+
+_STEP = re.compile("[0-9]{1,18}")
+
+
+def _parse_own_metadata(metadata, path):
+    """Return what `_read_own_metadata` does, of texts within bounds."""
+    try:
+        settings = parse_description(metadata.get("options", "").encode(), MAX_OPTIONS)
+    except (ValueError, RecursionError):
+        raise _unusable("options", path) from None
+    if not _STEP.fullmatch(metadata.get("step", "")):
+        raise _unusable("step", path)
+    state = {key: metadata[key] for key in ("about", "source") if key in metadata}
+    for key, text in state.items():
+        if len(text) > MAX_ABOUT:
+            raise _unusable(key, path)
+    options = options_from_dict(settings, source=f"{path}: options in its metadata")
+    # Only what describes the network is the file's to say.
+    return options_from_dict(network_settings(options)), dict(state, step=int(metadata["step"]))
+
+
+def _unusable(key, path):
+    return CheckpointError(
+        f"{path}: damaged metadata, {key} is not what train2test.py writes; copy the file again or use another"
+    )
+
+
+def _write_safetensors(file, arrays, metadata):
+    """Write the format to an open file. The safetensors package's own order of metadata changes from run to run.
+
+    Args:
+        file: open for writing bytes.
+        arrays: float32 or float16, by name.
+        metadata: texts by name, or None.
+    """
+    # Larger numbers come first, so that all of them are aligned.
+    ordered = sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0]))
+    types = {np.dtype(code).str: name for name, code in SAFETENSORS_TYPES.items() if name.startswith("F")}
+    header, end = {"__metadata__": metadata} if metadata else {}, 0
+    for name, value in ordered:
+        start, end = end, end + value.nbytes
+        header[name] = {"dtype": types[value.dtype.str], "shape": list(value.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for _, value in ordered:
+        file.write(np.ascontiguousarray(value))
 
 
 def _read_safetensors(path):

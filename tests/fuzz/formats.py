@@ -91,10 +91,9 @@ NETWORK = {
 
 def read_weights_of_anyone(path):
     """As train2test.py and eval.py do, but that nothing is computed; and as a resumed run takes its state."""
-    from src.model.SRFlow import SRFlow, build_network, require_usable
-    from src.network_names import IMAGE_ONLY
+    from src.model.SRFlow import SRFlow, load_network
     from src.training.progress import Progress
-    from src.weights.checkpoint import INFERENCE, load_parameters
+    from src.weights.checkpoint import INFERENCE
     from src.weights.weight_files import is_own_checkpoint, read_any
 
     checkpoint = read_any(path)
@@ -102,9 +101,7 @@ def read_weights_of_anyone(path):
         return SRFlow.from_checkpoint(path)
     if checkpoint.options.model != "SRFlow":
         return checkpoint
-    net = build_network(checkpoint.options)
-    load_parameters(net, checkpoint.parameters(), path, optional=IMAGE_ONLY)
-    require_usable(net, path)
+    net = load_network(checkpoint, path)
     if is_own_checkpoint(path):
         Progress(checkpoint.options, checkpoint.state)
     return net
@@ -156,8 +153,16 @@ def make_legacy(folder):
 def make_safetensors(folder):
     from test_weight_files import raw_safetensors, save_safetensors
 
+    from src.weights.checkpoint import TRAINING, Checkpoint
+    from src.weights.weight_files import metadata_of, write_any
+
+    own = os.path.join(folder, "own.safetensors")
+    checkpoint = Checkpoint(
+        TRAINING, _options(), _arrays(), {"step": 3, "about": "a text", "source": "official SRFlow"}
+    )
+    write_any(own, checkpoint.arrays, metadata_of(checkpoint), float16=True)
     small = raw_safetensors([("a", "F32", (2,), bytes(8)), ("b", "BF16", (1, 3), bytes(6)), ("c", "BOOL", (), b"\1")])
-    return [_content(save_safetensors(os.path.join(folder, "a.safetensors"), _arrays())), small]
+    return [_content(save_safetensors(os.path.join(folder, "a.safetensors"), _arrays())), _content(own), small]
 
 
 def make_port_ckpt(folder):

@@ -233,11 +233,13 @@ def mutate_json_lines(random, content, _=()):
 
 
 def mutate_safetensors(random, content, _=()):
-    """The JSON header as such; or entries with what belongs to them. Lengths and places are right again."""
+    """The JSON header; or entries with what belongs to them; or metadata. Lengths and places are right again."""
     (length,) = struct.unpack("<Q", content[:8])
     header, data = json.loads(content[8 : 8 + length].decode()), content[8 + length :]
-    header.pop("__metadata__", None)
-    if random.random() < 0.4:
+    metadata = header.pop("__metadata__", None)
+    if metadata and random.random() < 0.7:
+        metadata = _mutate_metadata(random, metadata)
+    elif random.random() < 0.4:
         header = mutate_json(random, header)
     else:
         entries = [
@@ -250,8 +252,46 @@ def mutate_safetensors(random, content, _=()):
         for name, kind, shape, part in entries:
             header[name] = {"dtype": kind, "shape": shape, "data_offsets": [len(data), len(data) + len(part)]}
             data += part
+    if metadata and isinstance(header, dict):
+        header["__metadata__"] = metadata
     text = json.dumps(header).encode("utf-8", "surrogatepass")
     return struct.pack("<Q", len(text)) + text + data
+
+
+def _mutate_metadata(random, metadata):
+    """Of a file that describes itself: texts removed or made extreme, and the JSON among them changed."""
+    metadata, change = dict(metadata), random.randrange(4)
+    key = random.choice(sorted(metadata))
+    if change == 0:
+        del metadata[key]
+    elif change == 1:
+        metadata[key] = random.choice(
+            (
+                "",
+                "0",
+                "-1",
+                "9" * 30,
+                "NaN",
+                "{}",
+                "[" * 10**5,
+                '{"a":' * 9000,
+                "x" * 10**6,
+                "\n\x1b[2J",
+                "\ud800",
+                1,
+                None,
+            )
+        )
+    else:
+        options = json.loads(metadata["options"])
+        if change == 2:
+            options = mutate_json(random, options)
+        else:
+            network = options["network_G"]
+            target = random.choice((options, network, network["flow"], options["datasets"]["train"]))
+            target[random.choice(sorted(target))] = random.choice((0, 128, 256, 10**4, 10**6, 2**62, 1e-40, "x"))
+        metadata["options"] = json.dumps(options)
+    return metadata
 
 
 def _mutate_tensor(random, entries):
