@@ -15,7 +15,7 @@ from tqdm import tqdm
 from src.dataloader.dataset import TrainData
 from src.images import dequantise
 from src.model.RRDBNet import RRDBNet
-from src.model.SRFlow import build_network
+from src.model.SRFlow import build_network, require_usable
 from src.model.SRFlowNet import L1Loss, NegativeLogLikelihood, initialise_actnorms
 from src.model.implementation import choose
 from src.model_utils.config import get_config
@@ -237,7 +237,10 @@ def begin_or_resume(opt, folder, net, computed, data, rank_id, rank_size):
         (Progress, optimizers), the latter as `make_optimizers` makes them.
     """
     progress, arrays = resume(opt, folder, net)
-    if progress.step == 0 and opt.path.train_pretrain_model_G:
+    if progress.step == 0 and opt.path.train_pretrain_flow:
+        load_whole(opt, net)
+        progress.actnorm_initialised = True
+    elif progress.step == 0 and opt.path.train_pretrain_model_G:
         load_encoder(opt, net)
     if opt.model == "SRFlow" and not progress.actnorm_initialised:
         first = data if rank_id == 0 else make_data(opt, 0, rank_size)  # the same batch on every rank
@@ -307,16 +310,7 @@ def load_encoder(opt, net):
     Its flow is left out if it has one.
     """
     path = opt.path.train_pretrain_model_G
-    if not os.path.lexists(path):
-        raise CheckpointError(
-            f"path.train_pretrain_model_G: {path}: no such file; put an encoder's checkpoint there "
-            "(train.py --opt configs/RRDB_DF2K_4X.yml makes one; bash scripts/get_encoder.sh fetches one for 4X; "
-            "RRDB_DF2K_4X.pth and the earlier port's DF2K_4X_train.ckpt will do), or give null to begin with an "
-            "untrained one"
-        )
-    checkpoint = read_any(path)
-    for note in checkpoint.state.get("notes", ()):
-        tqdm.write(f"{path}: {note}")
+    checkpoint = read_pretrained(path)
     arrays = {name: value for name, value in with_prefix(checkpoint.parameters()).items() if name.startswith("RRDB.")}
     # In pre-training the network's names have no prefix, and the encoder's image is what is trained. A flow has no use
     # for the image.
@@ -325,6 +319,52 @@ def load_encoder(opt, net):
         arrays = {name[len("RRDB.") :]: value for name, value in arrays.items()}
     for problem in load_parameters(encoder, arrays, path, opt.path.strict_load, optional):
         tqdm.write(f"{path}: {problem}; left as it was")
+
+
+def load_whole(opt, net):
+    """Load encoder and flow from `path.train_pretrain_model_G`, which may be of any kind, to train both further.
+
+    The layers that only make the encoder's image may be missing, as the flow does not need them.
+
+    Raises:
+        CheckpointError: the file has no flow, or one of another network than the options'.
+    """
+    path = opt.path.train_pretrain_model_G
+    checkpoint = read_pretrained(path, opt)
+    arrays = checkpoint.parameters()
+    if not any(name.startswith("flowUpsamplerNet.") for name in arrays):
+        raise CheckpointError(
+            f"path.train_pretrain_flow: {path} has an encoder alone; expected a whole network, or false to begin with "
+            "an untrained flow"
+        )
+    of_network = changes(checkpoint.options, opt, network_differences(checkpoint.options, opt))
+    if of_network:
+        raise CheckpointError(
+            f"path.train_pretrain_flow: {path} has another network ({'; '.join(of_network)}); give its network's "
+            "configuration, or false to begin with an untrained flow"
+        )
+    load_parameters(net, arrays, path, optional=IMAGE_ONLY)
+    require_usable(net, path)
+
+
+def read_pretrained(path, opt=None):
+    """Read the Checkpoint that `path.train_pretrain_model_G` names, and show what there is to know of the file.
+
+    Args:
+        path: the file.
+        opt: Options of the network that a file which does not say so is taken to hold, as for `read_any`.
+    """
+    if not os.path.lexists(path):
+        raise CheckpointError(
+            f"path.train_pretrain_model_G: {path}: no such file; put an encoder's checkpoint there "
+            "(train.py --opt configs/RRDB_DF2K_4X.yml makes one; bash scripts/get_encoder.sh fetches one for 4X; "
+            "RRDB_DF2K_4X.pth and the earlier port's DF2K_4X_train.ckpt will do), or give null to begin with an "
+            "untrained one"
+        )
+    checkpoint = read_any(path, opt)
+    for note in checkpoint.state.get("notes", ()):
+        tqdm.write(f"{path}: {note}")
+    return checkpoint
 
 
 def is_due(step, every, opt):

@@ -190,6 +190,18 @@ def test_delay_of_an_encoder_that_is_never_trained(write):
     assert "network_G.train_RRDB_delay: expected 0" in message and "train_RRDB: true" in message
 
 
+@pytest.mark.parametrize(
+    "overrides, reason",
+    [
+        (["model=RRDB", "path.train_pretrain_model_G=a.pth"], "model RRDB has no flow"),
+        ([], "path.train_pretrain_model_G names no checkpoint"),
+    ],
+)
+def test_a_flow_to_begin_with_that_is_not_there(write, overrides, reason):
+    message = refuse(write("scale: 4"), "path.train_pretrain_flow=true", *overrides)
+    assert f"path.train_pretrain_flow: expected false, as {reason}, got true" in message
+
+
 def test_lowest_rate_above_the_first(write):
     overrides = ["train.lr_scheme=CosineAnnealingLR_Restart", "train.eta_min=1"]
     assert "train.eta_min: expected at most train.lr_G" in refuse(write("scale: 4"), *overrides)

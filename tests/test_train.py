@@ -35,6 +35,7 @@ from test_weight_files import port_names, save_mindspore
 
 import train as train_program
 from src.dataloader.dataset import DataError
+from src.model.SRFlowNet import NegativeLogLikelihood
 from src.model_utils.options import load_options, options_from_dict
 from src.network_names import IMAGE_ONLY
 from src.training.progress import Progress
@@ -47,9 +48,13 @@ from src.weights.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from src.weights.weight_files import write_any
+from src.weights.weight_files import metadata_of, write_any
 
 STAND_INS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stand_ins")
+
+
+EPS = "network_G.flow.CondAffineSeparatedAndCond.eps"
+FAST = ["datasets.val.dataroot=null", "train.save_checkpoint_freq=1000"]  # no validation, one checkpoint at the end
 
 
 def options(base, *overrides):
@@ -813,6 +818,94 @@ def test_an_encoder_of_another_program(suffix, pretrained, base, tmp_path):
         for parameter in encoder.get_parameters():
             expected = weights[parameter.name.replace("RRDB.", "", 1) if model == "SRFlow" else parameter.name]
             np.testing.assert_array_equal(parameter.asnumpy(), expected)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Fine-tuning: a flow to begin with
+
+
+def first_loss(folder):
+    return float(read_csv(os.path.join(str(folder), "train.csv"))[0]["loss"])
+
+
+def saved_as(form, checkpoint, folder):
+    """The parameters of a Checkpoint in a file of another form."""
+    path = os.path.join(str(folder), "weights." + form)
+    write_any(path, checkpoint.parameters(), metadata_of(checkpoint) if form == "safetensors" else None)
+    return path
+
+
+def test_fine_tuning_begins_with_the_loss_of_the_trained_network(trained, base, tmp_path):
+    """It is below that of the fresh network, on the same batch, whose ActNorms that batch has initialised."""
+    checkpoint = read_checkpoint(trained.paths[4])
+    path = saved_as("safetensors", checkpoint, tmp_path)
+    opt = options(base, "path.train_pretrain_model_G=" + path, "path.train_pretrain_flow=true")
+    net = train_program.build(opt)[0]
+    train_program.load_whole(opt, net)
+    assert_same_arrays(parameter_arrays(net), checkpoint.parameters())
+    hr, lr = next(train_program.pairs(opt, train_program.make_data(opt, 0, 1), 0))
+    context.set_context(mode=context.PYNATIVE_MODE)
+    expected = NegativeLogLikelihood(net)(Tensor(hr), Tensor(lr)).asnumpy().mean()
+    context.set_context(mode=context.GRAPH_MODE)
+
+    overrides = ["path.train_pretrain_model_G=" + path, "path.train_pretrain_flow=true", "train.niter=1"]
+    tuned = train(base, tmp_path / "tuned", "--set", *FAST, *overrides)
+    assert tuned.initialisations == 0
+    assert first_loss(tmp_path / "tuned") == pytest.approx(expected, rel=1e-4)
+    assert expected < first_loss(os.path.join(base, "trained")) - 0.1  # bits per pixel
+    after = tuned.arrays(1)
+    assert after["optimizer.flow.steps"] == after["optimizer.encoder.steps"] == 1
+    before, moved = checkpoint.parameters(), flow_of(after)
+    for name, value in moved.items():  # Adam's first step, its state being fresh, is at most the rate
+        np.testing.assert_allclose(value, before[name], rtol=0, atol=1.01 * RATE, err_msg=name)
+    assert any(not np.array_equal(value, before[name]) for name, value in moved.items())
+
+
+@pytest.mark.parametrize("form", ["ckpt", "inference", "pth", "safetensors"])
+def test_a_whole_network_of_any_form(form, trained, converted, base, tmp_path):
+    checkpoint = read_checkpoint(trained.paths[4])
+    path = {"ckpt": trained.paths[4], "inference": converted}.get(form) or saved_as(form, checkpoint, tmp_path)
+    opt = options(
+        base, "path.train_pretrain_model_G=" + path, "path.train_pretrain_flow=true", f"output_dir={tmp_path}"
+    )
+    net, computed, _ = train_program.build(opt)
+    progress, optimizers = train_program.begin_or_resume(opt, RunFolder(opt.output_dir, 3), net, computed, None, 0, 1)
+    assert (progress.step, progress.actnorm_initialised) == (0, True) and set(optimizers) == {"flow", "encoder"}
+    for name, value in parameter_arrays(net).items():
+        if form != "inference" or not name.startswith(IMAGE_ONLY):
+            np.testing.assert_array_equal(value, checkpoint.arrays[name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "form, overrides, words",
+    [
+        ("encoder's ckpt", [], "has an encoder alone; expected a whole network, or false"),
+        ("encoder's pth", [], "has an encoder alone; expected a whole network, or false"),
+        ("ckpt", ["network_G.flow.K=2"], "has another network (network_G.flow.K: 1 -> 2)"),
+        ("safetensors", [f"{EPS}=0.05"], f"has another network ({EPS}: 0.0001 -> 0.05)"),
+        ("pth", ["network_G.flow.K=2", "path.strict_load=false"], "file: K 1; network: K 2"),
+        ("nan", [], "flowUpsamplerNet.layers.1.invconv.weight: has values that are not finite"),
+        ("none", [], "path.train_pretrain_model_G: none.pth: no such file"),
+    ],
+)
+def test_a_flow_that_cannot_be_begun_with(form, overrides, words, trained, pretrained, base, tmp_path, capfd):
+    """One line, and no folder is made."""
+    checkpoint, path = read_checkpoint(trained.paths[4]), {"none": "none.pth", "ckpt": trained.paths[4]}.get(form)
+    if form == "nan":
+        singular = dict(checkpoint.arrays)
+        singular["flowUpsamplerNet.layers.1.invconv.weight"] = np.full((12, 12), np.nan, np.float32)
+        checkpoint, form = checkpoint._replace(arrays=singular), "pth"
+    if form == "encoder's ckpt":
+        path = pretrained.paths[4]
+    elif form == "encoder's pth":
+        path = saved_as("pth", checkpoint._replace(arrays=encoder_of(checkpoint.arrays)), tmp_path)
+    path = path or saved_as(form, checkpoint, tmp_path)
+    capfd.readouterr()
+    arguments = ["path.train_pretrain_model_G=" + path, "path.train_pretrain_flow=true", *overrides]
+    train(base, tmp_path / "new", "--set", *arguments, status=2)
+    line = last_line(capfd.readouterr().err)
+    assert line.startswith("error: ") and words in line
+    assert not (tmp_path / "new").exists()
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -171,6 +171,12 @@ SCHEMA = {
         "train_pretrain_model_G": Field(
             str, None, "checkpoint of the pre-trained RRDB encoder; null: none", nullable=True
         ),
+        "train_pretrain_flow": Field(
+            bool,
+            False,
+            "take the flow too from that checkpoint, not only the encoder, to train it further; it must be of the same "
+            "network, whatever strict_load says",
+        ),
         "strict_load": Field(bool, True, "a missing or surplus parameter in that checkpoint is an error"),
         "resume_state": Field(
             str, None, "checkpoint to resume; auto: the newest one in output_dir, if any; null: none", nullable=True
@@ -667,6 +673,8 @@ def _check_together(values):
         )
     if flow is not None:
         _check_flow(flow, scale, network["nb"])
+    if values["path"]["train_pretrain_flow"]:
+        _check_pretrained_flow(values)
     steps = train["lr_steps_rel"]
     if any(later <= earlier for earlier, later in zip(steps, steps[1:])):
         raise OptionsError(f"train.lr_steps_rel: expected ascending fractions, got {_show(steps)}")
@@ -690,6 +698,15 @@ def _check_flow(flow, scale, nb):
             "network_G.flow.stackRRDB.blocks: expected ascending numbers from 0 to network_G.nb - 1 = "
             f"{nb - 1}, at least one, got {_show(blocks)}"
         )
+
+
+def _check_pretrained_flow(values):
+    for reason, is_so in (
+        ("model RRDB has no flow", values["model"] == "RRDB"),
+        ("path.train_pretrain_model_G names no checkpoint", values["path"]["train_pretrain_model_G"] is None),
+    ):
+        if is_so:
+            raise OptionsError(f"path.train_pretrain_flow: expected false, as {reason}, got true")
 
 
 def _check_size(options):
