@@ -583,19 +583,15 @@ def test_a_file_describes_itself(state, arrays, tmp_path):
 
 
 def test_the_metadata_is_small_and_does_not_change(arrays, tmp_path):
-    checkpoint = described(arrays, about="a text")
-    first, second = (save_described(tmp_path / name, checkpoint) for name in ("a.safetensors", "b.safetensors"))
-    with open(first, "rb") as one, open(second, "rb") as other:
-        assert one.read() == other.read()
+    first = save_described(tmp_path / "a.safetensors", described(arrays, about="a text"))
     metadata = metadata_in(first)
+    again = save_described(tmp_path / "b.safetensors", read_any(first))
+    assert metadata_in(again) == metadata
     options = json.loads(metadata.pop("options"))
     assert metadata == {"format": "srflow", "step": "7", "about": "a text"}
     assert set(options) == {"model", "scale", "network_G", "datasets"}
     assert options["datasets"] == {"train": {"quant": 16}}
     assert not any(key.startswith("train_") for key in options["network_G"])
-    again = save_described(tmp_path / "c.safetensors", read_any(first))
-    with open(first, "rb") as one, open(again, "rb") as other:
-        assert one.read() == other.read()
 
 
 def test_an_encoder_alone_describes_itself(encoder, arrays, tmp_path):

@@ -22,6 +22,7 @@ from typing import Dict, List, NamedTuple
 
 import numpy as np
 import safetensors
+from safetensors.numpy import save_file
 
 from src.model_utils.options import network_settings, options_from_dict
 from src.model_utils.util import atomic_write
@@ -122,8 +123,7 @@ def describes_itself(path):
 def write_any(path, arrays, metadata=None, float16=False):
     """Write parameters for PyTorch and the official code, in the format that the path's suffix names.
 
-    The suffix is `.pth`, `.pt` or `.safetensors`. The file appears whole or not at all. The same arguments give the
-    same bytes.
+    The suffix is `.pth`, `.pt` or `.safetensors`. The file appears whole or not at all.
 
     Args:
         path: the file to write.
@@ -143,8 +143,11 @@ def write_any(path, arrays, metadata=None, float16=False):
         arrays = {
             name: _as_float16(name, value) if _is_kernel(name, value) else value for name, value in arrays.items()
         }
-    with atomic_write(path) as temporary, open(temporary, "wb") as file:
-        _write_safetensors(file, arrays, metadata)
+    with atomic_write(path) as temporary:
+        try:
+            save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, temporary, metadata)
+        except safetensors.SafetensorError as error:
+            raise OSError(f"{path}: could not be written: {error}") from None
 
 
 def metadata_of(checkpoint):
@@ -359,28 +362,6 @@ def _unusable(key, path):
     return CheckpointError(
         f"{path}: damaged metadata, {key} is not what train2test.py writes; copy the file again or use another"
     )
-
-
-def _write_safetensors(file, arrays, metadata):
-    """Write the format to an open file. The safetensors package's own order of metadata changes from run to run.
-
-    Args:
-        file: open for writing bytes.
-        arrays: float32 or float16, by name.
-        metadata: texts by name, or None.
-    """
-    # Larger numbers come first, so that all of them are aligned.
-    ordered = sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0]))
-    types = {np.dtype(code).str: name for name, code in SAFETENSORS_TYPES.items() if name.startswith("F")}
-    header, end = {"__metadata__": metadata} if metadata else {}, 0
-    for name, value in ordered:
-        start, end = end, end + value.nbytes
-        header[name] = {"dtype": types[value.dtype.str], "shape": list(value.shape), "data_offsets": [start, end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    file.write(len(text).to_bytes(8, "little") + text)
-    for _, value in ordered:
-        file.write(np.ascontiguousarray(value))
 
 
 def _read_safetensors(path):
