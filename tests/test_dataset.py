@@ -18,7 +18,7 @@ from skimage.data import astronaut
 from src.dataloader import mindrecord_file
 from src.dataloader.dataset import DataError, EvalData, TrainData, open_mindrecord
 from src.dataloader.imresize import imresize
-from src.dataloader.prepare import prepare_images
+from src.dataloader.prepare import prepare, prepare_images
 
 SCALE = 4
 RECORDS = 12
@@ -201,6 +201,27 @@ def test_crops_are_aligned_in_hr_and_lr(tmp_path):
         np.testing.assert_array_equal(hr, lr.repeat(SCALE, 2).repeat(SCALE, 3))
         seen.update(image.tobytes() for image in lr)
     assert len(seen) > 10
+
+
+def test_lr_of_its_own_is_the_stored_one_also_in_smaller_patches(tmp_path):
+    """It is not made from the HR patch: here it is HR's negative. Crops and flips are those of HR."""
+    random = np.random.RandomState(0)
+    for name in "abcd":
+        lr = random.randint(0, 256, (13, 12, 3)).astype(np.uint8)
+        for folder, image in (("lr", lr), ("hr", 255 - lr.repeat(SCALE, 0).repeat(SCALE, 1))):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / (name + ".png")).write_bytes(png(image))
+    path = str(tmp_path / "o.mindrecord")
+    prepare(str(tmp_path / "hr"), path, patch=40, per_image=1, lr_dir=str(tmp_path / "lr"), progress=False)
+    flipped = train_data(path, batch_size=4, hr_size=24)
+    plain = train_data(path, batch_size=4, hr_size=24, use_flip=False)
+    flips = 0
+    for epoch in range(4):
+        ((hr, lr, _),), ((_, plain_lr, _),) = flipped.batches(epoch), plain.batches(epoch)
+        assert lr.shape == (4, 3, 6, 6)
+        np.testing.assert_allclose(hr, 1 - lr.repeat(SCALE, 2).repeat(SCALE, 3), atol=1e-6)
+        flips += sum(not np.array_equal(one, other) for one, other in zip(lr, plain_lr))
+    assert 0 < flips < 16
 
 
 def test_noise_is_uniform_and_belongs_to_its_place(path):

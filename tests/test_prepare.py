@@ -20,6 +20,7 @@ from src.dataloader import prepare as prepare_module
 from src.dataloader.dataset import DataError, EvalData
 from src.dataloader.imresize import imresize
 from src.dataloader.prepare import prepare, prepare_images
+from src.model_utils.util import run_main
 
 
 def write_image(path, rgb):
@@ -74,6 +75,18 @@ def test_the_seed_alone_decides_the_crops(photographs, tmp_path):
         crops[name] = np.stack([hr for hr, _ in records_of(out)])
     np.testing.assert_array_equal(crops["x"], crops["y"])
     assert not np.array_equal(crops["x"], crops["z"])
+
+
+def test_the_places_of_the_crops_stay_what_they_were(tmp_path):
+    """A file can be made again, whatever else this program learns."""
+    image = astronaut()[:90, :110]
+    prepare_images([("a", image), ("b", image)], tmp_path / "o.mindrecord", patch=32, per_image=3, progress=False)
+    places = []
+    for index in range(2):
+        random = np.random.RandomState([10, index])
+        places += list(zip(random.randint(0, 90 - 32 + 1, 3), random.randint(0, 110 - 32 + 1, 3)))
+    for (hr, _), (top, left) in zip(records_of(tmp_path / "o.mindrecord"), places):
+        np.testing.assert_array_equal(hr, image[top : top + 32, left : left + 32])
 
 
 def test_whole_images_are_cut_to_even_lr_sides(photographs, tmp_path):
@@ -291,6 +304,147 @@ def test_a_folder_without_images_is_an_error(tmp_path, folder):
     with pytest.raises(DataError, match=folder):
         prepare(str(tmp_path / folder), tmp_path / "o.mindrecord", progress=False)
     assert os.listdir(str(tmp_path)) == ["empty"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# LR of its own
+
+
+def own_pair(height, width, number=0):
+    """(hr, lr) of which each pixel tells its LR row and column; no resizing of HR gives LR, as blue differs."""
+    lr = np.zeros((height, width, 3), np.uint8)
+    lr[:, :, 0], lr[:, :, 1], lr[:, :, 2] = np.arange(height)[:, None], np.arange(width), number
+    return hr_of(lr), lr
+
+
+def hr_of(lr):
+    return lr.repeat(4, 0).repeat(4, 1) + np.array([0, 0, 100], np.uint8)
+
+
+@pytest.fixture(name="own")
+def fixture_own(tmp_path):
+    """Folders hr and lr with the pairs a, 12x15 in LR, and b, 11x9."""
+    for name, pair in (("a", own_pair(12, 15)), ("b", own_pair(11, 9, 1))):
+        for folder, image in zip(("hr", "lr"), pair):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            write_image(tmp_path / folder / (name + ".png"), image)
+    return tmp_path / "hr", tmp_path / "lr"
+
+
+def prepare_own(own, out, **options):
+    return prepare(str(own[0]), out, lr_dir=str(own[1]), progress=False, **options)
+
+
+@pytest.mark.parametrize("form", ["bytes", "array"])
+def test_own_lr_is_cut_at_the_place_of_hr(own, tmp_path, form):
+    out = tmp_path / "o.mindrecord"
+    assert prepare_own(own, out, patch=32, per_image=8, form=form) == (16, 2, 0)
+    records = records_of(out)
+    assert [lr[0, 0, 2] for _, lr in records] == [0] * 8 + [1] * 8
+    for hr, lr in records:
+        assert hr.shape == (32, 32, 3) and lr.shape == (8, 8, 3)
+        np.testing.assert_array_equal(hr, hr_of(lr))
+    assert len({lr[0, 0].tobytes() for _, lr in records}) > 8  # places
+    prepare_own(own, out, patch=32, per_image=8, form=form, overwrite=True)
+    for (hr, lr), (hr_again, lr_again) in zip(records, records_of(out)):
+        np.testing.assert_array_equal(hr, hr_again)
+        np.testing.assert_array_equal(lr, lr_again)
+
+
+def test_own_lr_of_whole_images_is_cut_to_even_sides(own, tmp_path):
+    assert prepare_own(own, tmp_path / "o.mindrecord", whole=True) == (2, 2, 0)
+    for (hr, lr), (height, width, number) in zip(records_of(tmp_path / "o.mindrecord"), ((12, 14, 0), (10, 8, 1))):
+        expected_hr, expected_lr = own_pair(height, width, number)
+        np.testing.assert_array_equal(hr, expected_hr)
+        np.testing.assert_array_equal(lr, expected_lr)
+
+
+def test_own_lr_may_be_named_as_div2k_names_it(own, tmp_path):
+    os.rename(str(own[1] / "b.png"), str(own[1] / "bx4.png"))
+    write_image(own[1] / "a.bmp", own_pair(12, 15, 7)[1])
+    os.remove(str(own[1] / "a.png"))
+    assert prepare_own(own, tmp_path / "o.mindrecord", whole=True) == (2, 2, 0)
+    assert [lr[0, 0, 2] for _, lr in records_of(tmp_path / "o.mindrecord")] == [7, 1]
+
+
+@pytest.mark.parametrize("turned", ["hr", "lr"])
+def test_own_lr_and_its_hr_are_turned_upright(own, tmp_path, turned):
+    tags = Image.Exif()
+    tags[274] = 6  # the stored image's first row is at the right
+    upright = own_pair(12, 15)[turned == "lr"]
+    Image.fromarray(np.rot90(upright)).save(str(tmp_path / turned / "a.png"), exif=tags)
+    assert prepare_own(own, tmp_path / "o.mindrecord", whole=True) == (2, 2, 0)
+    for hr, lr in records_of(tmp_path / "o.mindrecord"):
+        np.testing.assert_array_equal(hr, hr_of(lr))
+
+
+def test_pairs_that_do_not_fit_are_named_and_skipped(own, tmp_path, capsys):
+    hr_dir, lr_dir = own
+    for name, (hr, lr) in (
+        ("c", (own_pair(10, 8)[0], own_pair(10, 9)[1])),
+        ("d", own_pair(7, 20)),
+        ("e", own_pair(9, 9)),
+        ("f", own_pair(9, 9)),
+    ):
+        write_image(hr_dir / (name + ".png"), hr)
+        write_image(lr_dir / (name + ".png"), lr)
+    (hr_dir / "e.png").write_bytes(b"no image")
+    (lr_dir / "f.png").write_bytes(b"")
+    write_image(hr_dir / "g.png", own_pair(9, 9)[0])
+    write_image(lr_dir / "hx4.png", own_pair(9, 9)[1])
+    assert prepare_own(own, tmp_path / "o.mindrecord", patch=32, per_image=1) == (2, 2, 6)
+    expected = [
+        f"skipped {hr_dir / 'c.png'}: is 40x32, expected 4 times its LR image: 40x36",
+        f"skipped {hr_dir / 'd.png'}: is 28x80, smaller than the patch size 32",
+        f"skipped {hr_dir / 'e.png'}: cannot be read as an image",
+        f"skipped {hr_dir / 'f.png'}: its LR image {lr_dir / 'f.png'} cannot be read as an image: it is empty",
+        f"skipped {lr_dir / 'hx4.png'}: has no HR image hx4 or h in {hr_dir}",
+        f"skipped {hr_dir / 'g.png'}: has no LR image g or gx4 in {lr_dir}",
+    ]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(expected)
+    for line, words in zip(lines, expected):
+        assert line.startswith(words)
+
+
+def test_a_pair_that_is_skipped_moves_no_other_pairs_crops(own, tmp_path):
+    prepare_own(own, tmp_path / "o.mindrecord", patch=32, per_image=2)
+    write_image(own[1] / "a.png", own_pair(12, 14)[1])
+    assert prepare_own(own, tmp_path / "p.mindrecord", patch=32, per_image=2) == (2, 1, 1)
+    for (_, lr), (_, expected) in zip(records_of(tmp_path / "p.mindrecord"), records_of(tmp_path / "o.mindrecord")[2:]):
+        np.testing.assert_array_equal(lr, expected)
+
+
+def run_here(capsys, *arguments):
+    """(exit status, stdout, lines of stderr) of the command line in this process."""
+    with pytest.raises(SystemExit) as caught:
+        run_main(lambda: prepare_module.main([str(argument) for argument in arguments]))
+    out, err = capsys.readouterr()
+    return caught.value.code or 0, out, err.splitlines()
+
+
+def test_command_line_with_own_lr(own, tmp_path, capsys):
+    out = tmp_path / "o.mindrecord"
+    arguments = ["--hr_dir", own[0], "--lr_dir", own[1], "--out", out]
+    (tmp_path / "empty").mkdir()
+    for lr_dir, words in (
+        (own[0], "is the folder of the HR images too; give that of the LR images as --lr_dir"),
+        (own[0] / ".." / "hr", "is the folder of the HR images too; give that of the LR images as --lr_dir"),
+        (tmp_path / "none", "no such folder of images"),
+        (tmp_path / "empty", "has no image files ("),
+    ):
+        status, _, (line,) = run_here(capsys, "--hr_dir", own[0], "--lr_dir", lr_dir, "--out", out)
+        assert status == 2 and line.startswith(f"error: {lr_dir}: {words}")
+    status, _, lines = run_here(capsys, *arguments)  # the patches are too large
+    assert status == 2 and lines[-1] == f"error: {out}: not written, no usable image"
+    assert [line.split(": ")[0] for line in lines if line.startswith("skipped")] == [
+        f"skipped {own[0] / name}" for name in ("a.png", "b.png")
+    ]
+    assert sorted(os.listdir(str(tmp_path))) == ["empty", "hr", "lr"]
+    os.remove(str(own[1] / "b.png"))
+    status, told, _ = run_here(capsys, *arguments, "--whole")
+    assert (status, told) == (0, f"wrote 1 records from 1 images (1 skipped) to {out}\n")
+    np.testing.assert_array_equal(records_of(out)[0][1], own_pair(12, 14)[1])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Folders of images, or single images, as evaluation reads them."""
+"""Folders of images, or single images, alone or in pairs of low and high resolution."""
 
 import os
 
@@ -11,7 +11,7 @@ SMALLEST_LR, SMALLEST_HR = 2, 11  # sides: what can be padded to even ones; the 
 
 
 class ImageFolder:
-    """The images of a folder, with their high-resolution partners in another one if that is given.
+    """The images of a folder, with their high-resolution partners in another one if that is given, for evaluation.
 
     Iterating gives (name, hr, lr): the LR file's name without suffix, uint8 (s·h, s·w, 3) or None, and uint8 (h, w, 3).
     Hidden files, such as macOS's `._a.png`, are not looked at.
@@ -37,7 +37,7 @@ class ImageFolder:
 
     def __init__(self, lr_dir, hr_dir, scale):
         self.scale = scale
-        self.files = _paired(_images(lr_dir), hr_dir, scale)
+        self.files = _paired(_one_or_all(lr_dir), hr_dir, scale)
         self.skipped, self._sizes = [], {}
         for name in list(self.files):
             try:
@@ -77,13 +77,58 @@ class ImageFolder:
         if hr_path is None:
             return None, lr
         hr = _read(hr_path, SMALLEST_HR)
-        expected = (lr.shape[0] * self.scale, lr.shape[1] * self.scale)
-        if hr.shape[:2] != expected:
-            raise DataError(
-                f"{hr_path}: is {hr.shape[0]}x{hr.shape[1]}, expected {self.scale} times its LR image: "
-                f"{expected[0]}x{expected[1]}"
-            )
+        try:
+            require_fit(hr, lr, self.scale)
+        except UnusableImage as error:
+            raise DataError(f"{hr_path}: {error}") from None
         return hr, lr
+
+
+def images_of(folder):
+    """Find the image files of a folder; hidden ones are not looked at.
+
+    Args:
+        folder: its path.
+
+    Returns:
+        dict from name without suffix to path, in order of the names.
+
+    Raises:
+        DataError: there is no folder or no image in it, or two images have one name.
+    """
+    if not os.path.isdir(folder):
+        raise DataError(f"{folder}: no such folder of images")
+    files = {}
+    for file in sorted(os.listdir(folder)):
+        name, suffix = os.path.splitext(file)
+        if file.startswith(".") or suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        if name in files:
+            raise DataError(
+                f"{folder}: has two images of one name, {os.path.basename(files[name])} and {file}; rename one of them"
+            )
+        files[name] = os.path.join(folder, file)
+    if not files:
+        raise DataError(f"{folder}: has no image files ({', '.join(IMAGE_SUFFIXES)})")
+    return files
+
+
+def hr_names(name, scale):
+    """Return the names that an LR image's HR partner may have, the preferred one first.
+
+    They are its own and, if it ends in `x4` (the scale), that without it.
+    """
+    ending = f"x{scale}"
+    return [name] + [name[: -len(ending)]] * name.endswith(ending)
+
+
+def require_fit(hr, lr, scale):
+    """Raise UnusableImage if an HR image is not exactly `scale` times its LR image; arrays (H, W, 3)."""
+    expected = lr.shape[0] * scale, lr.shape[1] * scale
+    if hr.shape[:2] != expected:
+        raise UnusableImage(
+            f"is {hr.shape[0]}x{hr.shape[1]}, expected {scale} times its LR image: {expected[0]}x{expected[1]}"
+        )
 
 
 def _read(path, smallest):
@@ -102,9 +147,9 @@ def _paired(lr_files, hr_dir, scale):
         return {name: (path, None) for name, path in lr_files.items()}
     if len(lr_files) == 1 and os.path.isfile(hr_dir):
         return {name: (path, hr_dir) for name, path in lr_files.items()}
-    hr_files, ending, files = _images(hr_dir), f"x{scale}", {}
+    hr_files, files = _one_or_all(hr_dir), {}
     for name, path in lr_files.items():
-        names = [name] + [name[: -len(ending)]] * name.endswith(ending)
+        names = hr_names(name, scale)
         partners = [hr_files[partner] for partner in names if partner in hr_files]
         if not partners:
             raise DataError(f"{hr_dir}: has no image {' or '.join(names)} for {path}")
@@ -112,22 +157,10 @@ def _paired(lr_files, hr_dir, scale):
     return files
 
 
-def _images(folder):
-    """Return name without suffix -> path, sorted; of one image where its own path is given."""
-    if os.path.isfile(folder):
-        return {os.path.splitext(os.path.basename(folder))[0]: folder}
-    if not os.path.isdir(folder):
-        raise DataError(f"{folder}: no such folder of images, and no such image")
-    files = {}
-    for file in sorted(os.listdir(folder)):
-        name, suffix = os.path.splitext(file)
-        if file.startswith(".") or suffix.lower() not in IMAGE_SUFFIXES:
-            continue
-        if name in files:
-            raise DataError(
-                f"{folder}: has two images of one name, {os.path.basename(files[name])} and {file}; rename one of them"
-            )
-        files[name] = os.path.join(folder, file)
-    if not files:
-        raise DataError(f"{folder}: has no image files ({', '.join(IMAGE_SUFFIXES)})")
-    return files
+def _one_or_all(path):
+    """Find the images of a folder as `images_of` does; where the path is an image's, this one."""
+    if os.path.isfile(path):
+        return {os.path.splitext(os.path.basename(path))[0]: path}
+    if not os.path.lexists(path):
+        raise DataError(f"{path}: no such folder of images, and no such image")
+    return images_of(path)

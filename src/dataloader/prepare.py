@@ -4,10 +4,16 @@
 
     python -m src.dataloader.prepare --hr_dir DIV2K_train_HR --out DIV2K_X4_train.mindrecord
     python -m src.dataloader.prepare --hr_dir DIV2K_valid_HR --out DIV2K_X4_valid.mindrecord --whole
+    python -m src.dataloader.prepare --hr_dir sharp --lr_dir camera --out camera_X4_train.mindrecord
 
 Each record holds an HR crop and its LR image, made from that very crop by MATLAB-like bicubic downscaling. With --whole
 it holds an HR image instead of a crop, cut at the right and bottom to a multiple of 2 x scale so that the LR sides are
 even.
+
+With --lr_dir the LR images are files too, and nothing is resized: an LR patch is cut at the place of its HR patch,
+which begins at a multiple of the scale. A pair has one name, or the LR image has x4 (the scale) behind it; the suffixes
+may differ. HR must be exactly `scale` times LR. Pairs that do not fit and images without a partner are named and
+skipped. The order is that of the LR images' names.
 
 Images are turned upright by their orientation tags (EXIF), grey ones become RGB, 16-bit images are scaled to 8 bits,
 and an alpha channel is dropped, which leaves the colours as stored. Images that cannot be read, are damaged or
@@ -20,6 +26,7 @@ A run that is ended by Ctrl-C or SIGTERM leaves nothing. What a killed run left 
 import argparse
 import collections
 import contextlib
+import functools
 import glob
 import os
 import re
@@ -39,6 +46,7 @@ from tqdm import tqdm
 
 from src.dataloader.dataset import DataError
 from src.dataloader.image_file import IMAGE_SUFFIXES, UnusableImage, read_image, to_rgb8
+from src.dataloader.image_folder import hr_names, images_of, require_fit
 from src.dataloader.imresize import imresize
 from src.model_utils.util import run_main
 
@@ -66,27 +74,36 @@ PrepareResult.__doc__ = """Counts of what `prepare` wrote: records, images that 
 
 
 def prepare(
-    hr_dir, out, scale=4, patch=160, per_image=47, seed=10, whole=False, form="bytes", overwrite=False, progress=True
+    hr_dir,
+    out,
+    scale=4,
+    patch=160,
+    per_image=47,
+    seed=10,
+    whole=False,
+    form="bytes",
+    overwrite=False,
+    progress=True,
+    lr_dir=None,
 ):
     """Write the image files of a folder as HR/LR pairs, as the module's docstring says.
 
     Args:
         hr_dir: folder of HR images.
         out, scale, patch, per_image, seed, whole, form, overwrite, progress: see `prepare_images`.
+        lr_dir: folder of their LR images; None: LR is made by bicubic downscaling.
 
     Returns:
-        PrepareResult.
+        PrepareResult. With `lr_dir` its images are the pairs, and images without a partner count as skipped.
 
     Raises:
-        DataError: there is no such folder or no image in it; also as `prepare_images`.
+        DataError: there is no such folder or no image in it, or both folders are one; also as `prepare_images`.
         ValueError: as `prepare_images`.
     """
     if not os.path.isdir(hr_dir):
         raise DataError(f"{hr_dir}: no such folder; give the folder of HR images")
-    files = [os.path.join(hr_dir, name) for name in sorted(os.listdir(hr_dir)) if name.lower().endswith(IMAGE_SUFFIXES)]
-    if not files:
-        raise DataError("{}: has no image files ({})".format(hr_dir, ", ".join(IMAGE_SUFFIXES)))
-    return prepare_images(files, out, scale, patch, per_image, seed, whole, form, overwrite, progress)
+    sources = _sources(_image_files(hr_dir)) if lr_dir is None else _paired_sources(hr_dir, lr_dir, scale)
+    return _prepare(sources, out, scale, patch, per_image, seed, whole, form, overwrite, progress)
 
 
 def prepare_images(
@@ -114,6 +131,11 @@ def prepare_images(
             an image is too large for a record.
         ValueError: an argument out of range.
     """
+    return _prepare(_sources(images), out, scale, patch, per_image, seed, whole, form, overwrite, progress)
+
+
+def _prepare(sources, out, scale, patch, per_image, seed, whole, form, overwrite, progress):
+    """Write sources, pairs (name, function) such as `_sources` gives them; see `prepare_images`."""
     _check_arguments(scale, patch, per_image, seed, whole, form)
     out = os.path.abspath(str(out))
     _check_name(out)
@@ -126,24 +148,89 @@ def prepare_images(
     used = []
 
     def rows():
-        for index, image in enumerate(tqdm(images, unit="image", disable=not progress)):
-            name = image if isinstance(image, str) else image[0]
+        for index, (name, read) in enumerate(tqdm(sources, unit="image", disable=not progress)):
             try:
-                hr = read_image(image) if isinstance(image, str) else to_rgb8(np.asarray(image[1]))
+                hr, lr = read()
                 if whole:
-                    crops = [_cut_to_multiple(hr, 2 * scale)]
+                    places = [_whole_place(hr, 2 * scale)]
                 else:
-                    crops = _random_crops(hr, patch, per_image, np.random.RandomState([seed, index]))
+                    step = 1 if lr is None else scale
+                    places = _random_places(hr, patch, per_image, np.random.RandomState([seed, index]), step)
             except UnusableImage as error:
                 tqdm.write(f"skipped {name}: {error}", file=sys.stderr)
                 continue
             used.append(name)
-            yield name, [{"HR": encode(crop), "LR": encode(imresize(crop, 1 / scale))} for crop in crops]
+            pairs = [_pair_at(place, hr, lr, scale) for place in places]
+            yield name, [{"HR": encode(hr_crop), "LR": encode(lr_crop)} for hr_crop, lr_crop in pairs]
 
-    header_size = _header_size(len(images), len(images) * (1 if whole else per_image))
+    header_size = _header_size(len(sources), len(sources) * (1 if whole else per_image))
     page_size = _WHOLE_PAGE if whole else _page_size(patch)
     records = _write(out, rows(), _schema(form, patch, scale), header_size, page_size)
-    return PrepareResult(records, len(used), len(images) - len(used))
+    return PrepareResult(records, len(used), len(sources) - len(used))
+
+
+def _image_files(folder):
+    files = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.lower().endswith(IMAGE_SUFFIXES)]
+    if not files:
+        raise DataError("{}: has no image files ({})".format(folder, ", ".join(IMAGE_SUFFIXES)))
+    return files
+
+
+def _sources(images):
+    """Return pairs (name, function) of images whose LR is to be made.
+
+    The function gives (hr, lr), uint8 (H, W, 3) and uint8 (h, w, 3) or, as here, None. It raises UnusableImage.
+    """
+    return [
+        (image, functools.partial(_read_alone, image))
+        if isinstance(image, str)
+        else (image[0], functools.partial(_converted, image[1]))
+        for image in images
+    ]
+
+
+def _read_alone(path):
+    return read_image(path), None
+
+
+def _converted(pixels):
+    return to_rgb8(np.asarray(pixels)), None
+
+
+def _paired_sources(hr_dir, lr_dir, scale):
+    """Return sources with LR images of their own, then what has no partner, which is skipped when it is read."""
+    hr_files, lr_files = images_of(hr_dir), images_of(lr_dir)
+    if os.path.samefile(hr_dir, lr_dir):
+        raise DataError(f"{lr_dir}: is the folder of the HR images too; give that of the LR images as --lr_dir")
+    pairs, alone, paired = [], [], set()
+    for name, lr_path in lr_files.items():
+        names = hr_names(name, scale)
+        partner = next((candidate for candidate in names if candidate in hr_files), None)
+        if partner is None:
+            alone.append((lr_path, f"has no HR image {' or '.join(names)} in {hr_dir}"))
+            continue
+        paired.add(partner)
+        pairs.append((hr_files[partner], functools.partial(_read_pair, hr_files[partner], lr_path, scale)))
+    alone += [
+        (path, f"has no LR image {name} or {name}x{scale} in {lr_dir}")
+        for name, path in hr_files.items()
+        if name not in paired
+    ]
+    return pairs + [(path, functools.partial(_refuse, reason)) for path, reason in alone]
+
+
+def _read_pair(hr_path, lr_path, scale):
+    hr = read_image(hr_path)
+    try:
+        lr = read_image(lr_path)
+    except UnusableImage as error:
+        raise UnusableImage(f"its LR image {lr_path} {error}") from None
+    require_fit(hr, lr, scale)
+    return hr, lr
+
+
+def _refuse(reason):
+    raise UnusableImage(reason)
 
 
 def _check_arguments(scale, patch, per_image, seed, whole, form):
@@ -186,19 +273,31 @@ def _check_name(out):
         raise DataError(f"{out}: the path is too long for MindRecord; give one of at most {_LONGEST_PATH} bytes")
 
 
-def _random_crops(image, size, count, random):
+def _random_places(image, size, count, random, step):
+    """Return the places (top, left, height, width) of random square crops, which begin at multiples of `step`."""
     height, width = image.shape[:2]
     if min(height, width) < size:
         raise UnusableImage(f"is {height}x{width}, smaller than the patch size {size}")
-    tops, lefts = random.randint(0, height - size + 1, count), random.randint(0, width - size + 1, count)
-    return [np.ascontiguousarray(image[top : top + size, left : left + size]) for top, left in zip(tops, lefts)]
+    tops, lefts = (random.randint(0, (side - size) // step + 1, count) * step for side in (height, width))
+    return [(top, left, size, size) for top, left in zip(tops, lefts)]
 
 
-def _cut_to_multiple(image, multiple):
+def _whole_place(image, multiple):
+    """Return the place of the image cut at the right and bottom to sides that are multiples of `multiple`."""
     height, width = (side - side % multiple for side in image.shape[:2])
     if min(height, width) == 0:
         raise UnusableImage(f"is {image.shape[0]}x{image.shape[1]}, smaller than 2 x scale = {multiple}")
-    return np.ascontiguousarray(image[:height, :width])
+    return 0, 0, height, width
+
+
+def _pair_at(place, hr, lr, scale):
+    """Return the HR crop at a place and its LR image: of an LR image of its own the same place, else made from it."""
+    crop = _cut(hr, *place)
+    return crop, imresize(crop, 1 / scale) if lr is None else _cut(lr, *(number // scale for number in place))
+
+
+def _cut(image, top, left, height, width):
+    return np.ascontiguousarray(image[top : top + height, left : left + width])
 
 
 def _encode_png(image):
@@ -398,6 +497,9 @@ def _parse(arguments=None):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--hr_dir", required=True, help="folder of HR images")
+    parser.add_argument(
+        "--lr_dir", help="folder of their LR images, for LR that is not bicubic (default: LR is made from HR)"
+    )
     parser.add_argument("--out", required=True, help="MindRecord file to write")
     parser.add_argument("--scale", type=int, default=4, help="HR size / LR size (default %(default)s)")
     parser.add_argument("--patch", type=int, default=160, help="side of the HR crops (default %(default)s)")
