@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evaluation through eval.py's own main, by a tiny network that is hardly trained: its pictures show nothing."""
 
+import functools
 import json
 import os
 import re
@@ -35,7 +36,7 @@ from src.dataloader.prepare import prepare_images
 from src.evaluation.figures import evaluate_image, likelihood, mean_figures
 from src.evaluation.metrics import lr_psnr, psnr, ssim, ssim_gaussian
 from src.evaluation.picture import CAPTION, MARGIN
-from src.image_sizes import MAX_SIZES
+from src.image_sizes import few_sizes
 from src.locked_folder import locked_folder
 from src.model.SRFlow import SRFlow
 from src.model_utils.config import get_config
@@ -845,11 +846,18 @@ def test_an_image_larger_than_a_tile(compiled, base, tmp_path, monkeypatch):
     assert read_image(tmp_path / "out" / "pictures" / "0_sr.png").shape == (160, 144, 3)
 
 
+def allow_two_sizes(monkeypatch):
+    """Instead of six, each of which has to be compiled."""
+    monkeypatch.setattr(eval_program, "few_sizes", functools.partial(few_sizes, limit=2))
+    monkeypatch.setattr(eval_program, "MAX_SIZES", 2)
+
+
 def test_a_folder_of_many_sizes_compiles_a_handful(compiled, base, tmp_path, monkeypatch, capfd):
     """Images of more sizes than that are padded, cut back, and done again where the folder's sizes are others now."""
+    allow_two_sizes(monkeypatch)
     lr_dir, out = tmp_path / "lr", tmp_path / "out"
     lr_dir.mkdir()
-    for number in range(MAX_SIZES + 2):
+    for number in range(4):
         write_image(lr_dir / f"{number}.png", astronaut()[: 6 + 2 * number, :8])
     shapes, condition = set(), compiled._condition
 
@@ -859,23 +867,24 @@ def test_a_folder_of_many_sizes_compiles_a_handful(compiled, base, tmp_path, mon
 
     monkeypatch.setattr(compiled, "_condition", record)
     assert evaluate(base, out, "--lr_dir", lr_dir) == 0
-    assert len(shapes) == MAX_SIZES
-    assert "2 of 8 images are padded by reflection" in capfd.readouterr().out
-    sizes = [read_image(out / f"{number}.png").shape[:2] for number in range(MAX_SIZES + 2)]
-    assert sizes == [((6 + 2 * number) * SCALE, 8 * SCALE) for number in range(MAX_SIZES + 2)]
+    assert len(shapes) == 2
+    assert "2 of 4 images are padded by reflection" in capfd.readouterr().out
+    sizes = [read_image(out / f"{number}.png").shape[:2] for number in range(4)]
+    assert sizes == [((6 + 2 * number) * SCALE, 8 * SCALE) for number in range(4)]
 
-    interrupt_after(monkeypatch, MAX_SIZES + 1)
+    interrupt_after(monkeypatch, 3)
     assert evaluate(base, tmp_path / "again", "--lr_dir", lr_dir) == 130
-    os.remove(str(lr_dir / "7.png"))  # the last one: no other image's place changes, but some need no padding now
-    os.remove(str(lr_dir / "6.png"))
+    os.remove(str(lr_dir / "3.png"))  # the last one: no other image's place changes, but some need no padding now
+    os.remove(str(lr_dir / "2.png"))
     monkeypatch.undo()
+    allow_two_sizes(monkeypatch)
     monkeypatch.setattr(eval_program, "load_model", lambda *_: compiled)
     capfd.readouterr()
     assert evaluate(base, tmp_path / "again", "--lr_dir", lr_dir) == 0
     assert "padded" not in capfd.readouterr().out
     shutil.rmtree(str(out))
     assert evaluate(base, out, "--lr_dir", lr_dir) == 0
-    os.remove(str(tmp_path / "again" / "6.png"))  # of an image that is gone
+    os.remove(str(tmp_path / "again" / "2.png"))  # of an image that is gone
     assert files_of(tmp_path / "again") == files_of(out)
 
 

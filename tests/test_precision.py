@@ -38,6 +38,15 @@ def exact_gradients():
     return gradients_of(small_net(), "plain")
 
 
+@functools.lru_cache(maxsize=None)
+def exact_sample():
+    """(lr, latents, image): the image of latents that `small_net` decodes in float32."""
+    exact = SRFlow(small_net())
+    lr = 0.5 + 0.1 * normal(6, 1, 3, 4, 4)
+    latents = exact.encode(0.5 + 0.1 * normal(7, 1, 3, 16, 16), lr)[0]
+    return lr, latents, exact.decode(lr, latents)
+
+
 def likelihood(net, implementation):
     return NegativeLogLikelihood(net if implementation == "plain" else Network(net))
 
@@ -107,10 +116,8 @@ def test_encoder_alone_in_half(computed):
 
 @pytest.mark.parametrize("implementation", ["plain", "cpu"])
 def test_samples_in_half(implementation):
-    exact, half = SRFlow(small_net()), SRFlow(half_net(), implementation=implementation)
-    lr = 0.5 + 0.1 * normal(6, 1, 3, 4, 4)
-    latents = exact.encode(0.5 + 0.1 * normal(7, 1, 3, 16, 16), lr)[0]
-    image, image_half = exact.decode(lr, latents), half.decode(lr, latents)
+    lr, latents, image = exact_sample()
+    image_half = SRFlow(half_net(), implementation=implementation).decode(lr, latents)
     assert image_half.dtype == np.float32
     assert 0 < np.abs(image_half - image).max() < 0.05 * np.abs(image).max()
 
