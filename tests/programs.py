@@ -4,11 +4,13 @@
 
 Compiling is what costs time here, so a run that several tests look at is made once per session. The fixtures are
 imported by the test modules that need them; as each import is a fixture of its own to pytest, the runs themselves are
-remembered by the functions behind them.
+remembered by the functions behind them. Where SRFLOW_TEST_RUNS names a folder, they are kept there, and processes that
+follow each other make them once.
 """
 
 import csv
 import functools
+import json
 import os
 import shutil
 import subprocess
@@ -104,7 +106,9 @@ def write_config(path, options):
 
 @functools.lru_cache(maxsize=None)
 def make_data(base):
-    """train.mindrecord, valid.mindrecord, SRFlow.yml and RRDB.yml in the folder `base`."""
+    """train.mindrecord, valid.mindrecord, SRFlow.yml and RRDB.yml in the folder `base`, unless they are there."""
+    if os.path.exists(os.path.join(base, "RRDB.yml")):  # which is written last
+        return base
     sources = {
         "train": ([("coffee", coffee()), ("chelsea", chelsea())], TRAINING_RECORDS // 2),
         "valid": ([("astronaut", astronaut()[:256])], VALIDATION_RECORDS),
@@ -199,22 +203,42 @@ def train(base, name, *arguments, **settings):
 # Runs that several tests look at
 
 
+def once(base, name, model):
+    """The run into the folder `base`/`name`, or what an earlier process recorded of it."""
+    record = os.path.join(make_data(base), name + ".json")
+    if os.path.exists(record):
+        with open(record) as file:
+            told = json.load(file)
+        recorder = Recorder(told["folder"])
+        recorder.initialisations = told["initialisations"]
+        recorder.paths = {int(step): path for step, path in told["paths"].items()}
+        return recorder
+    shutil.rmtree(os.path.join(base, name), ignore_errors=True)  # of a process that was ended
+    recorder = train(base, name, model=model)
+    told = {key: getattr(recorder, key) for key in ("folder", "initialisations", "paths")}
+    with open(record, "w") as file:
+        json.dump(told, file)
+    return recorder
+
+
 @functools.lru_cache(maxsize=None)
 def make_trained(base):
     """Four steps of SRFlow in `base`/trained, with a checkpoint and a validation at steps 2 and 4."""
-    return train(make_data(base), "trained")
+    return once(base, "trained", "SRFlow")
 
 
 @functools.lru_cache(maxsize=None)
 def make_pretrained(base):
     """Four steps of the encoder's pre-training in `base`/pretrained."""
-    return train(make_data(base), "pretrained", model="RRDB")
+    return once(base, "pretrained", "RRDB")
 
 
 @functools.lru_cache(maxsize=None)
 def make_converted(base):
     """The inference checkpoint of the trained network."""
     path = os.path.join(base, "SRFlow.ckpt")
+    if os.path.exists(path):  # of an earlier process
+        return path
     assert (
         run(
             "train2test",
@@ -259,9 +283,9 @@ def make_evaluated(base):
 @pytest.fixture(name="base", scope="session")
 def fixture_base(tmp_path_factory):
     """Folder with train.mindrecord, valid.mindrecord, SRFlow.yml, RRDB.yml."""
-    folder = tmp_path_factory.getbasetemp() / "programs"
-    folder.mkdir(exist_ok=True)
-    return make_data(str(folder))
+    folder = os.environ.get("SRFLOW_TEST_RUNS") or str(tmp_path_factory.getbasetemp() / "programs")
+    os.makedirs(folder, exist_ok=True)
+    return make_data(folder)
 
 
 @pytest.fixture(name="trained", scope="session")

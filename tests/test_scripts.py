@@ -348,6 +348,30 @@ def test_tests_from_another_directory(checkout, tmp_path, arguments, passed):
     assert (result.returncode, result.stdout.splitlines()[-1]) == (0, expected)
 
 
+def test_files_that_compute_no_network_share_a_process_on_1_7_0(checkout):
+    """The others have one each, one after the other, and a folder for the runs that they share."""
+    environment = checkout / ".venv-1.7.0" / "bin"
+    environment.mkdir(parents=True)
+    (environment / "python").write_text(
+        '#!/bin/sh\n[ "$2" = pytest ] || exit 0\nshift 2\necho "$*"\n'
+        'echo "before: $(ls "$SRFLOW_TEST_RUNS")"\necho "folder: $SRFLOW_TEST_RUNS"\n'
+        'touch "$SRFLOW_TEST_RUNS/a run"\n[ "$*" != "$FAKE_FAILURE" ]\n'
+    )
+    (environment / "python").chmod(0o755)
+    shutil.copy(str(checkout / "requirements.txt"), str(checkout / ".venv-1.7.0" / "installed_requirements.txt"))
+    tests = checkout / "tests"
+    for name, text in (("a", "import os\n"), ("b", "from helpers import x\n"), ("c", ""), ("d", "import mindspore\n")):
+        (tests / f"test_{name}.py").write_text(text)
+    a, b, c, d = (str(tests / f"test_{name}.py") for name in "abcd")
+    for failure, status in (("", 0), (b, 1), (f"{a} {c}", 1)):
+        result = bash(checkout, "scripts/run_tests.sh", "--mindspore", "1.7.0", FAKE_FAILURE=failure)
+        lines = result.stdout.splitlines()[1:]
+        assert (result.returncode, lines[0::3]) == (status, [b, d, f"{a} {c}"])
+        assert lines[1::3] == ["before: ", "before: a run", "before: a run"]
+        (folder,) = {line.split(": ")[1] for line in lines[2::3]}
+        assert os.path.isabs(folder) and not os.path.exists(folder)
+
+
 def test_what_is_skipped_is_told(repo, tmp_path):
     """And what fails still is."""
     (tmp_path / "test_some.py").write_text(
