@@ -30,7 +30,7 @@ from src.dataloader.imresize import imresize
 from src.evaluation.LPIPS import LPIPS, MIN_SIDE
 from src.evaluation.figures import describe_cooled, evaluate_image, is_too_small_for_lpips, mean_figures, problems
 from src.evaluation.finished_images import FinishedImages, file_identity, number_images
-from src.evaluation.picture import SHEET_ROWS, deviation_picture, sheet, write_png
+from src.evaluation.picture import SHEET_ROWS, deviation_map, sheet, write_png
 from src.image_sizes import MAX_SIZES, few_sizes
 from src.images import even
 from src.locked_folder import locked_folder
@@ -45,9 +45,10 @@ from src.weights.weight_files import describes_itself
 
 PROGRESS = "metrics.progress.jsonl"
 LOCK = ".eval.lock"  # not training's: a run may be evaluated in its own folder while it goes on
-SHEET_HEATS = (0.0, 0.5, 0.9)
+SHEET_HEATS = (0.0, 0.5, 0.9)  # of a MindRecord, besides the one that is evaluated
 SHOWN_PICTURES = 12  # whose paths are printed at the end
 SHEET_SAMPLES = 3  # the largest number of an image's samples in the sheet of a folder
+DEVIATION_SAMPLES = 8  # whose standard deviation the sheet of a MindRecord shows
 SHEET_SIDE = 96  # LR pixels of an image's side in the sheet where no tile bounds it
 
 
@@ -281,15 +282,19 @@ def refuse_long_names(paths, args, opt):
 def write_sheet(model, images, sizes, args, opt):
     """Write one picture of the first images, or of the middle of large ones.
 
-    Its columns are LR, bicubic, samples at several heats, and HR.
+    Its columns are LR, bicubic, samples at several heats, the standard deviation of samples at the configured heat, and
+    HR.
     """
-    rows, side = [], args.tile or SHEET_SIDE
+    rows, side, heats = [], args.tile or SHEET_SIDE, sorted({*SHEET_HEATS, opt.heat})
     for (_, hr, lr), size in zip(itertools.islice(images, SHEET_ROWS), sizes):
         hr, lr = centre(hr, lr, side, model.scale)
-        samples = model.sample(lr, SHEET_HEATS, seed=args.seed, size=tuple(min(side, length) for length in size))
-        rows.append([lr, imresize(lr, model.scale)] + list(samples[:, 0]) + [hr])
+        size = tuple(min(side, length) for length in size)
+        samples = model.sample(lr, heats, seed=args.seed, size=size)[:, 0]
+        deviation = deviation_map(model.sample(lr, opt.heat, DEVIATION_SAMPLES, args.seed, size=size))
+        rows.append([lr, imresize(lr, model.scale), *samples, deviation, hr])
+    titles = ["LR", "bicubic", *[f"heat {heat:g}" for heat in heats], f"deviation, heat {opt.heat:g}", "HR"]
     path = os.path.join(opt.output_dir, "sheet.png")
-    write_png(path, sheet(rows, ["LR", "bicubic"] + [f"heat {heat:g}" for heat in SHEET_HEATS] + ["HR"]))
+    write_png(path, sheet(rows, titles))
     print(printable(f"picture sheet: {path}"))
 
 
@@ -309,7 +314,7 @@ def write_sheet_of_pictures(pairs, pictures, args, opt):
         samples = np.stack([part.cut_picture(read_image(file), opt.scale) for file in files])
         row = [imresize(part.cut_picture(lr), opt.scale)] + list(samples[:shown])
         if args.n_samples > 1:
-            row.append(deviation_picture(samples))
+            row.append(deviation_map(samples))
         if hr is not None:
             row.append(part.cut_picture(hr, opt.scale))
         rows.append(row)

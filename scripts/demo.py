@@ -18,7 +18,7 @@ from skimage.data import astronaut, chelsea
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from src.dataloader.imresize import imresize
-from src.evaluation.picture import deviation_picture, sheet, write_png
+from src.evaluation.picture import deviation_map, sheet, write_png
 from src.images import from_uint8, to_uint8
 from src.model.SRFlow import SRFlow, normalise_latents
 from src.model_utils.util import run_main
@@ -65,8 +65,7 @@ def variance(model, photographs):
     for hr in photographs:
         lr = imresize(hr, 1 / model.scale)
         samples = model.sample(lr, 0.9, SAMPLES, seed=0)
-        mean = np.uint8(samples.mean(axis=0))
-        rows.append([lr, samples[0], samples[1], mean, deviation_picture(samples), hr])
+        rows.append([lr, samples[0], samples[1], np.uint8(samples.mean(axis=0)), deviation_map(samples), hr])
     return sheet(rows, ["LR", "sample", "another", f"mean of {SAMPLES}", "deviation", "HR"])
 
 

@@ -35,7 +35,7 @@ from src.dataloader.imresize import imresize
 from src.dataloader.prepare import prepare_images
 from src.evaluation.figures import evaluate_image, likelihood, mean_figures
 from src.evaluation.metrics import lr_psnr, psnr, ssim, ssim_gaussian
-from src.evaluation.picture import CAPTION, MARGIN
+from src.evaluation.picture import CAPTION, MARGIN, deviation_map
 from src.image_sizes import few_sizes
 from src.locked_folder import locked_folder
 from src.model.SRFlow import SRFlow
@@ -137,7 +137,7 @@ def test_figures_belong_to_the_pictures(evaluated, base):
         assert row["psnr_bicubic"] == pytest.approx(psnr(bicubic, hr)) and row["psnr_bicubic"] > 15
         assert row["ssim_bicubic"] == pytest.approx(ssim(bicubic, hr))
     sheet = read_image(os.path.join(evaluated, "sheet.png"))
-    assert sheet.shape[0] > VALIDATION_RECORDS * HR_SIZE and sheet.shape[1] > 6 * HR_SIZE
+    assert sheet.shape[0] > VALIDATION_RECORDS * HR_SIZE and sheet.shape[1] > 7 * HR_SIZE
     assert sorted(os.listdir(evaluated)) == ["metrics.csv", "metrics.json", "pictures", "sheet.png"]
 
 
@@ -842,7 +842,10 @@ def test_an_image_larger_than_a_tile(compiled, base, tmp_path, monkeypatch):
     picture = read_image(tmp_path / "out" / "sheet.png")
     np.testing.assert_array_equal(picture[CAPTION : CAPTION + 128 : 4, :128:4], lr[4:36, 2:34])
     np.testing.assert_array_equal(picture[CAPTION : CAPTION + 128, -128 - MARGIN : -MARGIN], hr[16:144, 8:136])
-    assert picture.shape == (CAPTION + 128 + MARGIN, 6 * (128 + MARGIN), 3)
+    assert picture.shape == (CAPTION + 128 + MARGIN, 7 * (128 + MARGIN), 3)
+    samples = compiled.sample(lr[4:36, 2:34], 0.9, eval_program.DEVIATION_SAMPLES, seed=10)
+    left = 5 * (128 + MARGIN)
+    np.testing.assert_array_equal(picture[CAPTION : CAPTION + 128, left : left + 128], deviation_map(samples))
     assert read_image(tmp_path / "out" / "pictures" / "0_sr.png").shape == (160, 144, 3)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from programs import read_image
 
-from src.evaluation.picture import CAPTION, MARGIN, sheet, write_png
+from src.evaluation.picture import CAPTION, MARGIN, deviation_map, sheet, write_png
 
 
 def picture(height, width, seed=0):
@@ -81,3 +81,14 @@ def test_a_picture_that_is_no_whole_fraction_is_not_stretched():
     result = sheet([[picture(9, 9, 1), picture(32, 32, 2)]], ["a", "b"])
     np.testing.assert_array_equal(result[CAPTION : CAPTION + 27 : 3, 0:27:3], picture(9, 9, 1))
     assert (result[CAPTION + 27 : CAPTION + 32, :27] == 255).all()
+
+
+def test_deviation_map():
+    """Black where samples are alike, the brighter the more they differ, the largest difference brightest."""
+    samples = np.full((3, 2, 4, 3), 100, np.uint8)
+    for column, difference in enumerate((0, 10, 20, 40)):
+        samples[1, :, column] += difference
+    brightness = deviation_map(samples).astype(int).sum(axis=2)
+    assert (np.diff(brightness, axis=1) > 0).all() and brightness[0, 0] < 10
+    np.testing.assert_array_equal(brightness[0], brightness[1])
+    assert deviation_map(samples[:1]).max() < 10  # a single sample

@@ -24,14 +24,14 @@ def write_png(path, image):
         file.write(content)
 
 
-def deviation_picture(samples):
-    """Show where samples of one image differ: their standard deviation in false colours, the largest one white.
+def deviation_map(samples):
+    """Show where samples of one image differ: their standard deviation, averaged over the colours, as a heat map.
 
     Args:
-        samples: uint8 RGB (n, H, W, 3).
+        samples: uint8 (n, H, W, 3).
 
     Returns:
-        uint8 RGB (H, W, 3).
+        uint8 RGB (H, W, 3): black where all are alike, brightest where they differ most.
     """
     deviation = samples.astype(np.float32).std(axis=0).mean(axis=2)
     scaled = np.uint8(255 * deviation / max(deviation.max(), 1e-6))
