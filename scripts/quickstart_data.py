@@ -24,14 +24,18 @@ VALIDATION = ("astronaut.png", "chelsea.png")
 def main():
     if len(sys.argv) != 2:
         raise ValueError("usage: python scripts/quickstart_data.py FOLDER")
-    for name, photographs, patch, per_image in (("train", TRAINING, 96, 60), ("valid", VALIDATION, 128, 4)):
+    # Sheets show the first four patches. With this order and seed these are a face, a flag, and a cat's nose and eye.
+    for name, photographs, patch, per_image, seed in (
+        ("train", TRAINING, 96, 60, 10),
+        ("valid", 2 * VALIDATION, 128, 2, 12),
+    ):
         out = os.path.join(sys.argv[1], f"{name}.mindrecord")
         if os.path.exists(out):
             print(f"{out}: there already")
             continue
         files = [os.path.join(PHOTOGRAPHS, photograph) for photograph in photographs]
-        result = prepare_images(files, out, patch=patch, per_image=per_image)
-        print(f"{out}: {result.records} patches of {patch}x{patch} from {result.images} photographs")
+        result = prepare_images(files, out, patch=patch, per_image=per_image, seed=seed)
+        print(f"{out}: {result.records} patches of {patch}x{patch} from {len(set(photographs))} photographs")
 
 
 if __name__ == "__main__":

@@ -22,10 +22,14 @@ from seeded_weights import seeded_state
 from skimage.data import astronaut
 from test_weight_files import port_names, save_mindspore
 
+from src.dataloader.dataset import EvalData
+from src.dataloader.imresize import imresize
 from src.dataloader.prepare import prepare_images
+from src.evaluation.metrics import lr_psnr
 from src.model_utils.config import get_config
 from src.model_utils.options import load_options
-from src.network_names import shapes_of
+from src.network_names import IMAGE_ONLY, shapes_of
+from src.weights.checkpoint import INFERENCE, Checkpoint, write_checkpoint
 
 FAKE_PYTHON = """#!/bin/sh
 echo "arguments: $*"
@@ -435,11 +439,15 @@ class Caller:
 
     def __init__(self, repo, folder):
         self.repo, self.folder, self.log, self.python = repo, folder, folder / "log", folder / "programs"
+        self.weights = folder.parent / "weights"
+        self.weights.write_text("in the place of the shipped ones")
         self.python.write_text(FAKE_PROGRAMS.format(python=sys.executable))
         self.python.chmod(0o755)
 
     def run(self, script, *arguments, **environment):
         self.log.write_text("")
+        environment.setdefault("SRFLOW_WEIGHTS", str(self.weights))
+        environment.setdefault("SRFLOW_LPIPS", "")
         return bash(
             self.repo,
             os.path.join(self.repo, "scripts", script),
@@ -469,7 +477,7 @@ QUICKSTART_FILES = [
     "data/valid.mindrecord.db",
 ] + [
     f"{folder}/{name}"
-    for folder in ("encoder", "evaluation", "training")
+    for folder in ("encoder", "evaluation", "shipped", "training")
     for name in ("latest.ckpt", "pictures/a b.png")
 ]
 
@@ -492,7 +500,7 @@ def test_quickstart_again(caller):
     assert [second[name] for name in ("notes.txt", "data/mine.png", "encoder 2/latest.ckpt")] == [b"mine"] * 3
 
 
-@pytest.mark.parametrize("failure", ["quickstart_data.py", "train.py", "train2test.py", "eval.py"])
+@pytest.mark.parametrize("failure", ["quickstart_data.py", "eval.py", "train.py", "train2test.py"])
 def test_quickstart_after_a_failure(caller, failure):
     assert caller.run("run_quickstart.sh", OUT, FAKE_FAILURE=failure).returncode == 3
     assert os.path.basename(caller.calls()[-1][0]) == failure
@@ -511,6 +519,7 @@ def put(path):
         "training/results.csv",
         "evaluation/a b/c.png",
         "encoder/latest.ckpt",
+        "shipped/sheet.png",
         "SRFlow_quickstart.ckpt",
         "data/train.mindrecord",
         "data/valid.mindrecord.db",
@@ -583,24 +592,56 @@ def test_wrong_arguments_of_quickstart_demo_and_lpips(caller, script, arguments,
 
 def test_quickstart_hands_paths_and_options_on(caller, repo):
     """Paths begin in the caller's directory; the user's options win over the script's."""
-    options = ["train.niter=7", "datasets.val.dataroot=mine.mindrecord"]
+    options = ["train.niter=7", "datasets.val.dataroot=mine.mindrecord", "network_G.nb=6"]
     assert caller.run("run_quickstart.sh", OUT, *options).returncode == 0
-    data, encoder, flow, conversion, evaluation, _ = caller.calls()
+    data, shipped, table, encoder, flow, conversion, evaluation, report = caller.calls()
     assert data == [os.path.join(repo, "scripts", "quickstart_data.py"), OUT + "/data"]
     for kind, call, folder in (
+        ("eval", shipped, "shipped"),
         ("train", encoder, "encoder"),
         ("train", flow, "training"),
         ("eval", evaluation, "evaluation"),
     ):
         assert call[0] == os.path.join(repo, kind + ".py")
         _, opt = get_config(kind, call[1:])
-        assert (opt.output_dir, opt.train.niter) == (OUT + "/" + folder, 7)
+        assert opt.output_dir == OUT + "/" + folder
         assert opt.datasets.train.dataroot == OUT + "/data/train.mindrecord"
         assert opt.datasets.val.dataroot == "mine.mindrecord"
+        own = folder != "shipped"  # the shipped network is what it is, and its training is over
+        assert (opt.network_G.nb == 6, opt.train.niter == 7) == (own, own)
     assert get_config("train", flow[1:])[1].path.train_pretrain_model_G == OUT + "/encoder/latest.ckpt"
     args, _ = get_config("train2test", conversion[1:])
     assert (args.train_path, args.test_path) == (OUT + "/training/latest.ckpt", OUT + "/SRFlow_quickstart.ckpt")
     assert get_config("eval", evaluation[1:])[0].ckpt == OUT + "/SRFlow_quickstart.ckpt"
+    args, _ = get_config("eval", shipped[1:])
+    assert (args.ckpt, args.lpips) == (str(caller.weights), None)
+    program = os.path.join(repo, "scripts", "quickstart_report.py")
+    assert table == [program, "shipped", OUT + "/shipped"]
+    assert report == [program, "all"] + [f"{OUT}/{folder}" for folder in ("shipped", "training", "evaluation")]
+
+
+@pytest.mark.parametrize("name", [OUT + "/lpips_alexnet.ckpt", "lpips_alexnet.ckpt", "another file"])
+def test_quickstart_takes_lpips_where_it_is(caller, name):
+    put(caller.folder / name)
+    environment = {"SRFLOW_LPIPS": name} if name == "another file" else {}
+    assert caller.run("run_quickstart.sh", OUT, **environment).returncode == 0
+    _, shipped, table, *_ = caller.calls()
+    assert get_config("eval", shipped[1:])[0].lpips == name and table[-1] == name
+
+
+@pytest.mark.parametrize(
+    "variable, problem",
+    [
+        (
+            "SRFLOW_WEIGHTS",
+            "none: no such file; git checkout -- weights brings the shipped one back, SRFLOW_WEIGHTS=FILE ",
+        ),
+        ("SRFLOW_LPIPS", "SRFLOW_LPIPS: none: no such file; bash scripts/get_lpips.sh fetches it"),
+    ],
+)
+def test_quickstart_without_a_file_that_it_needs(caller, variable, problem):
+    one_line(caller.run("run_quickstart.sh", OUT, **{variable: "none"}), "error: " + problem)
+    assert caller.calls() == [] and not (caller.folder / OUT).exists()
 
 
 @pytest.mark.parametrize(
@@ -654,6 +695,16 @@ SMALL = [
     "network_G.flow.stackRRDB.blocks=[0]",
     "network_G.flow.CondAffineSeparatedAndCond.hidden_channels=8",
 ]
+
+
+def put_small_weights(repo, path):
+    """A checkpoint in the place of the shipped one: of a smaller network, with seeded weights."""
+    _, opt = get_config("eval", ["--opt", os.path.join(repo, "configs", "SRFlow_free_4X.yml"), "--set"] + SMALL)
+    shapes = {name: shape for name, shape in shapes_of(opt).items() if not name.startswith(IMAGE_ONLY)}
+    write_checkpoint(path, Checkpoint(INFERENCE, opt, seeded_state(shapes, 3), {"step": 0}))
+    return path
+
+
 SHORT = ["train.niter=2", "train.val_images=1", "train.val_heats=[0.9]", "datasets.val.limit=1"]
 
 
@@ -669,10 +720,24 @@ def test_quickstart_and_demo_themselves(repo, tmp_path):
         *(SMALL + SHORT),
         cwd=folder,
         PYTHON=sys.executable,
+        SRFLOW_WEIGHTS=put_small_weights(repo, str(tmp_path / "small.ckpt")),
+        SRFLOW_LPIPS="",
     )
     assert result.returncode == 0, result.stderr
+    shipped = json.loads((out / "shipped" / "metrics.json").read_text())
+    table = (out / "shipped" / "table.md").read_text()
+    assert result.stdout.count(table) == 2  # where it is made, and at the end
+    title, _, bicubic, samples = [line.strip("| \n").split(" | ") for line in table.splitlines()]
+    assert title == ["1 patches", "PSNR, dB", "SSIM", "LR-PSNR, dB"]
+    assert bicubic[:3] == ["bicubic", f"{shipped['psnr_bicubic']:.2f}", f"{shipped['ssim_bicubic']:.3f}"]
+    ((_, _, lr),) = EvalData(str(out / "data" / "valid.mindrecord"), limit=1)
+    assert bicubic[3] == f"{lr_psnr(imresize(lr, 4), lr, 4):.2f}"
+    expected = [f"{shipped['psnr']:.2f}", f"{shipped['ssim']:.3f}", f"{shipped['lr_psnr']:.2f}"]
+    assert samples == [f"SRFlow, heat {shipped['heat']:g}"] + expected
+    assert "A network of its own, after 2 steps: shows that training works, not quality" in result.stdout
     assert "bits per pixel before" in result.stdout and "after 2 steps" in result.stdout
-    assert f"pictures: {out / 'evaluation' / 'sheet.png'}\n" in result.stdout
+    for name in ("shipped", "evaluation"):
+        assert f"pictures: {out / name / 'sheet.png'}\n" in result.stdout
     for name in ("encoder", "training"):
         assert {"latest.ckpt", "train.csv", "validation.csv"} <= set(os.listdir(str(out / name)))
     metrics = json.loads((out / "evaluation" / "metrics.json").read_text())
