@@ -43,12 +43,11 @@ from tile_margin import esrgan_image  # noqa: E402
 from src.dataloader.image_file import IMAGE_SUFFIXES, UnusableImage, read_image  # noqa: E402
 from src.dataloader.imresize import imresize  # noqa: E402
 from src.evaluation.LPIPS import LPIPS, MIN_SIDE  # noqa: E402
-from src.evaluation.figures import likelihood, mean_figures, perceptual_figures  # noqa: E402
+from src.evaluation.figures import likelihood, mean_figures, sample_figures  # noqa: E402
 from src.evaluation.finished_images import file_identity  # noqa: E402
-from src.evaluation.metrics import lr_psnr, psnr, ssim  # noqa: E402
 from src.evaluation.picture import write_png  # noqa: E402
 from src.image_sizes import few_sizes  # noqa: E402
-from src.images import from_uint8, to_uint8  # noqa: E402
+from src.images import from_uint8  # noqa: E402
 from src.model.SRFlow import TILE_MARGIN, TILE_OVERLAP, SRFlow, load_network, require_usable  # noqa: E402
 from src.model_utils.options import load_options, network_differences  # noqa: E402
 from src.model_utils.util import atomic_write, bar_interval, run_main, set_device, warn  # noqa: E402
@@ -211,20 +210,20 @@ def measure(model, pair, heats, n_samples, tile, lpips=None, with_encoder=False)
         lpips: LPIPS or None.
         with_encoder: whether the encoder's own image is measured too.
     """
-    yield BICUBIC, image_figures([imresize(pair.lr, model.scale)], pair, model.scale, lpips)
+    yield BICUBIC, picture_figures(imresize(pair.lr, model.scale), pair, model.scale, lpips)
     if with_encoder:
-        picture = to_uint8(encoder_image(model.net.RRDB, from_uint8(pair.lr), model.scale, tile)[0])
-        yield ENCODER, image_figures([picture], pair, model.scale, lpips)
+        image = encoder_image(model.net.RRDB, from_uint8(pair.lr), model.scale, tile)
+        yield ENCODER, sample_figures(image, pair.lr, pair.hr, model.scale, lpips)[1]
     yield NLL, {"nll": float(likelihood(model, pair.lr, pair.hr, pair.seed, tile, pair.size))}
     for some, count in (([heat for heat in heats if heat == 0], 1), ([heat for heat in heats if heat > 0], n_samples)):
         if some:
             samples = model.sample(from_uint8(pair.lr), some, count, pair.seed, tile=tile, size=pair.size)[:, :, 0]
             for heat, images in zip(some, samples):
-                yield f"heat {heat:g}", sample_figures(images, n_samples, pair, model.scale, lpips)
+                yield f"heat {heat:g}", figures_at_heat(images, n_samples, pair, model.scale, lpips)
 
 
-def sample_figures(images, n_samples, pair, scale, lpips):
-    """Measure the samples of a heat, as `src.evaluation.figures.evaluate_image` does.
+def figures_at_heat(images, n_samples, pair, scale, lpips):
+    """Measure the samples of a heat: a dict by name.
 
     Args:
         images: float32 (n, 3, H, W); a single one stands for `n_samples` that are alike.
@@ -232,32 +231,19 @@ def sample_figures(images, n_samples, pair, scale, lpips):
         pair: Pair.
         scale: HR over LR sides.
         lpips: LPIPS or None.
-
-    Returns:
-        dict by name. If pixels are not finite, all but their number is NaN.
     """
-    pictures = to_uint8(images)
-    figures = image_figures(pictures, pair, scale, lpips)
-    if n_samples > 1:
-        figures["lr_psnr_worst"] = min(lr_psnr(picture, pair.lr, scale) for picture in pictures)
-        figures["pixel_std"] = float(pictures.astype(np.float32).std(axis=0).mean())
+    _, figures = sample_figures(images, pair.lr, pair.hr, scale, lpips)
+    if len(images) < n_samples:
+        figures.update(lr_psnr_worst=figures["lr_psnr"], pixel_std=0.0, psnr_best=figures["psnr"])
         if lpips is not None:
-            figures.setdefault("diversity", 0.0)  # of samples that are alike
-    not_finite = int(np.count_nonzero(~np.isfinite(images).all(axis=1)))
-    if not_finite:
-        figures = dict.fromkeys(figures, math.nan)
-    return {**figures, "not_finite": not_finite}
+            figures["diversity"] = 0.0
+    return figures
 
 
-def image_figures(pictures, pair, scale, lpips):
-    """Measure pictures, uint8 (H, W, 3) each: the means of what any picture has, and the diversity of several."""
-    figures = {
-        "psnr": float(np.mean([psnr(picture, pair.hr) for picture in pictures])),
-        "ssim": float(np.mean([ssim(picture, pair.hr) for picture in pictures])),
-        "lr_psnr": float(np.mean([lr_psnr(picture, pair.lr, scale) for picture in pictures])),
-    }
-    if lpips is not None:
-        figures.update({name: float(value) for name, value in perceptual_figures(lpips, pictures, pair.hr).items()})
+def picture_figures(picture, pair, scale, lpips):
+    """Measure a picture, uint8 (H, W, 3), that is no sample: a dict by name."""
+    images = from_uint8(picture) + np.float32(0.25 / 255)  # so that it is the same picture again after truncation
+    _, figures = sample_figures(images, pair.lr, pair.hr, scale, lpips)
     return figures
 
 
@@ -450,7 +436,7 @@ def quality_curve(rows, heat):
     _text(image, "hours of training", (WIDTH // 2 - 55, HEIGHT - 6))
     axes = ((NLL, "NLL, bits per pixel", LEFT, 6), ("lpips", f"LPIPS, heat {heat:g}", right - 120, right + 10))
     for (name, title, title_at, labels_at), colour in zip(axes, COLOURS):
-        points = [(row["hours"] / last, row[name]) for row in rows if math.isfinite(row.get(name, math.nan))]
+        points = [(row["hours"] / last, row[name]) for row in rows if _is_number(row.get(name))]
         if not points:
             continue
         shares, values = np.array(points).T
@@ -534,6 +520,10 @@ def _identity(path):
 
 def _markdown(lines):
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _is_number(value):
+    return value is not None and math.isfinite(value)
 
 
 def _plain(value):

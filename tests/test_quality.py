@@ -220,9 +220,9 @@ def test_pixels_that_are_not_finite(programs):
     ((hr, lr), _) = programs.pairs()
     pair = quality.Pair("a", hr, lr, lr.shape[:2], 1)
     images = np.stack([hr, hr]).transpose(0, 3, 1, 2).astype(np.float32) / 255
-    whole = quality.sample_figures(images, 2, pair, SCALE, Distance())
+    whole = quality.figures_at_heat(images, 2, pair, SCALE, Distance())
     images[1, :, 3, 4:9] = np.inf
-    broken = quality.sample_figures(images, 2, pair, SCALE, Distance())
+    broken = quality.figures_at_heat(images, 2, pair, SCALE, Distance())
     assert list(broken) == list(whole) and broken["not_finite"] == 5
     assert all(np.isnan(value) for name, value in broken.items() if name != "not_finite")
     mean = quality.mean_row([whole, broken])

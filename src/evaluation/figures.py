@@ -13,7 +13,6 @@ from src.images import as_floats, even, fill, from_uint8, pad_hr_to, pad_to, to_
 from src.tiling import tiles
 
 COUNTS = ("not_finite", "cooled")  # of a row: they are no figures, and whole numbers
-_NOT_OF_SAMPLES = ("nll", "psnr_bicubic", "ssim_bicubic")
 # Pixels: NTIRE 2021 cut the sides to multiples of it. At scales of 4 and 8 an image that is not too small for LPIPS is
 # still not too small when it is cut.
 _DIVERSITY_UNIT = 8
@@ -52,33 +51,52 @@ def evaluate_image(model, lr, hr, heat, n_samples, seed, tile=None, size=None, l
         (samples, figures): uint8 (n_samples, s·h, s·w, 3), black or white where not finite, and a dict by name.
     """
     images = model.sample(from_uint8(lr), heat, n_samples, seed, tile=tile, size=size, cool=cool, progress=progress)
-    samples, not_finite = _as_pictures(images[:, 0])
-    lr_psnrs = [lr_psnr(sample, lr, model.scale) for sample in samples]
-    figures = {"lr_psnr": np.mean(lr_psnrs)}
-    if n_samples > 1:
-        figures["lr_psnr_worst"] = min(lr_psnrs)
-        figures["pixel_std"] = samples.astype(np.float32).std(axis=0).mean()
+    samples, figures = sample_figures(images[:, 0], lr, hr, model.scale, lpips)
+    not_finite = figures.pop("not_finite")
     if hr is not None:
-        bicubic, psnrs = imresize(lr, model.scale), [psnr(sample, hr) for sample in samples]
+        bicubic = imresize(lr, model.scale)
         figures.update(
-            psnr=np.mean(psnrs),
-            ssim=np.mean([ssim(sample, hr) for sample in samples]),
-            ssim_gaussian=np.mean([ssim_gaussian(sample / 255, hr / 255) for sample in samples]),
-            nll=likelihood(model, lr, hr, seed, tile, size),
+            nll=float(likelihood(model, lr, hr, seed, tile, size)),
             psnr_bicubic=psnr(bicubic, hr),
             ssim_bicubic=ssim(bicubic, hr),
         )
-        if n_samples > 1:
+    return samples, {**figures, "not_finite": not_finite, **({"cooled": len(model.cooled)} if cool else {})}
+
+
+def sample_figures(images, lr, hr, scale, lpips=None):
+    """Measure samples of one image.
+
+    Args:
+        images: float32 (n, 3, s·h, s·w), not clipped.
+        lr: uint8 (h, w, 3).
+        hr: uint8 (s·h, s·w, 3), or None.
+        scale: s.
+        lpips: LPIPS or None.
+
+    Returns:
+        (samples, figures): uint8 (n, s·h, s·w, 3), and a dict of those of `evaluate_image`'s figures that concern
+        samples, `not_finite` among them.
+    """
+    samples, not_finite = _as_pictures(images)
+    lr_psnrs = [lr_psnr(sample, lr, scale) for sample in samples]
+    figures = {"lr_psnr": np.mean(lr_psnrs)}
+    if len(samples) > 1:
+        figures["lr_psnr_worst"] = min(lr_psnrs)
+        figures["pixel_std"] = samples.astype(np.float32).std(axis=0).mean()
+    if hr is not None:
+        psnrs = [psnr(sample, hr) for sample in samples]
+        figures["psnr"] = np.mean(psnrs)
+        figures["ssim"] = np.mean([ssim(sample, hr) for sample in samples])
+        figures["ssim_gaussian"] = np.mean([ssim_gaussian(sample / 255, hr / 255) for sample in samples])
+        if len(samples) > 1:
             figures["psnr_best"] = max(psnrs)
         if lpips is not None and not is_too_small_for_lpips(hr.shape[:2]):
             figures.update(perceptual_figures(lpips, samples, hr))
-    if not_finite:
-        figures.update({name: math.nan for name in figures if name not in _NOT_OF_SAMPLES})
-    figures = {name: float(value) for name, value in figures.items()}
+    figures = {name: math.nan if not_finite else float(value) for name, value in figures.items()}
     if hr is not None and lpips is not None:
-        for name in _perceptual_names(n_samples):
+        for name in _perceptual_names(len(samples)):
             figures.setdefault(name, None)
-    return samples, {**figures, "not_finite": not_finite, **({"cooled": len(model.cooled)} if cool else {})}
+    return samples, {**figures, "not_finite": not_finite}
 
 
 def perceptual_figures(lpips, samples, hr):
