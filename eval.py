@@ -24,7 +24,7 @@ import numpy as np
 from tqdm import tqdm
 
 from src.dataloader.dataset import EvalData
-from src.dataloader.image_file import read_image
+from src.dataloader.image_file import UnusableImage, read_image
 from src.dataloader.image_folder import ImageFolder
 from src.dataloader.imresize import imresize
 from src.evaluation.LPIPS import LPIPS, MIN_SIDE
@@ -46,6 +46,7 @@ from src.weights.weight_files import describes_itself
 PROGRESS = "metrics.progress.jsonl"
 LOCK = ".eval.lock"  # not training's: a run may be evaluated in its own folder while it goes on
 SHEET_HEATS = (0.0, 0.5, 0.9)  # of a MindRecord, besides the one that is evaluated
+MUCH_MEMORY = 4e9  # bytes
 SHOWN_PICTURES = 12  # whose paths are printed at the end
 SHEET_SAMPLES = 3  # the largest number of an image's samples in the sheet of a folder
 DEVIATION_SAMPLES = 8  # whose standard deviation the sheet of a MindRecord shows
@@ -82,6 +83,7 @@ def run(args, opt):
     lpips = load_lpips(args)
     model = load_model(args, opt)
     sizes, without_lpips = survey(images, args.tile, lpips is not None)
+    warn_of_memory(sizes, args.n_samples, model.scale)
     names, pictures = name_images(images, sizes, args, opt)
     first = []  # pairs for the sheet of a folder
     decodings = [n_decodings(size, args.n_samples, tile=args.tile) for size in sizes]
@@ -104,11 +106,11 @@ def run(args, opt):
                 opt.heat,
                 args.n_samples,
                 args.seed + number,
-                args.tile,
-                sizes[number - 1],
-                lpips,
-                args.cool,
-                lambda done, total: bar.update(),
+                tile=args.tile,
+                size=sizes[number - 1],
+                lpips=lpips,
+                cool=args.cool,
+                progress=lambda done, total: bar.update(),
             )
             if hr is not None:
                 tqdm.write(
@@ -230,6 +232,18 @@ def survey(images, tile, with_lpips):
     return [computed[size] for size in sizes], too_small
 
 
+def warn_of_memory(sizes, n_samples, scale):
+    """Say it beforehand where the samples of the largest image take much memory, besides the network's."""
+    height, width = max(sizes, key=lambda size: size[0] * size[1])
+    # Each number of a sample's pixels is there as a latent and as a pixel, both float32, and as uint8.
+    size = n_samples * height * width * scale**2 * 3 * (4 + 4 + 1)
+    if size > MUCH_MEMORY:
+        warn(
+            f"{height}x{width} LR pixels: {n_samples} samples of {scale * height}x{scale * width} take about "
+            f"{size / 1e9:.0f} GB of memory, and long; a smaller --n_samples, or the image reduced first, takes less"
+        )
+
+
 def name_images(images, sizes, args, opt):
     """Name the images and their pictures.
 
@@ -289,9 +303,9 @@ def write_sheet(model, images, sizes, args, opt):
     for (_, hr, lr), size in zip(itertools.islice(images, SHEET_ROWS), sizes):
         hr, lr = centre(hr, lr, side, model.scale)
         size = tuple(min(side, length) for length in size)
-        samples = model.sample(lr, heats, seed=args.seed, size=size)[:, 0]
-        deviation = deviation_map(model.sample(lr, opt.heat, DEVIATION_SAMPLES, args.seed, size=size))
-        rows.append([lr, imresize(lr, model.scale), *samples, deviation, hr])
+        samples = model.sample(lr, heats, seed=args.seed, size=size, cool=args.cool)[:, 0]
+        several = model.sample(lr, opt.heat, DEVIATION_SAMPLES, args.seed, size=size, cool=args.cool)
+        rows.append([lr, imresize(lr, model.scale), *samples, deviation_map(several), hr])
     titles = ["LR", "bicubic", *[f"heat {heat:g}" for heat in heats], f"deviation, heat {opt.heat:g}", "HR"]
     path = os.path.join(opt.output_dir, "sheet.png")
     write_png(path, sheet(rows, titles))
@@ -311,7 +325,11 @@ def write_sheet_of_pictures(pairs, pictures, args, opt):
     rows, shown = [], min(args.n_samples, SHEET_SAMPLES)
     for (hr, lr), files in zip(pairs, pictures):
         part = middle(lr.shape[:2], SHEET_SIDE)
-        samples = np.stack([part.cut_picture(read_image(file), opt.scale) for file in files])
+        try:
+            samples = np.stack([part.cut_picture(read_image(file), opt.scale) for file in files])
+        except UnusableImage as error:  # there is a largest picture that is read
+            warn(f"{printable(files[0])}: {error}; it is not in the sheet")
+            continue
         row = [imresize(part.cut_picture(lr), opt.scale)] + list(samples[:shown])
         if args.n_samples > 1:
             row.append(deviation_map(samples))
@@ -321,11 +339,13 @@ def write_sheet_of_pictures(pairs, pictures, args, opt):
     titles = ["bicubic"] + [f"sample {k}, heat {opt.heat:g}" for k in range(shown)]
     titles += ["standard deviation"] * (args.n_samples > 1) + ["HR"] * bool(args.hr_dir)
     written, name = list(itertools.chain.from_iterable(pictures)), "sheet.png"
+    print(printable(f"pictures: {first_few(written, SHOWN_PICTURES)}"))
+    if not rows:
+        return
     while os.path.join(opt.output_dir, name) in written:  # an image may be called so
         name = f"_{name}"
     path = os.path.join(opt.output_dir, name)
     write_png(path, sheet(rows, titles))
-    print(printable(f"pictures: {first_few(written, SHOWN_PICTURES)}"))
     print(printable(f"picture sheet: {path}"))
 
 
@@ -390,7 +410,10 @@ def tell_what_is_missing(rows, skipped, without_lpips):
     faulty = [row["name"] for row in rows if problems(row)]
     cooled = [row["name"] for row in rows if row.get("cooled")]
     if cooled:
-        warn(f"{len(cooled)} of {len(rows)} images were decoded in parts at a lower heat: {first_few(cooled)}")
+        warn(
+            f"{len(cooled)} of {len(rows)} images have parts that were not finite and were decoded again at lower "
+            f"heats: {first_few(cooled)}"
+        )
     for names, what in ((faulty, "have pixels or an nll that are not finite"), (without_lpips, "have no LPIPS")):
         if names:
             warn(f"{len(names)} of {len(rows)} images {what}: {first_few(names)}")

@@ -330,6 +330,11 @@ def load_whole(opt, net):
         CheckpointError: the file has no flow, or one of another network than the options'.
     """
     path = opt.path.train_pretrain_model_G
+    if not os.path.lexists(path):
+        raise CheckpointError(
+            f"path.train_pretrain_model_G: {path}: no such file; put a whole network's weights there, such as "
+            "weights/SRFlow_free_4X.safetensors, or give path.train_pretrain_flow=false to begin with an untrained flow"
+        )
     checkpoint = read_pretrained(path, opt)
     arrays = checkpoint.parameters()
     if not any(name.startswith("flowUpsamplerNet.") for name in arrays):

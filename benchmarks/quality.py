@@ -8,12 +8,13 @@
                                  --out CURVE.json
 
 Each image of --hr_dir is cut to a multiple of 2 × scale, and its low-resolution image is made of it. The protocol is
-that of eval.py: RGB, no border cut, pictures of 8 bits, and the same noise. The figures are means over the images.
+that of eval.py: RGB, no border cut, pictures of 8 bits, and the noise of `eval.py --seed 0`. The figures are means over
+the images.
 
 The first form prints a table in Markdown: a row for the bicubic image, one for the encoder's own image and one for each
 heat. `worst` is the LR-PSNR of an image's worst sample. The encoder's row is made with ESRGAN's sum, as fetched
-encoders need it, and only where the checkpoint has HRconv and conv_last. At heat 0 all samples are alike, and one is
-decoded.
+encoders need it (of one that was trained by L1 it says nothing), and only where the checkpoint has HRconv and
+conv_last. At heat 0 all samples are alike, and one is decoded.
 
 The second form measures every step_*.ckpt of a run's folder: the NLL, the PSNR at heat 0, and one sample at --heat. It
 prints a table and draws NLL and LPIPS over the hours of training into CURVE.png. The hours are those of train.csv,
@@ -68,6 +69,13 @@ COLUMNS = {  # figure: (its title, its digits)
     "diversity": ("diversity", 2),
     "pixel_std": ("pixel std", 2),
 }
+# Flags of one form of the command line: (name, default, the form's own flag).
+_ONE_FORM = (
+    ("heats", [0, 0.5, 0.7, 0.8, 0.9], "ckpt"),
+    ("n_samples", 10, "ckpt"),
+    ("opt", None, "ckpt"),
+    ("heat", 0.8, "curve"),
+)
 SLOW, AROUND = 1.5, 10  # times the median pace of so many rows of train.csv before and behind
 
 
@@ -145,11 +153,11 @@ def parse(arguments=None):
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--ckpt", metavar="FILE", help="a checkpoint, of any kind that eval.py reads")
     what.add_argument("--curve", metavar="RUN_FOLDER", help="measure each step_*.ckpt of a run's folder instead")
-    parser.add_argument("--opt", metavar="CFG", help="the network of a file that does not tell it")
+    parser.add_argument("--opt", metavar="CFG", help="of --ckpt: the network of a file that does not tell it")
     parser.add_argument("--hr_dir", required=True, metavar="FOLDER", help="high-resolution images")
-    parser.add_argument("--heats", type=_heat, nargs="+", default=[0, 0.5, 0.7, 0.8, 0.9], metavar="HEAT")
-    parser.add_argument("--heat", type=_heat, default=0.8, help="of --curve (default 0.8)")
-    parser.add_argument("--n_samples", type=_positive, default=10, help="samples of an image at each heat (default 10)")
+    parser.add_argument("--heats", type=_heat, nargs="+", metavar="HEAT", help="of --ckpt (default 0 0.5 0.7 0.8 0.9)")
+    parser.add_argument("--heat", type=_heat, help="of --curve (default 0.8)")
+    parser.add_argument("--n_samples", type=_positive, help="of --ckpt: samples of an image at each heat (default 10)")
     parser.add_argument("--lpips", metavar="FILE", help="LPIPS's weights (scripts/get_lpips.sh fetches them)")
     parser.add_argument("--tile", type=_tile, default=96, help="side of the tiles in LR pixels (default 96)")
     parser.add_argument("--limit", type=_positive, metavar="N", help="the first N images only")
@@ -159,6 +167,10 @@ def parse(arguments=None):
     args = parser.parse_args(arguments)
     if args.curve and not (args.out or "").endswith(".json"):
         raise ValueError(f"out: expected a name that ends in .json, got {args.out}; --curve keeps its results there")
+    for flag, default, form in _ONE_FORM:
+        if getattr(args, form) is None and getattr(args, flag) is not None:
+            raise ValueError(f"{flag}: expected with --{form} only, got {_text_of(getattr(args, flag))}")
+        setattr(args, flag, default if getattr(args, flag) is None else getattr(args, flag))
     return args
 
 
@@ -520,6 +532,10 @@ def _identity(path):
 
 def _markdown(lines):
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _text_of(value):
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _is_number(value):

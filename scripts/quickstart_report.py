@@ -31,7 +31,8 @@ def main(arguments=None):
     elif form == "all" and len(arguments) == 4:
         report_all(*arguments[1:])
     else:
-        raise ValueError(f"usage: {__doc__.split(chr(10) * 2)[1].strip()}")
+        forms = [" ".join(line.split()) for line in __doc__.split("\n\n")[1].splitlines()]
+        raise ValueError(f"usage: {' or '.join(forms)}")
 
 
 def report_shipped(folder, lpips=None):

@@ -21,6 +21,9 @@ if [ $# -ge 1 ] && [[ $1 != -* ]]; then
     out=$1
     shift
 fi
+weights=$ROOT/weights/SRFlow_free_4X.safetensors
+[[ -f $weights || " $* " == *" --ckpt"* ]] ||
+    fail "$weights: no such file; git checkout -- weights brings it back, --ckpt FILE names another"
 make_folder "$out"
 
 if [ -z "${PYTHON:-}" ]; then
@@ -28,4 +31,4 @@ if [ -z "${PYTHON:-}" ]; then
 fi
 choose_python
 exec "$PYTHON" "$ROOT/eval.py" --opt "$ROOT/configs/SRFlow_free_4X.yml" \
-    --ckpt "$ROOT/weights/SRFlow_free_4X.safetensors" --lr_dir "$images" --output_dir "$out" --n_samples 3 --cool "$@"
+    --ckpt "$weights" --lr_dir "$images" --output_dir "$out" --n_samples 3 --cool "$@"

@@ -300,7 +300,7 @@ def test_parts_that_are_not_finite_are_cooled(compiled, folders, base, tmp_path,
     err = capfd.readouterr().err
     size = f"{HR_SIZE}x{HR_SIZE} pixels at row 0, column 0"
     assert f"even: sample 1: {size}: not finite at heat 0.9, decoded at 0.45" in err
-    assert "1 of 1 images were decoded in parts at a lower heat: even" in err
+    assert "1 of 1 images have parts that were not finite and were decoded again at lower heats: even" in err
     summary, rows = metrics_of(tmp_path / "cooled")
     assert summary["cooled"] == rows[0]["cooled"] == 1 and summary["not_finite"] == 0 and summary["cool"] is True
     monkeypatch.setattr(SRFlow, "_decode", itself)

@@ -269,11 +269,11 @@ class SRFlow:
         else:
             yield from assemble(parts, image_of, self.scale, TILE_MARGIN)
 
-    def _decode_part(self, lr, noise, heats, batch, cooled_as, after_each):
+    def _decode_part(self, lr, noise, heats, batch, tile_to_cool, after_each):
         """Decode noise of one part at every heat: float32 (len(heats)·n, N, 3, s·h, s·w).
 
         Args:
-            cooled_as: the Tile, where what is not finite is to be decoded again; otherwise None.
+            tile_to_cool: the Tile, where what is not finite is to be decoded again; otherwise None.
 
         The other arguments are those of `_decode_samples`.
         """
@@ -285,12 +285,12 @@ class SRFlow:
         for start in range(0, len(chosen), together):
             some = chosen[start : start + together]
             latents = [np.concatenate([np.float32(value) * latent[k] for value, k in some]) for latent in noise]
-            decoded = self._decode(conditions, latents, may_fail=cooled_as is not None)
+            decoded = self._decode(conditions, latents, may_fail=tile_to_cool is not None)
             images[start : start + together] = decoded.reshape((len(some),) + images.shape[1:])
             after_each()
-        if cooled_as is not None:
+        if tile_to_cool is not None:
             for (value, k), image in zip(chosen, images):
-                self._cool(conditions, [latent[k] for latent in noise], image, value, k, cooled_as)
+                self._cool(conditions, [latent[k] for latent in noise], image, value, k, tile_to_cool)
         return images
 
     def _cool(self, conditions, noise, images, heat, sample, tile):
@@ -303,16 +303,22 @@ class SRFlow:
             heat, sample, tile: as Cooled has them.
         """
         missing = [i for i in range(len(images)) if not np.isfinite(images[i]).all()]
-        for fraction in COOLER:
+        for lower in [fraction * heat for fraction in COOLER if heat > 0]:
             if not missing:
                 break
-            lower = fraction * heat
             again = self._decode(conditions, [np.float32(lower) * latent for latent in noise], may_fail=True)
             for i in [i for i in missing if np.isfinite(again[i]).all()]:
                 images[i] = again[i]
                 missing.remove(i)
                 self.cooled.append(Cooled(i, sample, tile, heat, lower))
         self.cooled.extend(Cooled(i, sample, tile, heat, None) for i in missing)
+        if missing:
+            warnings.warn(
+                f"decoding is not finite at heat {heat:g}, nor at any lower one; nothing is clamped. Another "
+                "checkpoint may help",
+                RuntimeWarning,
+                stacklevel=5,
+            )
 
     def encode(self, hr, lr, noise=None):
         """Compute latents, likelihood and log-det of high-resolution images.
@@ -428,7 +434,7 @@ def _parts(size, tile):
         raise ValueError(f"tile: expected None or an even integer of at least {4 * TILE_MARGIN}, got {tile}")
     if tile is None or max(size) <= tile:
         return [Tile(0, 0, *size)]
-    # Of small tiles more overlap would be computed several times than once.
+    # With the same overlap more pixels of small tiles would be computed several times than once.
     return tiles(*size, tile, min(TILE_OVERLAP, tile // 4 * 2))
 
 

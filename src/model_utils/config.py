@@ -25,7 +25,7 @@ _OPTION_FLAGS = {
 
 _DESCRIPTIONS = {
     "train": "Train SRFlow, or pre-train its RRDB encoder (model: RRDB).",
-    "eval": "Super-resolve and measure: the MindRecord of datasets.val, or a folder of LR images.",
+    "eval": "Super-resolve and measure: the MindRecord of datasets.val, a folder of LR images, or one image.",
     "train2test": "Convert a checkpoint, ours or another program's, for inference or for PyTorch.",
 }
 
