@@ -41,7 +41,8 @@ sys.path[:0] = [ROOT, os.path.dirname(os.path.abspath(__file__))]
 
 from tile_margin import esrgan_image  # noqa: E402
 
-from src.dataloader.image_file import IMAGE_SUFFIXES, UnusableImage, read_image  # noqa: E402
+from src.dataloader.image_file import UnusableImage, read_image  # noqa: E402
+from src.dataloader.image_folder import list_images  # noqa: E402
 from src.dataloader.imresize import imresize  # noqa: E402
 from src.evaluation.LPIPS import LPIPS, MIN_SIDE  # noqa: E402
 from src.evaluation.figures import likelihood, mean_figures, sample_figures  # noqa: E402
@@ -474,24 +475,10 @@ def _text(image, text, place, colour=(0, 0, 0)):
 # What both share
 
 
-def image_files(args):
-    """List the image files of --hr_dir, in order of their names, as many as --limit says."""
-    if not os.path.isdir(args.hr_dir):
-        raise ValueError(f"hr_dir: {args.hr_dir}: no such folder of images")
-    files = [
-        os.path.join(args.hr_dir, file)
-        for file in sorted(os.listdir(args.hr_dir))
-        if not file.startswith(".") and os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES
-    ][: args.limit]
-    if not files:
-        raise ValueError(f"hr_dir: {args.hr_dir}: has no image files ({', '.join(IMAGE_SUFFIXES)})")
-    return files
-
-
 def read_pairs(args, scale):
     """Read the images and make their low-resolution ones: list of Pair. What cannot be used is told and left out."""
     images = {}
-    for path in image_files(args):
+    for path in list_images(args.hr_dir)[: args.limit]:
         try:
             hr = read_image(path)
         except UnusableImage as error:
@@ -518,7 +505,7 @@ def settings_of(args):
     return {
         **own,
         "hr_dir": os.path.realpath(args.hr_dir),
-        "images": [file_identity(path) for path in image_files(args)],
+        "images": [file_identity(path) for path in list_images(args.hr_dir)[: args.limit]],
         "seed": args.seed,
         "tile": args.tile,
         "lpips": args.lpips and _identity(args.lpips),

@@ -84,8 +84,26 @@ class ImageFolder:
         return hr, lr
 
 
+def list_images(folder):
+    """List the paths of the image files of a folder, in order of their names; hidden ones are not looked at.
+
+    Raises:
+        DataError: there is no folder or no image in it.
+    """
+    if not os.path.isdir(folder):
+        raise DataError(f"{folder}: no such folder of images")
+    files = [
+        os.path.join(folder, file)
+        for file in sorted(os.listdir(folder))
+        if not file.startswith(".") and file.lower().endswith(IMAGE_SUFFIXES)
+    ]
+    if not files:
+        raise DataError(f"{folder}: has no image files ({', '.join(IMAGE_SUFFIXES)})")
+    return files
+
+
 def images_of(folder):
-    """Find the image files of a folder; hidden ones are not looked at.
+    """Find the image files of a folder by their names, which must differ.
 
     Args:
         folder: its path.
@@ -96,20 +114,15 @@ def images_of(folder):
     Raises:
         DataError: there is no folder or no image in it, or two images have one name.
     """
-    if not os.path.isdir(folder):
-        raise DataError(f"{folder}: no such folder of images")
     files = {}
-    for file in sorted(os.listdir(folder)):
-        name, suffix = os.path.splitext(file)
-        if file.startswith(".") or suffix.lower() not in IMAGE_SUFFIXES:
-            continue
+    for path in list_images(folder):
+        file = os.path.basename(path)
+        name = os.path.splitext(file)[0]
         if name in files:
             raise DataError(
                 f"{folder}: has two images of one name, {os.path.basename(files[name])} and {file}; rename one of them"
             )
-        files[name] = os.path.join(folder, file)
-    if not files:
-        raise DataError(f"{folder}: has no image files ({', '.join(IMAGE_SUFFIXES)})")
+        files[name] = path
     return files
 
 

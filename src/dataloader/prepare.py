@@ -45,8 +45,8 @@ from mindspore.mindrecord.common.exceptions import MindRecordException
 from tqdm import tqdm
 
 from src.dataloader.dataset import DataError
-from src.dataloader.image_file import IMAGE_SUFFIXES, UnusableImage, read_image, to_rgb8
-from src.dataloader.image_folder import hr_names, images_of, require_fit
+from src.dataloader.image_file import UnusableImage, read_image, to_rgb8
+from src.dataloader.image_folder import hr_names, images_of, list_images, require_fit
 from src.dataloader.imresize import imresize
 from src.model_utils.util import run_main
 
@@ -102,7 +102,7 @@ def prepare(
     """
     if not os.path.isdir(hr_dir):
         raise DataError(f"{hr_dir}: no such folder; give the folder of HR images")
-    sources = _sources(_image_files(hr_dir)) if lr_dir is None else _paired_sources(hr_dir, lr_dir, scale)
+    sources = _sources(list_images(hr_dir)) if lr_dir is None else _paired_sources(hr_dir, lr_dir, scale)
     return _prepare(sources, out, scale, patch, per_image, seed, whole, form, overwrite, progress)
 
 
@@ -167,13 +167,6 @@ def _prepare(sources, out, scale, patch, per_image, seed, whole, form, overwrite
     page_size = _WHOLE_PAGE if whole else _page_size(patch)
     records = _write(out, rows(), _schema(form, patch, scale), header_size, page_size)
     return PrepareResult(records, len(used), len(sources) - len(used))
-
-
-def _image_files(folder):
-    files = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.lower().endswith(IMAGE_SUFFIXES)]
-    if not files:
-        raise DataError("{}: has no image files ({})".format(folder, ", ".join(IMAGE_SUFFIXES)))
-    return files
 
 
 def _sources(images):
