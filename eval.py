@@ -13,44 +13,26 @@ The exit status is one of these:
 - 2: it could not be done.
 """
 
-import csv
 import glob
-import itertools
-import json
-import math
 import os
 
-import numpy as np
 from tqdm import tqdm
 
 from src.dataloader.dataset import EvalData
-from src.dataloader.image_file import UnusableImage, read_image
 from src.dataloader.image_folder import ImageFolder
-from src.dataloader.imresize import imresize
-from src.evaluation.LPIPS import LPIPS, MIN_SIDE
-from src.evaluation.figures import describe_cooled, evaluate_image, is_too_small_for_lpips, mean_figures, problems
-from src.evaluation.finished_images import FinishedImages, file_identity, number_images
-from src.evaluation.picture import SHEET_ROWS, deviation_map, sheet, write_png
-from src.image_sizes import MAX_SIZES, few_sizes
-from src.images import even
+from src.evaluation.LPIPS import LPIPS
+from src.evaluation.finished_images import file_identity
+from src.evaluation.run import Data, evaluate_all, refuse_to_overwrite
 from src.locked_folder import locked_folder
-from src.model.SRFlow import SRFlow, n_decodings
+from src.model.SRFlow import SRFlow
 from src.model_utils.config import get_config
 from src.model_utils.device_adapter import get_adapter
-from src.model_utils.util import atomic_write, bar_interval, run_main, warn
-from src.texts import first_few, printable
-from src.tiling import middle
+from src.model_utils.util import run_main, warn
+from src.texts import printable
 from src.weights.checkpoint import CheckpointError
 from src.weights.weight_files import describes_itself
 
-PROGRESS = "metrics.progress.jsonl"
 LOCK = ".eval.lock"  # not training's: a run may be evaluated in its own folder while it goes on
-SHEET_HEATS = (0.0, 0.5, 0.9)  # of a MindRecord, besides the one that is evaluated
-MUCH_MEMORY = 4e9  # bytes
-SHOWN_PICTURES = 12  # whose paths are printed at the end
-SHEET_SAMPLES = 3  # the largest number of an image's samples in the sheet of a folder
-DEVIATION_SAMPLES = 8  # whose standard deviation the sheet of a MindRecord shows
-SHEET_SIDE = 96  # LR pixels of an image's side in the sheet where no tile bounds it
 
 
 def main(argv=None):
@@ -77,59 +59,16 @@ def evaluate(args, opt):
 def run(args, opt):
     """Do what `evaluate` does, in a folder to which no other evaluation writes."""
     images = open_images(args, opt)
-    skipped = images.skipped if args.lr_dir else []
+    if args.lr_dir:
+        names, files, skipped = list(images.files), list(images.files.values()), images.skipped
+    else:
+        names, files, skipped = range(len(images)), [mindrecord_files(opt.datasets.val.dataroot)] * len(images), []
     for line in skipped:
         warn(f"skipped {line}")
     lpips = load_lpips(args)
     model = load_model(args, opt)
-    sizes, without_lpips = survey(images, args.tile, lpips is not None)
-    warn_of_memory(sizes, args.n_samples, model.scale)
-    names, pictures = name_images(images, sizes, args, opt)
-    first = []  # pairs for the sheet of a folder
-    decodings = [n_decodings(size, args.n_samples, tile=args.tile) for size in sizes]
-    with FinishedImages(os.path.join(opt.output_dir, PROGRESS), settings_of(args, opt), pictures) as finished, tqdm(
-        total=sum(decodings), unit="tile", mininterval=bar_interval()
-    ) as bar:
-        for note in finished.notes:
-            tqdm.write(printable(note))
-        for number, ((_, hr, lr), image) in enumerate(zip(images, pictures), start=1):
-            bar.set_description(f"image {number} of {len(pictures)}")
-            if number <= SHEET_ROWS:
-                first.append((hr, lr))
-            if image in finished:
-                bar.update(decodings[number - 1])
-                continue
-            samples, figures = evaluate_image(
-                model,
-                lr,
-                hr,
-                opt.heat,
-                args.n_samples,
-                args.seed + number,
-                tile=args.tile,
-                size=sizes[number - 1],
-                lpips=lpips,
-                cool=args.cool,
-                progress=lambda done, total: bar.update(),
-            )
-            if hr is not None:
-                tqdm.write(
-                    f"Get the number {number} data psnrloss: {_as_array(figures['psnr'])}, "
-                    f"ssim_loss: {_as_array(figures['ssim_gaussian'])}"
-                )
-            row = {"name": printable(names[number - 1]), **figures}
-            for problem in [describe_cooled(part, model.scale) for part in model.cooled] + problems(row):
-                warn(f"{row['name']}: {problem}")
-            for path, picture in zip(pictures[image], samples if args.lr_dir else [lr, *samples]):
-                write_png(path, picture)
-            finished.add(image, row)
-        rows = finished.rows()
-        report(rows, len(skipped), args, opt)
-        if args.lr_dir:
-            write_sheet_of_pictures(first, list(pictures.values()), args, opt)
-        else:
-            write_sheet(model, images, sizes, args, opt)
-    return 1 if tell_what_is_missing(rows, skipped, without_lpips) else 0
+    data = Data(images, names, files, skipped)
+    return evaluate_all(data, model, lpips, settings_of(args, opt), described(args, opt), args, opt)
 
 
 def load_lpips(args):
@@ -192,17 +131,6 @@ def settings_of(args, opt):
     }
 
 
-def refuse_to_overwrite(args, opt):
-    """Refuse to write the pictures into the folder of the images that they come from: their names are the same."""
-    for flag, path in (("--lr_dir", args.lr_dir), ("--hr_dir", args.hr_dir)):
-        folder = os.path.dirname(os.path.abspath(path)) if path and os.path.isfile(path) else path
-        if folder and os.path.realpath(folder) == os.path.realpath(opt.output_dir):
-            raise ValueError(
-                f"output_dir: {opt.output_dir} is the folder of {flag}, whose images would be "
-                "overwritten; give another folder"
-            )
-
-
 def open_images(args, opt):
     """Open the images to evaluate: an iterable of (name, hr or None, lr)."""
     if args.lr_dir:
@@ -210,180 +138,10 @@ def open_images(args, opt):
     return EvalData(opt.datasets.val.dataroot, opt.scale, opt.datasets.val.limit)
 
 
-def survey(images, tile, with_lpips):
-    """Choose the size at which each image is computed, and warn of those that are too small for LPIPS.
-
-    Returns:
-        (sizes, names): the LR size at which each image is computed, and the names of those that are too small.
-    """
-    sizes, too_small = [], []
-    for name, hr_size, lr_size in images.sizes():
-        sizes.append(lr_size)
-        if with_lpips and hr_size is not None and is_too_small_for_lpips(hr_size):
-            too_small.append(printable(name))
-            warn(f"{too_small[-1]}: LPIPS needs HR images of at least {MIN_SIDE}x{MIN_SIDE}; its lpips stays empty")
-    computed = few_sizes(sizes, tile)
-    padded = sum(computed[size] != even(size) for size in sizes)
-    if padded:
-        tqdm.write(
-            f"{padded} of {len(sizes)} images are padded by reflection and cut back, so that no more than "
-            f"{MAX_SIZES} sizes have to be compiled"
-        )
-    return [computed[size] for size in sizes], too_small
-
-
-def warn_of_memory(sizes, n_samples, scale):
-    """Say it beforehand where the samples of the largest image take much memory, besides the network's."""
-    height, width = max(sizes, key=lambda size: size[0] * size[1])
-    # Each number of a sample's pixels is there as a latent and as a pixel, both float32, and as uint8.
-    size = n_samples * height * width * scale**2 * 3 * (4 + 4 + 1)
-    if size > MUCH_MEMORY:
-        warn(
-            f"{height}x{width} LR pixels: {n_samples} samples of {scale * height}x{scale * width} take about "
-            f"{size / 1e9:.0f} GB of memory, and long; a smaller --n_samples, or the image reduced first, takes less"
-        )
-
-
-def name_images(images, sizes, args, opt):
-    """Name the images and their pictures.
-
-    Returns:
-        (names, {image: paths of its pictures}), in order; the images are as `FinishedImages` knows them.
-    """
-    if args.lr_dir:
-        names, files = list(images.files), list(images.files.values())
-    else:
-        names, files = range(len(images)), [mindrecord_files(opt.datasets.val.dataroot)] * len(images)
-    files = [[path for path in paths if path] for paths in files]
-    paths = [picture_paths(number, name, args, opt) for number, name in enumerate(names, start=1)]
-    refuse_long_names(paths, args, opt)
-    return names, dict(zip(number_images(names, files, sizes), paths))
-
-
 def mindrecord_files(path):
     """Return a MindRecord file, its other shards, which differ from it in the digits at the end, and their indexes."""
     path = os.path.realpath(path)
     return sorted({path, path + ".db", *glob.glob(glob.escape(path.rstrip("0123456789")) + "[0-9]*")})
-
-
-def picture_paths(number, name, args, opt):
-    """Return the files of an image's pictures.
-
-    For an image of a folder it is one for each sample: NAME.png, or NAME_0.png, NAME_1.png and so on. For a
-    MindRecord's first images it is pictures/NAME_lr.png and the same with NAME_sr.
-    """
-    if not args.lr_dir and number > SHEET_ROWS:
-        return []
-    stem = str(name) if args.lr_dir else f"{name}_sr"
-    files = [f"{stem}.png"] if args.n_samples == 1 else [f"{stem}_{k}.png" for k in range(args.n_samples)]
-    if args.lr_dir:
-        return [os.path.join(opt.output_dir, file) for file in files]
-    return [os.path.join(opt.output_dir, "pictures", file) for file in [f"{name}_lr.png"] + files]
-
-
-def refuse_long_names(paths, args, opt):
-    """Refuse pictures' names that the file system does not take, before hours of work and not in the midst of them."""
-    longest = os.pathconf(opt.output_dir, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
-    for path in itertools.chain.from_iterable(paths):
-        length = len(os.fsencode(os.path.basename(path)))
-        if length > longest:
-            raise ValueError(
-                f"{os.path.basename(path)}: the picture's name would have {length} bytes, more than the "
-                f"{longest} that {opt.output_dir} allows; shorten the name of the image in {args.lr_dir}"
-            )
-
-
-def write_sheet(model, images, sizes, args, opt):
-    """Write one picture of the first images, or of the middle of large ones.
-
-    Its columns are LR, bicubic, samples at several heats, the standard deviation of samples at the configured heat, and
-    HR.
-    """
-    rows, side, heats = [], args.tile or SHEET_SIDE, sorted({*SHEET_HEATS, opt.heat})
-    for (_, hr, lr), size in zip(itertools.islice(images, SHEET_ROWS), sizes):
-        hr, lr = centre(hr, lr, side, model.scale)
-        size = tuple(min(side, length) for length in size)
-        samples = model.sample(lr, heats, seed=args.seed, size=size, cool=args.cool)[:, 0]
-        several = model.sample(lr, opt.heat, DEVIATION_SAMPLES, args.seed, size=size, cool=args.cool)
-        rows.append([lr, imresize(lr, model.scale), *samples, deviation_map(several), hr])
-    titles = ["LR", "bicubic", *[f"heat {heat:g}" for heat in heats], f"deviation, heat {opt.heat:g}", "HR"]
-    path = os.path.join(opt.output_dir, "sheet.png")
-    write_png(path, sheet(rows, titles))
-    print(printable(f"picture sheet: {path}"))
-
-
-def write_sheet_of_pictures(pairs, pictures, args, opt):
-    """Write one picture of a folder's first images, or of the middle of large ones, and list the pictures.
-
-    Its columns are bicubic, the samples as they were written, their standard deviation where there are several, and HR
-    where that is given.
-
-    Args:
-        pairs: (hr or None, lr) of the first images.
-        pictures: for every image the list of its samples' files.
-    """
-    rows, shown = [], min(args.n_samples, SHEET_SAMPLES)
-    for (hr, lr), files in zip(pairs, pictures):
-        part = middle(lr.shape[:2], SHEET_SIDE)
-        try:
-            samples = np.stack([part.cut_picture(read_image(file), opt.scale) for file in files])
-        except UnusableImage as error:  # there is a largest picture that is read
-            warn(f"{printable(files[0])}: {error}; it is not in the sheet")
-            continue
-        row = [imresize(part.cut_picture(lr), opt.scale)] + list(samples[:shown])
-        if args.n_samples > 1:
-            row.append(deviation_map(samples))
-        if hr is not None:
-            row.append(part.cut_picture(hr, opt.scale))
-        rows.append(row)
-    titles = ["bicubic"] + [f"sample {k}, heat {opt.heat:g}" for k in range(shown)]
-    titles += ["standard deviation"] * (args.n_samples > 1) + ["HR"] * bool(args.hr_dir)
-    written, name = list(itertools.chain.from_iterable(pictures)), "sheet.png"
-    print(printable(f"pictures: {first_few(written, SHOWN_PICTURES)}"))
-    if not rows:
-        return
-    while os.path.join(opt.output_dir, name) in written:  # an image may be called so
-        name = f"_{name}"
-    path = os.path.join(opt.output_dir, name)
-    write_png(path, sheet(rows, titles))
-    print(printable(f"picture sheet: {path}"))
-
-
-def centre(hr, lr, side, scale):
-    """Return the middle of a pair, at most `side` LR pixels high and wide."""
-    part = middle(lr.shape[:2], side)
-    return part.cut_picture(hr, scale), part.cut_picture(lr)
-
-
-def report(rows, skipped, args, opt):
-    """Print the means and write the files."""
-    means, averaged = mean_figures([{name: value for name, value in row.items() if name != "name"} for row in rows])
-    if "psnr" in means:
-        print(f"The mean of psnr is: {_as_array(means['psnr'])}")
-        print(f"The mean of ssim is: {_as_array(means['ssim_gaussian'])}")
-    listed = ", ".join(
-        f"{name} {value:.4f}" + f" (of {averaged[name]})" * (averaged[name] < len(rows))
-        for name, value in means.items()
-    )
-    print(f"{len(rows)} images, heat {opt.heat:g}: {listed}")
-    summary = {
-        "n": len(rows),
-        **{name: _as_json(value) for name, value in means.items()},
-        "averaged": averaged,
-        "skipped": skipped,
-        "not_finite": sum(row["not_finite"] for row in rows),
-        "not_finite_images": sum(row["not_finite"] > 0 for row in rows),
-        **({"cooled": sum(row["cooled"] for row in rows)} if args.cool else {}),
-        **described(args, opt),
-    }
-    with atomic_write(os.path.join(opt.output_dir, "metrics.json")) as temporary:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(summary, file, indent=2, allow_nan=False)
-    with atomic_write(os.path.join(opt.output_dir, "metrics.csv")) as temporary:
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
-            writer.writeheader()
-            writer.writerows(rows)
 
 
 def described(args, opt):
@@ -405,23 +163,6 @@ def described(args, opt):
     }
 
 
-def tell_what_is_missing(rows, skipped, without_lpips):
-    """Say once more at the end which images are not whole; return whether there are any."""
-    faulty = [row["name"] for row in rows if problems(row)]
-    cooled = [row["name"] for row in rows if row.get("cooled")]
-    if cooled:
-        warn(
-            f"{len(cooled)} of {len(rows)} images have parts that were not finite and were decoded again at lower "
-            f"heats: {first_few(cooled)}"
-        )
-    for names, what in ((faulty, "have pixels or an nll that are not finite"), (without_lpips, "have no LPIPS")):
-        if names:
-            warn(f"{len(names)} of {len(rows)} images {what}: {first_few(names)}")
-    if skipped:
-        warn(f"{len(skipped)} of {len(rows) + len(skipped)} images were skipped: {first_few(skipped)}")
-    return bool(faulty or skipped or without_lpips)
-
-
 def _folders(args, opt):
     return [folder for folder in (args.lr_dir, args.hr_dir) if folder] or [opt.datasets.val.dataroot]
 
@@ -432,16 +173,6 @@ def _identity(path):
 
 def _absolute(path):
     return printable(os.path.abspath(path))
-
-
-def _as_json(value):
-    """Return a number, or "NaN", "Infinity" or "-Infinity", which JSON does not have as numbers."""
-    return value if math.isfinite(value) else str(value).replace("inf", "Infinity").replace("nan", "NaN")
-
-
-def _as_array(value):
-    """Return a number in the form in which the earlier port printed it: [34.00094]."""
-    return np.array([value], np.float32)
 
 
 if __name__ == "__main__":

@@ -50,10 +50,11 @@ from src.evaluation.finished_images import file_identity  # noqa: E402
 from src.evaluation.picture import write_png  # noqa: E402
 from src.image_sizes import few_sizes  # noqa: E402
 from src.images import from_uint8  # noqa: E402
-from src.model.SRFlow import TILE_MARGIN, TILE_OVERLAP, SRFlow, load_network, require_usable  # noqa: E402
+from src.model.SRFlow import SRFlow, load_network, require_usable  # noqa: E402
 from src.model_utils.options import load_options, network_differences  # noqa: E402
 from src.model_utils.util import atomic_write, bar_interval, run_main, set_device, warn  # noqa: E402
 from src.network_names import IMAGE_ONLY  # noqa: E402
+from src.sampling import TILE_MARGIN, TILE_OVERLAP  # noqa: E402
 from src.texts import printable  # noqa: E402
 from src.tiling import assemble, tiles  # noqa: E402
 from src.training.loss_curve import BOTTOM, COLOURS, HEIGHT, LEFT, TOP, WIDTH  # noqa: E402

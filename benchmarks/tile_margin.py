@@ -4,7 +4,7 @@
 
     python benchmarks/tile_margin.py [--ckpt FILE | --encoder FILE] [--picture FILE] [--side 96] [--tile 64]
 
-`TILE_OVERLAP` and `TILE_MARGIN` of src/model/SRFlow.py are set by it. The tile is the top left corner of a
+`TILE_OVERLAP` and `TILE_MARGIN` of src/sampling.py are set by it. The tile is the top left corner of a
 low-resolution image, so that its bottom and right edges are inside the image. Both are computed with the same latents.
 The table gives, for each tolerance, the margin in low-resolution pixels beyond which nothing differs by more, and the
 greatest difference:
@@ -35,9 +35,10 @@ from src.dataloader.image_file import read_image  # noqa: E402
 from src.dataloader.imresize import imresize  # noqa: E402
 from src.images import from_uint8  # noqa: E402
 from src.model.RRDBNet import leaky_relu  # noqa: E402
-from src.model.SRFlow import TILE_MARGIN, TILE_OVERLAP, SRFlow  # noqa: E402
+from src.model.SRFlow import SRFlow  # noqa: E402
 from src.model.convolutions import nearest_up2  # noqa: E402
 from src.model_utils.util import pynative_mode  # noqa: E402
+from src.sampling import TILE_MARGIN, TILE_OVERLAP  # noqa: E402
 from src.tiling import Tile, assemble, crop_latents, tiles  # noqa: E402
 from src.weights.weight_files import read_weights  # noqa: E402
 

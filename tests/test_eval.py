@@ -528,7 +528,7 @@ def test_results_appear_whole_or_not_at_all(compiled, base, tmp_path, monkeypatc
     def full_disk(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(eval_program.json, "dump", full_disk)
+    monkeypatch.setattr("json.dump", full_disk)
     assert evaluate(base, tmp_path, "--seed", 3) == 2
     assert metrics_of(tmp_path) == before
     assert not [name for name in os.listdir(str(tmp_path)) if name.startswith(".")]
@@ -540,7 +540,7 @@ def test_results_appear_whole_or_not_at_all(compiled, base, tmp_path, monkeypatc
 
 def interrupt_after(monkeypatch, count):
     """evaluate_image is interrupted when it is called once more than `count` times; returns the list of its calls."""
-    calls, itself = [], eval_program.evaluate_image
+    calls, itself = [], evaluate_image
 
     def interrupted(*arguments):
         calls.append(arguments)
@@ -548,7 +548,7 @@ def interrupt_after(monkeypatch, count):
             raise KeyboardInterrupt
         return itself(*arguments)
 
-    monkeypatch.setattr(eval_program, "evaluate_image", interrupted)
+    monkeypatch.setattr("src.evaluation.run.evaluate_image", interrupted)
     return calls
 
 

@@ -16,8 +16,9 @@ from src.dataloader.imresize import imresize
 from src.evaluation.figures import likelihood
 from src.image_sizes import few_sizes
 from src.images import even, pad_hr_to, pad_to, pad_to_even, to_uint8
-from src.model.SRFlow import TILE_MARGIN, SRFlow, build_network
+from src.model.SRFlow import SRFlow, build_network
 from src.model_utils.options import options_from_dict
+from src.sampling import TILE_MARGIN
 from src.tiling import assemble, crop_latents, tiles
 
 SCALE = 4
@@ -218,8 +219,8 @@ def test_tiled_samples_are_those_of_the_plain_computation(model):
 @pytest.mark.parametrize("heats, n, limit", [(0.9, 1, 250), ([0.5, 0.9], 2, 620)])
 def test_memory_of_tiling(heats, n, limit, model, monkeypatch):
     """In bytes per LR pixel: each sample's latents, 192, and each picture's own 48."""
-    monkeypatch.setattr("src.model.SRFlow.TILE_OVERLAP", 0)
-    monkeypatch.setattr("src.model.SRFlow.TILE_MARGIN", 0)
+    monkeypatch.setattr("src.sampling.TILE_OVERLAP", 0)
+    monkeypatch.setattr("src.sampling.TILE_MARGIN", 0)
     lr = picture(1600, 159)
     tracemalloc.start()
     try:

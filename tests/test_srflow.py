@@ -8,9 +8,10 @@ from helpers import randomise
 from mindspore import Tensor, context
 
 from src.images import dequantise, pad_to, pad_to_even, to_uint8
-from src.model.SRFlow import Cooled, SRFlow, build_network, n_decodings, normalise_latents
+from src.model.SRFlow import SRFlow, build_network, normalise_latents
 from src.model_utils.options import OptionsError, options_from_dict
 from src.network_names import IMAGE_ONLY
+from src.sampling import Cooled, n_decodings
 from src.tiling import Tile
 from src.weights.checkpoint import INFERENCE, TRAINING, Checkpoint, CheckpointError, parameter_arrays, write_checkpoint
 

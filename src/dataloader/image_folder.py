@@ -4,8 +4,8 @@
 
 import os
 
-from src.dataloader.dataset import DataError
 from src.dataloader.image_file import IMAGE_SUFFIXES, UnusableImage, read_image
+from src.dataloader.mindrecord_file import DataError
 
 SMALLEST_LR, SMALLEST_HR = 2, 11  # sides: what can be padded to even ones; the Gaussian SSIM's window
 

@@ -13,6 +13,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.ops import constexpr
 
+from src.evaluation.metrics import MIN_SIDE
 from src.images import from_uint8
 from src.model_utils.util import pynative_mode
 from src.weights.checkpoint import CheckpointError
@@ -21,8 +22,6 @@ from src.weights.torch_file import read_pth
 
 ALEXNET_URL = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
 LINEAR_URL = "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1/alex.pth"
-
-MIN_SIDE = 31  # pixels; the second pooling leaves nothing of smaller images
 
 # Shifts and scales of the three colours in [−1, 1], which are about the mean and the spread of ImageNet.
 SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)

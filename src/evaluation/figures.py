@@ -7,8 +7,7 @@ import math
 import numpy as np
 
 from src.dataloader.imresize import imresize
-from src.evaluation.LPIPS import MIN_SIDE
-from src.evaluation.metrics import diversity, lr_psnr, psnr, ssim, ssim_gaussian
+from src.evaluation.metrics import MIN_SIDE, diversity, lr_psnr, psnr, ssim, ssim_gaussian
 from src.images import as_floats, even, fill, from_uint8, pad_hr_to, pad_to, to_uint8
 from src.tiling import tiles
 
@@ -24,8 +23,8 @@ def evaluate_image(model, lr, hr, heat, n_samples, seed, tile=None, size=None, l
     The figures that concern samples are averaged over them:
 
     - `lr_psnr`, in dB.
-    - With `hr`: `psnr` in dB, `ssim`, `ssim_gaussian` on the pixels divided by 255, and `nll` in bits per pixel with
-      dequantisation noise.
+    - With `hr`: `psnr` in dB, `ssim`, `ssim_gaussian` on the pixels divided by 255, and if the model encodes `nll` in
+      bits per pixel with dequantisation noise.
     - With `hr`, of the bicubic image: `psnr_bicubic` and `ssim_bicubic`.
     - With `hr` and `lpips`: `lpips`, None where `hr` is too small for it.
     - With several samples: `lr_psnr_worst`, that of the worst sample, and `pixel_std`, the standard deviation of the
@@ -37,7 +36,7 @@ def evaluate_image(model, lr, hr, heat, n_samples, seed, tile=None, size=None, l
     - `cooled`, where that is asked for: how many parts of the samples were decoded again at a lower heat.
 
     Args:
-        model: SRFlow.
+        model: Sampling.
         lr: uint8 (h, w, 3).
         hr: uint8 (s·h, s·w, 3), s being the model's scale, or None.
         heat: standard deviation of the latents.
@@ -56,7 +55,7 @@ def evaluate_image(model, lr, hr, heat, n_samples, seed, tile=None, size=None, l
     if hr is not None:
         bicubic = imresize(lr, model.scale)
         figures.update(
-            nll=float(likelihood(model, lr, hr, seed, tile, size)),
+            **({"nll": float(likelihood(model, lr, hr, seed, tile, size))} if model.encodes else {}),
             psnr_bicubic=psnr(bicubic, hr),
             ssim_bicubic=ssim(bicubic, hr),
         )

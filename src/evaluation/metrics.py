@@ -14,6 +14,7 @@ from skimage.metrics import structural_similarity
 
 from src.dataloader.imresize import imresize
 
+MIN_SIDE = 31  # pixels, for LPIPS, whose second pooling leaves nothing of smaller images
 _UNIFORM_WINDOW = 7
 _GAUSSIAN_WINDOW = 11
 _GAUSSIAN_SIGMA = 1.5

@@ -97,11 +97,11 @@ def _make_parser(kind):
             help="folder of the HR images of the same names, or of those without x4 "
             "(the scale) at the end as DIV2K has them, to measure against; or the HR image of the one LR image",
         )
-        parser.add_argument("--n_samples", type=_positive, default=1, help="samples per image (default 1)")
-        parser.add_argument("--seed", type=_seed, help="seed of the samples (default: option train.manual_seed)")
+        parser.add_argument("--n_samples", type=positive, default=1, help="samples per image (default 1)")
+        parser.add_argument("--seed", type=seed, help="seed of the samples (default: option train.manual_seed)")
         parser.add_argument(
             "--tile",
-            type=_tile,
+            type=tile,
             default=96,
             metavar="N",
             help="super-resolve images with a side above "
@@ -191,21 +191,21 @@ def _quoted(text):
     )
 
 
-def _positive(text):
+def positive(text):
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected an integer >= 1, got {text}")
     return value
 
 
-def _tile(text):
+def tile(text):
     value = int(text)
     if value != 0 and (value < 32 or value % 2):
         raise argparse.ArgumentTypeError(f"expected 0 or an even integer >= 32, got {text}")
     return value or None
 
 
-def _seed(text):
+def seed(text):
     value = int(text)
     if not 0 <= value < 2**31:
         raise argparse.ArgumentTypeError(f"expected an integer from 0 to 2147483647, got {text}")

@@ -16,9 +16,7 @@ import os
 import re
 from typing import Any, Dict, NamedTuple
 
-import mindspore
 import numpy as np
-from mindspore import Tensor
 
 from src.model_utils.options import options_from_dict
 from src.model_utils.util import atomic_write
@@ -73,6 +71,8 @@ def write_checkpoint(path, checkpoint):
     Raises:
         OSError: the disk does not take it.
     """
+    import mindspore  # here, so that files are read where there is none
+
     description = {
         "format_version": FORMAT_VERSION,
         "kind": checkpoint.kind,
@@ -80,9 +80,9 @@ def write_checkpoint(path, checkpoint):
         "options": checkpoint.options.to_dict(),
     }
     description["sha256"] = _hash(checkpoint.arrays, json.dumps(description, sort_keys=True))
-    entries = [{"name": name, "data": Tensor(value)} for name, value in checkpoint.arrays.items()]
+    entries = [{"name": name, "data": mindspore.Tensor(value)} for name, value in checkpoint.arrays.items()]
     text = np.frombuffer(json.dumps(description).encode(), np.uint8)
-    entries.append({"name": DESCRIPTION, "data": Tensor(text)})
+    entries.append({"name": DESCRIPTION, "data": mindspore.Tensor(text)})
     with atomic_write(path) as temporary:
         # MindSpore would add the suffix to a name that lacks it.
         written = temporary if temporary.endswith(".ckpt") else temporary + ".ckpt"
@@ -283,6 +283,8 @@ def load_parameters(cell, arrays, source, strict=True, optional=()):
     Raises:
         CheckpointError: if strict, with the same lines.
     """
+    from mindspore import Tensor  # here, so that files are read where there is none
+
     parameters = {parameter.name: parameter for parameter in cell.get_parameters()}
     shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
     problems = [] if strict else _mismatch(shapes, arrays, optional)
