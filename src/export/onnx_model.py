@@ -1,0 +1,119 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Sampling by onnxruntime from the files of export.py. It needs no MindSpore."""
+
+import json
+import os
+import warnings
+
+import numpy as np
+
+from src.export.onnx_file import DECODER, ENCODER
+from src.sampling import Sampling
+
+FORMAT = "srflow"  # of the metadata, as in the weights' files
+PROVIDERS = {
+    "CPU": ["CPUExecutionProvider"],
+    "CUDA": ["CUDAExecutionProvider", "CPUExecutionProvider"],
+    "TensorRT": ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"],
+}
+
+
+class OnnxSRFlow(Sampling):
+    """Model that samples super-resolved images from a pair of files.
+
+        model = OnnxSRFlow("SRFlow_4X")    # SRFlow_4X.encoder.onnx and SRFlow_4X.decoder.onnx
+        images = model.sample(lr, heat=0.9, n=4, seed=0)
+
+    The same seed gives the same latents as SRFlow's, and so the same images but for rounding. It does not encode.
+
+    Attributes:
+        scale: of super-resolution, s.
+        metadata: dict of texts that export.py stored.
+        cooled: list of Cooled, the parts of the last `sample` that `cool` decoded again.
+    """
+
+    encodes = False
+
+    def __init__(self, name, provider="CPU", threads=0):
+        """Load the files.
+
+        Args:
+            name: what the files are called before `.encoder.onnx` and `.decoder.onnx`.
+            provider: which of onnxruntime's providers computes: "CPU", "CUDA" or "TensorRT".
+            threads: number of CPU threads; 0 lets onnxruntime choose.
+
+        Raises:
+            ValueError: a file is missing, damaged or none of export.py, the two are of different networks, or the
+                provider is not in this onnxruntime.
+        """
+        self._encoder, self.metadata = _load(file_names(name)[0], ENCODER, provider, threads)
+        self._decoder, metadata = _load(file_names(name)[1], DECODER, provider, threads)
+        if dict(self.metadata, graph=DECODER) != metadata:
+            raise ValueError(f"{name}: the encoder's and the decoder's file are not of one export; export both again")
+        self.scale, self.cooled = int(self.metadata["scale"]), []
+        self._latents = json.loads(self.metadata["latents"])
+        self._outputs = [output.name for output in self._encoder.get_outputs()]
+        self._fixed = [side for side in self._encoder.get_inputs()[0].shape[2:] if isinstance(side, int)]
+        self._last_lr, self._conditions = None, None
+
+    def _latent_shapes(self, count, size):
+        return [
+            (count, channels) + tuple(side * times // over for side in size)
+            for channels, times, over in self._latents.values()
+        ]
+
+    def _condition(self, lr):
+        """Compute the conditions of the images lr, float32 (N, 3, h, w), and keep those of the last images."""
+        if self._fixed and list(lr.shape[2:]) != self._fixed:
+            raise ValueError(
+                f"lr: these files compute images of {self._fixed[0]}x{self._fixed[1]} pixels only, got "
+                f"{lr.shape[2]}x{lr.shape[3]}; export without --height and --width"
+            )
+        if self._last_lr is None or not np.array_equal(self._last_lr, lr):
+            self._last_lr, self._conditions = None, None  # their memory first
+            self._conditions = dict(zip(self._outputs, self._encoder.run(self._outputs, {"lr": lr})))
+            self._last_lr = lr.copy()
+        return self._conditions
+
+    def _decode(self, conditions, latents, may_fail=False):
+        latents = [np.ascontiguousarray(latent, np.float32) for latent in latents]
+        (images,) = self._decoder.run(["hr"], dict(conditions, **dict(zip(self._latents, latents))))
+        if not may_fail and not np.isfinite(images).all():
+            share = 100 * np.mean(~np.isfinite(images).all(axis=1))
+            warnings.warn(
+                f"decoding is not finite in {share:.3g} % of the pixels; nothing is clamped. A lower heat or another "
+                "checkpoint may help",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        return images
+
+
+def file_names(name):
+    """Return the names of the encoder's and the decoder's file."""
+    return f"{name}.{ENCODER}.onnx", f"{name}.{DECODER}.onnx"
+
+
+def _load(path, graph, provider, threads):
+    """Return the session of a file, and its metadata."""
+    try:
+        import onnxruntime  # here, as only this needs it
+    except ImportError as error:
+        raise ValueError(f"onnxruntime: cannot be imported ({error}); pip install -r requirements_onnx.txt") from None
+    if not os.path.isfile(path):
+        raise ValueError(f"{path}: no such file; export.py makes it, and is given the name before .{graph}.onnx")
+    missing = PROVIDERS[provider][0]
+    if missing not in onnxruntime.get_available_providers():
+        raise ValueError(f"provider {provider}: this onnxruntime has no {missing}; install onnxruntime-gpu")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors only
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=PROVIDERS[provider])
+    except Exception as error:  # noqa: BLE001  # onnxruntime's errors have no class of their own
+        raise ValueError(f"{path}: onnxruntime cannot use it: {' '.join(str(error).split())[:300]}") from None
+    metadata = session.get_modelmeta().custom_metadata_map
+    if metadata.get("format") != FORMAT or metadata.get("graph") != graph:
+        raise ValueError(f"{path}: not the {graph} that export.py writes; give another file")
+    return session, metadata
