@@ -9,10 +9,12 @@ Each case runs in a process of its own. Times are medians after compilation, and
 torch.nn.functional.conv2d 1×320×80×80 -> 64, 3×3, float32 on this machine, which is measured in another process before
 and after each case (by --torch_python, an interpreter that has torch; without one only seconds are given). Of the two
 measurements the smaller one is used, so that on a busy machine figures in T are too large rather than too small.
-Samplers are made from an inference checkpoint, as users make them; another process writes it.
+Samplers are made from an inference checkpoint, as users make them; another process writes it. The cases `onnx_…` are of
+the files that export.py makes of it, computed by onnxruntime, in processes without MindSpore.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -133,6 +135,33 @@ def sample_more_case(clock, n=8):
     clock.run(lambda: model.sample(lr, n=n), n)
 
 
+def onnx_case(lr_shape):
+    """The same as sample_case, by onnxruntime."""
+
+    def run(clock):
+        import numpy as np  # here: the start-up is timed
+
+        model, random = make_onnx_model(clock), np.random.RandomState(0)
+        clock.run(lambda: model.sample(random.random_sample(lr_shape).astype(np.float32), seed=0))
+
+    return run
+
+
+def onnx_more_case(clock, n=8):
+    """The same as sample_more_case, by onnxruntime."""
+    import numpy as np  # here: the start-up is timed
+
+    model, lr = make_onnx_model(clock), np.random.RandomState(0).random_sample((1, 3, 40, 40)).astype(np.float32)
+    model.sample(lr)
+    clock.run(lambda: model.sample(lr, n=n), n)
+
+
+def make_onnx_model(clock):
+    from src.export.onnx_model import OnnxSRFlow  # here: the start-up is timed
+
+    return OnnxSRFlow(clock.checkpoint)
+
+
 def encode_case(clock):
     """Latents and NLL of a new pair of images each time."""
     import numpy as np  # here: the start-up is timed
@@ -244,6 +273,10 @@ CASES = {
     "sample_more": sample_more_case,
     "sample_batch4": sample_case((4, 3, 40, 40)),
     "sample_120x80": sample_case((1, 3, 80, 120)),
+    "onnx_first": onnx_case((1, 3, 40, 40)),
+    "onnx_more": onnx_more_case,
+    "onnx_batch4": onnx_case((4, 3, 40, 40)),
+    "onnx_120x80": onnx_case((1, 3, 80, 120)),
     "encode": encode_case,
     "train_1": train_case(1),
     "train_2": train_case(2),
@@ -251,14 +284,13 @@ CASES = {
     "determinants": determinants_case,
     "evaluation": evaluation_case,
 }
+ONNX = {"onnx_first", "onnx_more", "onnx_batch4", "onnx_120x80"}
 WITHOUT_SAMPLER = {"train_1", "train_2", "train_4", "determinants"}
 
 
 def run_case(name, repeats, checkpoint, implementation):
     """In the case's own process: prints one line of JSON."""
     clock = Clock(repeats, checkpoint, implementation)
-    import mindspore  # here: the start-up is timed
-
     CASES[name](clock)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # of KiB
     print(
@@ -269,11 +301,21 @@ def run_case(name, repeats, checkpoint, implementation):
                 "first_call": clock.first,
                 "startup": clock.startup,
                 "peak_gb": peak,
-                "mindspore": mindspore.__version__,
+                "version": version_of(*(("onnxruntime",) if name in ONNX else ("mindspore", "mindspore-gpu"))),
                 **clock.notes,
             }
         )
     )
+
+
+def version_of(*packages):
+    """The first of these packages that is installed, with its version."""
+    from importlib import metadata  # here, as Python 3.7 has none, where the benchmark is not run
+
+    for package in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return f"{package} {metadata.version(package)}"
+    return None
 
 
 def torch_unit(python):
@@ -353,6 +395,9 @@ def main():
 def measure_all(options, checkpoint):
     if not set(options.only) <= WITHOUT_SAMPLER:
         run_again("--write_checkpoint", checkpoint)
+    if ONNX & set(options.only):
+        export = os.path.join(ROOT, "export.py")
+        subprocess.run([sys.executable, export, "--ckpt", checkpoint, "--file_name", checkpoint], check=True)
     print(
         f"{'case':14s} {'seconds':>9s} {'T':>8s} {'official':>8s} {'ratio':>6s} {'start-up':>8s} {'first call':>10s} "
         f"{'peak GB':>8s} {'official':>8s}",

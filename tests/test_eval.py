@@ -542,11 +542,11 @@ def interrupt_after(monkeypatch, count):
     """evaluate_image is interrupted when it is called once more than `count` times; returns the list of its calls."""
     calls, itself = [], evaluate_image
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **named):
         calls.append(arguments)
         if len(calls) > count:
             raise KeyboardInterrupt
-        return itself(*arguments)
+        return itself(*arguments, **named)
 
     monkeypatch.setattr("src.evaluation.run.evaluate_image", interrupted)
     return calls

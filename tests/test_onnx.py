@@ -8,6 +8,7 @@ Where onnx and onnxruntime are not installed, all is skipped: both are for Pytho
 import collections
 import functools
 import os
+import re
 import subprocess
 import sys
 
@@ -326,6 +327,21 @@ def test_what_eval_onnx_refuses(export, folders, capfd):
     ):
         assert run(eval_program, "--output_dir", folders / "out", *arguments) == 2
         assert words in capfd.readouterr().err.splitlines()[-1]
+
+
+def test_the_documented_example_runs(export, tmp_path, repo, monkeypatch):
+    with open(os.path.join(repo, "docs", "elsewhere.md"), encoding="utf-8") as file:
+        text = file.read()
+    listed = re.search(r"All operators[^:]*: ([^.]*)\.", text).group(1)
+    assert set(re.findall(r"\w+", re.sub(r"\(\w+\)", "", listed))) == OPERATORS
+    code = re.search(r"## By hand\n\n```python\n(.*?)```", text, re.DOTALL).group(1)
+    for source, target in zip(file_names(export("seeded_4x")), file_names(str(tmp_path / "SRFlow_4X"))):
+        os.link(source, target)
+    write_image(tmp_path / "photo.png", picture(8, 10))
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    pictures = [read_image(tmp_path / f"photo_{number}.png") for number in range(3)]
+    assert pictures[0].shape == (32, 40, 3) and pictures[0].tobytes() != pictures[1].tobytes()
 
 
 def test_what_is_not_finite_is_told(export, model):
