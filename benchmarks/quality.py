@@ -51,12 +51,13 @@ from src.evaluation.picture import write_png  # noqa: E402
 from src.image_sizes import few_sizes  # noqa: E402
 from src.images import from_uint8  # noqa: E402
 from src.model.SRFlow import SRFlow, load_network, require_usable  # noqa: E402
+from src.model_utils.config import positive, tile  # noqa: E402
 from src.model_utils.options import load_options, network_differences  # noqa: E402
 from src.model_utils.util import atomic_write, bar_interval, run_main, set_device, warn  # noqa: E402
 from src.network_names import IMAGE_ONLY  # noqa: E402
-from src.sampling import TILE_MARGIN, TILE_OVERLAP  # noqa: E402
+from src.sampling import TILE_MARGIN, parts_of  # noqa: E402
 from src.texts import printable  # noqa: E402
-from src.tiling import assemble, tiles  # noqa: E402
+from src.tiling import assemble  # noqa: E402
 from src.training.loss_curve import BOTTOM, COLOURS, HEIGHT, LEFT, TOP, WIDTH  # noqa: E402
 from src.weights.checkpoint import CheckpointError, load_parameters, read_checkpoint  # noqa: E402
 from src.weights.weight_files import read_any  # noqa: E402
@@ -159,10 +160,10 @@ def parse(arguments=None):
     parser.add_argument("--hr_dir", required=True, metavar="FOLDER", help="high-resolution images")
     parser.add_argument("--heats", type=_heat, nargs="+", metavar="HEAT", help="of --ckpt (default 0 0.5 0.7 0.8 0.9)")
     parser.add_argument("--heat", type=_heat, help="of --curve (default 0.8)")
-    parser.add_argument("--n_samples", type=_positive, help="of --ckpt: samples of an image at each heat (default 10)")
+    parser.add_argument("--n_samples", type=positive, help="of --ckpt: samples of an image at each heat (default 10)")
     parser.add_argument("--lpips", metavar="FILE", help="LPIPS's weights (scripts/get_lpips.sh fetches them)")
-    parser.add_argument("--tile", type=_tile, default=96, help="side of the tiles in LR pixels (default 96)")
-    parser.add_argument("--limit", type=_positive, metavar="N", help="the first N images only")
+    parser.add_argument("--tile", type=tile, default=96, help="side of the tiles in LR pixels (default 96); 0: whole")
+    parser.add_argument("--limit", type=positive, metavar="N", help="the first N images only")
     parser.add_argument("--seed", type=int, default=0, help="of the first image, less one (default 0)")
     parser.add_argument("--device_target", default="CPU", choices=["CPU", "GPU", "Ascend"])
     parser.add_argument("--out", metavar="FILE.json", help="where the results are kept; --curve needs it")
@@ -268,14 +269,14 @@ def encoder_image(rrdb, lr, scale, tile):
         rrdb: RRDBNet.
         lr: float32 (1, 3, h, w), h and w even.
         scale: HR over LR sides.
-        tile: side of the tiles in LR pixels.
+        tile: side of the tiles in LR pixels; None: the image is computed whole.
 
     Returns:
         float32 (1, 3, s·h, s·w), not clipped.
     """
-    if max(lr.shape[2:]) <= tile:
+    parts = parts_of(lr.shape[2:], tile)
+    if len(parts) == 1:
         return esrgan_image(rrdb, lr)
-    parts = tiles(*lr.shape[2:], tile, min(TILE_OVERLAP, tile // 4 * 2))
     strips = assemble(parts, lambda part: esrgan_image(rrdb, part.cut(lr)), scale, TILE_MARGIN)
     return np.concatenate([strip.copy() for _, strip in strips], axis=2)
 
@@ -549,18 +550,6 @@ def _heat(text):
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text}")
     return value
-
-
-def _positive(text):
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected an integer >= 1, got {text}")
-    return int(text)
-
-
-def _tile(text):
-    if int(text) < 4 * TILE_MARGIN or int(text) % 2:
-        raise argparse.ArgumentTypeError(f"expected an even integer >= {4 * TILE_MARGIN}, got {text}")
-    return int(text)
 
 
 if __name__ == "__main__":

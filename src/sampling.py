@@ -169,7 +169,7 @@ class Sampling:
             return self._decode_part(images, latents, heats, batch, part if cool else None, after_each)
 
         whole = Tile(0, 0, *lr.shape[2:])
-        parts = _parts(lr.shape[2:], tile)
+        parts = parts_of(lr.shape[2:], tile)
         if parts == [whole]:
             yield 0, image_of(whole)
         else:
@@ -260,10 +260,10 @@ def n_decodings(size, n, batch=1, tile=None):
         n: number of samples, of all heats together.
         batch, tile: as `SRFlow.sample` takes them.
     """
-    return len(_parts(size, tile)) * math.ceil(n / batch)
+    return len(parts_of(size, tile)) * math.ceil(n / batch)
 
 
-def _parts(size, tile):
+def parts_of(size, tile):
     """Return the tiles in which an image of this even size is computed: one where it is computed whole."""
     if tile is not None and (tile < 4 * TILE_MARGIN or tile % 2):
         raise ValueError(f"tile: expected None or an even integer of at least {4 * TILE_MARGIN}, got {tile}")
