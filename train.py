@@ -27,7 +27,7 @@ from src.scheduler.scheduler import make_schedule
 from src.training.progress import Progress, TimedBatches, near_singular
 from src.training.run_folder import RunFolder
 from src.training.signals import StopSignals
-from src.training.train_step import Adam, TrainStep
+from src.training.train_step import AccumulatedTrainStep, Adam, TrainStep
 from src.training.training_log import TrainingLog
 from src.training.validation import make_validation
 from src.weights.checkpoint import (
@@ -112,13 +112,8 @@ def run(opt, folder, stop, rank_id, rank_size):
             if progress.step >= settings.niter or stop.requested:
                 break
             if train_step is None or progress.step == encoder_start(opt):
-                train_step = TrainStep(
-                    loss,
-                    trained_at(progress.step, opt, optimizers),
-                    settings.grad_clip_norm,
-                    rank_size,
-                    progress.loss_scale.dynamic,
-                )
+                trained = trained_at(progress.step, opt, optimizers)
+                train_step = make_step(opt, loss, trained, rank_size, progress.loss_scale.dynamic)
             rate = schedule(progress.step)
             train_step.set_loss_scale(progress.loss_scale.value)
             nll, norm, finite = train_step.run(hr, lr, rate)
@@ -195,6 +190,7 @@ def make_data(opt, rank_id, rank_size):
         rank_size,
         train_set.num_workers,
         train_set.skip_damaged,
+        opt.train.accumulate,
     )
     if data.damaged and rank_id == 0:
         warn(
@@ -290,6 +286,24 @@ def encoder_start(opt):
 def trained_at(step, opt, optimizers):
     """Return the optimizers of the parameters that are trained at a step."""
     return [optimizer for name, optimizer in optimizers.items() if name != "encoder" or step >= encoder_start(opt)]
+
+
+def make_step(opt, loss, optimizers, rank_size, scaled):
+    """Make the step of training, of a whole batch or of one that comes in `train.accumulate` slices.
+
+    Args:
+        opt: Options.
+        loss: the loss cell.
+        optimizers: list of those whose parameters are trained.
+        rank_size: number of processes that train together.
+        scaled: whether there is a loss scale.
+
+    Returns:
+        TrainStep.
+    """
+    arguments = loss, optimizers, opt.train.grad_clip_norm, rank_size, scaled
+    slices = opt.train.accumulate
+    return TrainStep(*arguments) if slices == 1 else AccumulatedTrainStep(*arguments, slices)
 
 
 def pairs(opt, data, step):

@@ -160,7 +160,9 @@ def test_mindrecord_of_the_validation(refused, base, converted, out, tmp_path, p
 
 def test_too_few_records(refused, base):
     line = refused("train", "--opt", config_of(base), "--set", "datasets.train.batch_size=9")
-    assert "train.mindrecord: has 8 records, fewer than one batch (batch_size 9, ranks 1)" in line
+    assert "train.mindrecord: has 8 records, fewer than one batch (batch_size 9, accumulate 1, ranks 1)" in line
+    line = refused("train", "--opt", config_of(base), "--set", "datasets.train.batch_size=3", "train.accumulate=3")
+    assert "train.mindrecord: has 8 records, fewer than one batch (batch_size 3, accumulate 3, ranks 1)" in line
 
 
 def test_patches_larger_than_the_records(refused, base):

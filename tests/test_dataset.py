@@ -143,6 +143,14 @@ def test_ranks_share_out_every_batch(path):
     assert_same_batches(together, alone)
 
 
+def test_a_batch_of_slices_is_one_batch(path):
+    """Also of each rank: its slices follow one another in the batch of a single rank."""
+    whole = list(train_data(path, batch_size=6, hr_size=16, noise=True, rank_id=1, rank_size=2).batches(1))
+    sliced = train_data(path, batch_size=2, hr_size=16, noise=True, rank_id=1, rank_size=2, accumulate=3)
+    assert sliced.len_batches == len(whole) == 1
+    assert_same_batches(sliced.batches(1), whole)
+
+
 def test_ranks_are_disjoint_and_drop_the_remainder(path):
     ranks = [
         numbers(train_data(path, batch_size=2, use_flip=False, rank_id=rank, rank_size=5).batches(0))
@@ -514,6 +522,7 @@ def test_fewer_records_than_a_batch(path):
     "options, named",
     [
         ({"batch_size": 0}, "batch_size"),
+        ({"accumulate": 0}, "accumulate"),
         ({"hr_size": 30}, "hr_size"),
         ({"seed": -1}, "seed"),
         ({"workers": 0}, "workers"),

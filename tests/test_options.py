@@ -147,6 +147,8 @@ def test_floats_as_people_write_them(write, text):
         ("train.lr_G=[", "not valid YAML"),
         ("train.lr_steps_rel=0.5", "train.lr_steps_rel: expected a list of numbers > 0 and < 1, got 0.5"),
         ("train.lr_steps_rel=[0.5, 1]", "train.lr_steps_rel: expected a list of numbers > 0 and < 1, got [0.5, 1]"),
+        ("train.accumulate=0", "train.accumulate: expected an integer >= 1, got 0"),
+        ("train.accumulate=1.5", "train.accumulate: expected an integer >= 1, got 1.5"),
         ("train.grad_clip_norm=0", "train.grad_clip_norm: expected a number > 0 or null, got 0"),
         ("train=1", "train is a section; set one of its keys, such as train.manual_seed"),
         ("train.niter", "expected dotted.key=value"),

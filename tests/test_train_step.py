@@ -8,7 +8,7 @@ from helpers import MODES, arrays
 from mindspore import Parameter, Tensor, context, nn, ops
 
 from src.model.slogdet import SLogDet
-from src.training.train_step import Adam, TrainStep
+from src.training.train_step import AccumulatedTrainStep, Adam, TrainStep
 
 BETA1, BETA2 = 0.9, 0.999
 
@@ -85,9 +85,9 @@ def parameter(name, values):
     return Parameter(Tensor(np.array(values, np.float32).reshape(1, 3, 1, 1)), name=name)
 
 
-def batch(seed=0):
+def batch(seed=0, images=2):
     random = np.random.RandomState(seed)
-    return [random.standard_normal((2, 3, 4, 5)).astype(np.float32) for _ in range(2)]
+    return [random.standard_normal((images, 3, 4, 5)).astype(np.float32) for _ in range(2)]
 
 
 def call(step, hr, lr, rate):
@@ -355,3 +355,83 @@ def test_a_rank_whose_loss_is_not_finite_makes_all_skip_the_step(other):
         assert not finite
         for name, value in before.items():
             np.testing.assert_array_equal(after[name], value)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A batch in slices
+
+SLICES = 3
+
+
+def make_step(kind, *arguments):
+    """A TrainStep, or an AccumulatedTrainStep of SLICES slices."""
+    return kind(*arguments) if kind is TrainStep else kind(*arguments, slices=SLICES)
+
+
+@pytest.mark.parametrize("clip_norm, scaled", [(None, False), (0.5, True)])
+def test_slices_train_as_the_whole_batch(clip_norm, scaled):
+    """Over 20 steps. In one of them one slice is not finite: that step changes nothing, and leaves nothing behind."""
+    results = []
+    for kind in (TrainStep, AccumulatedTrainStep):
+        loss_cell, outputs = Affine(), []
+        optimizers = [Adam([loss_cell.gain], "gain", BETA1, BETA2), Adam([loss_cell.offset], "offset", BETA1, BETA2)]
+        step = make_step(kind, loss_cell, optimizers, clip_norm, 1, scaled)
+        for i in range(20):
+            step.set_loss_scale(2.0 ** (8 + 3 * (i % 3)) if scaled else 1.0)
+            hr, lr = batch(i, 2 * SLICES)
+            if i == 7:
+                hr[0, 1, 2, 3] = np.nan
+            before = everything(loss_cell, optimizers)
+            outputs.append(step.run(hr, lr, 0.05))
+            assert [type(value) for value in outputs[-1]] == [float, float, bool]
+            after = everything(loss_cell, optimizers)
+            unchanged = {name for name, value in before.items() if value.tobytes() == after[name].tobytes()}
+            assert unchanged == (set(before) if i == 7 else set())
+        results.append((outputs, everything(loss_cell, optimizers)))
+    assert not any(total.asnumpy().any() for total in step.totals)
+    (expected, expected_values), (outputs, values) = results
+    assert [finite for _, _, finite in outputs] == [i != 7 for i in range(20)]
+    assert max(norm for _, norm, finite in outputs if finite) > 0.5
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5)
+    assert set(values) == set(expected_values) and len(values) == 8
+    for name, value in expected_values.items():
+        np.testing.assert_allclose(values[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_slices_with_an_optimizer_that_starts_later():
+    """The step is made anew then, as train.py does, and goes on with the parameters that the first one left."""
+    results = []
+    for kind in (TrainStep, AccumulatedTrainStep):
+        loss_cell, outputs = Affine(), []
+        early, late = Adam([loss_cell.gain], "early", BETA1, BETA2), Adam([loss_cell.offset], "late", BETA1, BETA2)
+        for optimizers in ([early], [early, late]):
+            step = make_step(kind, loss_cell, optimizers)
+            outputs += [step.run(*batch(len(outputs) + i, 2 * SLICES), 0.05) for i in range(3)]
+        results.append((outputs, everything(loss_cell, [early, late])))
+    (expected, expected_values), (outputs, values) = results
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5)
+    for name, value in expected_values.items():
+        np.testing.assert_allclose(values[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+class PlusOne(nn.Cell):
+    """In the gradients' reducer's place: what it adds tells how often it was asked."""
+
+    def construct(self, grads):
+        return grads[0] + 1.0, grads[1] + 1.0
+
+
+@pytest.mark.parametrize("other", [3.0, np.inf])
+def test_ranks_take_the_mean_once_for_all_slices(other):
+    hr, lr = batch(0, 2 * SLICES)
+    loss_cell = Affine()
+    optimizer = Adam([loss_cell.gain, loss_cell.offset], "all", BETA1, BETA2)
+    own, grads = Affine.reference(loss_cell.gain.asnumpy(), loss_cell.offset.asnumpy(), hr, lr)
+    step = AccumulatedTrainStep(loss_cell, [optimizer], slices=SLICES)
+    step.mean_over_ranks, step.sum_over_ranks, step.rank_size = PlusOne(), Plus(other), 2
+    loss, norm, finite = step.run(hr, lr, 0.05)
+    assert finite == np.isfinite(other)
+    assert loss == pytest.approx((own + other) / 2, rel=1e-5)
+    assert norm == pytest.approx(np.sqrt(sum(((grad + 1) ** 2).sum() for grad in grads)), rel=1e-5)
+    for moment, grad in zip(optimizer.m, grads):
+        np.testing.assert_allclose(moment.asnumpy(), 0.1 * (grad + 1) if finite else 0 * grad, rtol=1e-5)

@@ -26,12 +26,14 @@ class TrainData:
 
     An epoch visits the records in a new random order. Order, crops, flips and noise depend on the seed, the epoch and
     the position in the epoch alone. They do not depend on the number of workers or ranks, nor on the batch at which
-    reading starts. Batch b of R ranks with B records each is batch b of one rank with R·B records, dealt out in order.
+    reading starts. Batch b of R ranks with B records each is batch b of one rank with R·B records, dealt out in order;
+    so it is where the B are the records of several slices.
 
     Args:
         path: MindRecord file.
         scale: HR size / LR size.
-        batch_size: records per batch and rank; the records left over at the end of an epoch are dropped.
+        batch_size: records per batch and rank, or per slice of it where there are several; the records left over at the
+            end of an epoch are dropped.
         hr_size: side of the HR patches, a multiple of `scale`. If it is smaller than the stored images, a random crop
             is taken, aligned in HR and LR. None: the size of the first stored image, which must be square.
         seed: 0 to 2³² - 1.
@@ -41,6 +43,7 @@ class TrainData:
         workers: threads for reading, decoding and cropping.
         skip_damaged: leave out the records that cannot be read or do not fit. They are found at once, by reading the
             whole file. Otherwise they are errors when they are read.
+        accumulate: slices of `batch_size` records in a batch.
 
     Attributes:
         len_batches: batches per epoch and rank.
@@ -68,8 +71,11 @@ class TrainData:
         rank_size=1,
         workers=2,
         skip_damaged=False,
+        accumulate=1,
     ):
-        _require_positive(scale=scale, batch_size=batch_size, rank_size=rank_size, workers=workers)
+        _require_positive(
+            scale=scale, batch_size=batch_size, rank_size=rank_size, workers=workers, accumulate=accumulate
+        )
         if not 0 <= rank_id < rank_size:
             raise ValueError(f"rank_id: expected 0 to {rank_size - 1}, got {rank_id!r}")
         if not 0 <= seed < 2**32:
@@ -77,7 +83,7 @@ class TrainData:
         if hr_size is not None and (hr_size < scale or hr_size % scale):
             raise ValueError(f"hr_size: expected a multiple of the scale, {scale}, got {hr_size!r}")
         self._file = open_mindrecord(path, skip_damaged)
-        self._scale, self._batch_size, self._seed = scale, batch_size, seed
+        self._scale, self._batch_size, self._seed = scale, batch_size * accumulate, seed
         self._use_flip, self._noise = use_flip, noise
         self._rank_id, self._rank_size = rank_id, rank_size
         self._workers = workers
@@ -88,11 +94,12 @@ class TrainData:
             self.damaged.update(_find_damaged(self._file, readable, workers, self._checked))
         self._usable = np.array([record for record in range(self._file.records) if record not in self.damaged], int)
         self.records = len(self._usable)
-        self.len_batches = self.records // (batch_size * rank_size)
+        self.len_batches = self.records // (self._batch_size * rank_size)
         if self.len_batches == 0:
             raise DataError(
                 f"{self._file.path}: has {self.records} records, fewer than one batch (batch_size "
-                f"{batch_size}, ranks {rank_size}); prepare more or lower the batch size"
+                f"{batch_size}, accumulate {accumulate}, ranks {rank_size}); prepare more, or lower batch_size or "
+                "accumulate"
             )
         self._probe()
 

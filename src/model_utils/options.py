@@ -108,7 +108,9 @@ SCHEMA = {
     "datasets": {
         "train": {
             "dataroot": Field(str, None, "training MindRecord; train.py needs it", nullable=True),
-            "batch_size": Field(int, 12, "pairs per step", minimum=1),
+            "batch_size": Field(
+                int, 12, "pairs per step and process, or per slice of a step, see train.accumulate", minimum=1
+            ),
             "quant": Field(int, 32, "levels of the dequantisation noise: u / quant, u in [-0.5, 0.5)", minimum=1),
             "HR_size": Field(int, 160, "side of the HR patches in pixels, a multiple of 2 * scale", minimum=1),
             "use_flip": Field(bool, True, "flip HR and LR together, left to right, at random"),
@@ -220,6 +222,13 @@ SCHEMA = {
         "val_images": Field(int, 8, "images per validation", minimum=1),
         "save_checkpoint_freq": Field(int, 1000, "steps between checkpoints", minimum=1),
         "print_freq": Field(int, 100, "steps between rows of the CSV log", minimum=1),
+        "accumulate": Field(
+            int,
+            1,
+            "slices of datasets.train.batch_size pairs in a step, computed one after the other; the step updates "
+            "once, by the mean gradient of all its pairs: for batches that do not fit into the memory at once",
+            minimum=1,
+        ),
         "recompute": Field(
             bool,
             False,

@@ -1,6 +1,6 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Adam, and the training step: loss, gradients, clipping and update in one compiled cell."""
+"""Adam, and the training step: loss, gradients, clipping and update, of a batch at once or in slices."""
 
 import math
 
@@ -159,14 +159,22 @@ class MeanLoss(nn.Cell):
     """(hr, lr) -> the mean of loss_cell's losses, times the parameter `scale` if there is one.
 
     This is a cell, not a method of TrainStep (docs/mindspore-1.7.md, 8).
+
+    Args:
+        loss_cell: (hr, lr) -> float32 (N,).
+        scale: parameter or None.
+        slices: number of slices of the batch. The result is this slice's share of the whole batch's mean: that of all
+            slices adds up to it.
     """
 
-    def __init__(self, loss_cell, scale=None):
+    def __init__(self, loss_cell, scale=None, slices=1):
         super().__init__(auto_prefix=False)
-        self.loss_cell, self.scale = loss_cell, scale
+        self.loss_cell, self.scale, self.slices = loss_cell, scale, slices
 
     def construct(self, hr, lr):
         loss = ops.ReduceMean()(self.loss_cell(hr, lr))
+        if self.slices > 1:
+            loss = loss / self.slices
         return loss if self.scale is None else loss * self.scale
 
 
@@ -214,8 +222,7 @@ class TrainStep(nn.Cell):
         if not self.is_ready:
             compile_cell(self, *inputs)
             self.is_ready = True
-        loss, norm, finite = (float(output.asnumpy()) for output in self(*inputs))
-        return loss, norm, bool(finite)
+        return _on_host(*self(*inputs))
 
     def set_loss_scale(self, value):
         """Set the factor of the next steps' loss, 1 at first; it is used if the step is `scaled`."""
@@ -231,6 +238,19 @@ class TrainStep(nn.Cell):
     def construct(self, hr, lr, rate):
         loss = self.mean_loss(hr, lr)
         grads = self.grad(self.mean_loss, self.params)(hr, lr)
+        return self.update(loss, grads, rate)
+
+    def update(self, loss, grads, rate):
+        """Update the parameters if loss and gradient are finite, those of all ranks together.
+
+        Args:
+            loss: float32 scalar, this rank's.
+            grads: this rank's gradients, a tuple in the order of `self.params`.
+            rate: float32 scalar.
+
+        Returns:
+            what `construct` does.
+        """
         if self.mean_over_ranks is not None:
             grads = self.mean_over_ranks(grads)
             # The loss too: where that of one rank is not finite, all ranks must skip the step.
@@ -255,6 +275,98 @@ class TrainStep(nn.Cell):
             # (1,), as Minimum of MindSpore 1.7 does not take two scalars.
             factor = ops.Minimum()(self.clip_norm / (ops.Reshape()(norm, (1,)) + 1e-6), 1.0)
         return factor / self.loss_scale if self.scaled else factor
+
+
+class AccumulatedTrainStep(TrainStep):
+    """A TrainStep that takes its batch in slices, one after the other, so that the network sees one at a time.
+
+    The mean over the batch is the sum of its slices' shares. So `add_slice` adds each slice's gradients to `totals`,
+    parameters of the same shapes, and this cell updates once from what they have become:
+
+        (loss, rate) -> (loss, gradient norm, finite)
+
+    It clears them again, also where it does not update because a slice was not finite. Each of the two cells is
+    compiled once. The mean over the ranks, the norm, clipping and the division by the loss scale are done once for all
+    slices.
+
+    Args:
+        loss_cell, optimizers, clip_norm, rank_size, scaled: as TrainStep has them.
+        slices: number of slices of equal size.
+    """
+
+    def __init__(self, loss_cell, optimizers, clip_norm=None, rank_size=1, scaled=False, slices=2):
+        super().__init__(loss_cell, optimizers, clip_norm, rank_size, scaled)
+        self.mean_loss = MeanLoss(loss_cell, self.loss_scale if scaled else None, slices)
+        self.slices = slices
+        self.totals = _zeros_like(self.params, "accumulated")
+        self.add_slice = AddSlice(self.mean_loss, self.params, self.totals)
+
+    def run(self, hr, lr, rate):
+        """Do a step of all slices in graph mode on the host side; the first call compiles.
+
+        Args:
+            hr: float32 (slices·N, 3, H, W), NumPy.
+            lr: float32 (slices·N, 3, h, w), NumPy.
+            rate: the learning rate.
+
+        Returns:
+            (loss, gradient norm, finite): float, float and bool.
+        """
+        loss, rate = Tensor(np.float32(0)), Tensor(np.float32(rate))
+        for hr_slice, lr_slice in zip(np.split(hr, self.slices), np.split(lr, self.slices)):
+            inputs = Tensor(hr_slice), Tensor(lr_slice), loss
+            if not self.is_ready:
+                compile_cell(self.add_slice, *inputs)
+                compile_cell(self, loss, rate)
+                self.is_ready = True
+            loss = self.add_slice(*inputs)
+        return _on_host(*self(loss, rate))
+
+    def construct(self, loss, rate):
+        loss, norm, finite = self.update(loss, self.totals, rate)
+        return ops.depend(loss, self.hyper_map(_clear, self.totals)), norm, finite
+
+
+class AddSlice(nn.Cell):
+    """(hr, lr, loss) -> loss plus that of the slice (hr, lr), having added its gradients to `totals`.
+
+    Args:
+        mean_loss: MeanLoss of one of several slices.
+        params: ParameterTuple of what the gradients are with respect to.
+        totals: ParameterTuple of the same shapes, to which they are added.
+    """
+
+    def __init__(self, mean_loss, params, totals):
+        super().__init__(auto_prefix=False)
+        self.mean_loss, self.params, self.totals = mean_loss, params, totals
+        self.grad = ops.GradOperation(get_by_list=True)
+        self.hyper_map = ops.HyperMap()
+
+    def construct(self, hr, lr, loss):
+        loss = loss + self.mean_loss(hr, lr)
+        grads = self.grad(self.mean_loss, self.params)(hr, lr)
+        return ops.depend(loss, self.hyper_map(_add, self.totals, grads))
+
+
+def _on_host(loss, norm, finite):
+    """Return what a step has given as float, float and bool."""
+    return float(loss.asnumpy()), float(norm.asnumpy()), bool(finite.asnumpy())
+
+
+_add = ops.MultitypeFuncGraph("add_gradient")
+
+
+@_add.register("Tensor", "Tensor")
+def _add_gradient(total, grad):
+    return ops.AssignAdd()(total, grad)
+
+
+_clear = ops.MultitypeFuncGraph("clear_total")
+
+
+@_clear.register("Tensor")
+def _clear_total(total):
+    return ops.assign(total, ops.ZerosLike()(total))
 
 
 _scale = ops.MultitypeFuncGraph("scale_gradient")
