@@ -20,11 +20,22 @@ from src.model.SRFlowNet import L1Loss, NegativeLogLikelihood, initialise_actnor
 from src.model.implementation import choose
 from src.model_utils.config import get_config
 from src.model_utils.device_adapter import get_adapter
+from src.model_utils.local_adapter import is_scheduler
 from src.model_utils.options import changes, differences, network_differences
-from src.model_utils.util import bar_interval, init_distributed, not_fatal, run_main, set_device, set_seed, warn
+from src.model_utils.util import (
+    bar_interval,
+    init_distributed,
+    not_fatal,
+    run_main,
+    serve_ranks,
+    set_device,
+    set_seed,
+    warn,
+)
 from src.network_names import IMAGE_ONLY, with_prefix
 from src.scheduler.scheduler import make_schedule
 from src.training.progress import Progress, TimedBatches, near_singular
+from src.training.ranks import Ranks
 from src.training.run_folder import RunFolder
 from src.training.signals import StopSignals
 from src.training.train_step import AccumulatedTrainStep, Adam, TrainStep
@@ -57,6 +68,8 @@ class TrainingStopped(ValueError):
 def main(argv=None):
     """Run the command line and return the exit status."""
     _, opt = get_config("train", argv)
+    if is_scheduler():
+        return serve_ranks()
     adapter = get_adapter(opt)
     return adapter.moxing_wrapper(opt)(train)(opt, adapter.get_rank_id(), adapter.get_device_num())
 
@@ -91,12 +104,16 @@ def run(opt, folder, stop, rank_id, rank_size):
     settings = opt.train
     refuse_to_overwrite(opt, folder)
     set_device(opt.device_target, opt.device_id, opt.allow_tf32)
-    init_distributed(rank_size)
+    init_distributed(rank_id, rank_size)
     set_seed(settings.manual_seed)
+    ranks = Ranks(rank_id, rank_size)
+    ranks.require_same_options(opt)
 
     data = make_data(opt, rank_id, rank_size)
     net, computed, loss = build(opt)
-    progress, optimizers = begin_or_resume(opt, folder, net, computed, data, rank_id, rank_size)
+    progress, optimizers = begin_or_resume(opt, folder, net, computed, data, rank_size)
+    if rank_size > 1:  # all have read the folder before the first one changes anything in it
+        ranks.require_same_arrays(all_arrays(net, optimizers))
     schedule, batches = make_schedule(settings), TimedBatches(pairs(opt, data, progress.step))
     validation = make_validation(opt, net, computed) if rank_id == 0 else None
     log = start_log(opt, folder, net, optimizers, progress) if rank_id == 0 else None
@@ -109,7 +126,7 @@ def run(opt, folder, stop, rank_id, rank_size):
         total=settings.niter, initial=progress.step, unit="it", disable=rank_id != 0, mininterval=bar_interval()
     ) as bar:
         for hr, lr in batches:
-            if progress.step >= settings.niter or stop.requested:
+            if ranks.share_stop(stop) or progress.step >= settings.niter:
                 break
             if train_step is None or progress.step == encoder_start(opt):
                 trained = trained_at(progress.step, opt, optimizers)
@@ -178,10 +195,24 @@ def run(opt, folder, stop, rank_id, rank_size):
 def make_data(opt, rank_id, rank_size):
     """Open the training data and tell of their damaged records."""
     train_set = opt.datasets.train
-    data = TrainData(
+    data = open_data(opt, rank_id, rank_size, train_set.batch_size)
+    if data.damaged and rank_id == 0:
+        warn(
+            f"{train_set.dataroot}: {len(data.damaged)} of {len(data.damaged) + data.records} records are damaged and "
+            "left out:"
+        )
+        for record, problem in sorted(data.damaged.items())[:10]:
+            warn(f"record {record}: {problem}")
+    return data
+
+
+def open_data(opt, rank_id, rank_size, batch_size):
+    """Return the TrainData of the options for this rank, in batches, or slices of them, of this size."""
+    train_set = opt.datasets.train
+    return TrainData(
         train_set.dataroot,
         opt.scale,
-        train_set.batch_size,
+        batch_size,
         train_set.HR_size,
         opt.train.manual_seed,
         train_set.use_flip,
@@ -192,14 +223,6 @@ def make_data(opt, rank_id, rank_size):
         train_set.skip_damaged,
         opt.train.accumulate,
     )
-    if data.damaged and rank_id == 0:
-        warn(
-            f"{train_set.dataroot}: {len(data.damaged)} of {len(data.damaged) + data.records} records are damaged and "
-            "left out:"
-        )
-        for record, problem in sorted(data.damaged.items())[:10]:
-            warn(f"record {record}: {problem}")
-    return data
 
 
 def build(opt):
@@ -226,20 +249,26 @@ def build(opt):
     return net, computed, NegativeLogLikelihood(computed, quant)
 
 
-def begin_or_resume(opt, folder, net, computed, data, rank_id, rank_size):
+def begin_or_resume(opt, folder, net, computed, data, rank_size):
     """Give the network its first parameters, or those of the checkpoint to resume.
+
+    Args:
+        opt, folder, net, computed: as above.
+        data: this rank's TrainData.
+        rank_size: number of processes that train together.
 
     Returns:
         (Progress, optimizers), the latter as `make_optimizers` makes them.
     """
-    progress, arrays = resume(opt, folder, net)
+    progress, arrays = resume(opt, folder, net, rank_size)
     if progress.step == 0 and opt.path.train_pretrain_flow:
         load_whole(opt, net)
         progress.actnorm_initialised = True
     elif progress.step == 0 and opt.path.train_pretrain_model_G:
         load_encoder(opt, net)
     if opt.model == "SRFlow" and not progress.actnorm_initialised:
-        first = data if rank_id == 0 else make_data(opt, 0, rank_size)  # the same batch on every rank
+        # Every rank takes the first batches of all ranks together, as one process with that batch size would.
+        first = data if rank_size == 1 else open_data(opt, 0, 1, opt.datasets.train.batch_size * rank_size)
         hr, lr = next(pairs(opt, first, 0))
         initialise_actnorms(net, hr, lr)
     optimizers = make_optimizers(opt, net, computed)
@@ -415,15 +444,19 @@ def find_checkpoint(opt, folder):
     return (path, read_checkpoint(path)) if path else None
 
 
-def resume(opt, folder, net):
+def resume(opt, folder, net, rank_size):
     """Restore the parameters, if there is a checkpoint to resume.
+
+    Args:
+        opt, folder, net: as above.
+        rank_size: number of processes that train together.
 
     Returns:
         (Progress, arrays): all arrays of the checkpoint; empty for a new run.
     """
     found = find_checkpoint(opt, folder)
     if found is None:
-        return Progress(opt), {}
+        return Progress(opt, rank_size=rank_size), {}
     path, checkpoint = found
     if checkpoint.kind != TRAINING:
         raise CheckpointError(f"{path}: an {checkpoint.kind} checkpoint; training resumes from a training checkpoint")
@@ -435,7 +468,22 @@ def resume(opt, folder, net):
     print(f"resumed from {path} at step {checkpoint.state['step']}", flush=True)
     for change in changes(checkpoint.options, opt):
         print(f"changed since then: {change}", flush=True)
-    return Progress(opt, checkpoint.state), checkpoint.arrays
+    if checkpoint.state.get("ranks", 1) != rank_size:
+        print(f"changed since then: {change_of_ranks(checkpoint, opt, rank_size)}", flush=True)
+    return Progress(opt, checkpoint.state, rank_size), checkpoint.arrays
+
+
+def change_of_ranks(checkpoint, opt, rank_size):
+    """Say how many processes trained before and train now, and what that makes of the batch of a step."""
+    before = checkpoint.state.get("ranks", 1)
+    pairs_before, pairs_now = pairs_per_step(checkpoint.options, before), pairs_per_step(opt, rank_size)
+    compared = "as before" if pairs_before == pairs_now else f"not {pairs_before}"
+    return f"processes: {before} -> {rank_size}; a step takes {pairs_now} pairs in all, {compared}"
+
+
+def pairs_per_step(opt, rank_size):
+    """Return the number of pairs in a step, of all slices and of all ranks together."""
+    return opt.datasets.train.batch_size * opt.train.accumulate * rank_size
 
 
 def save(opt, folder, net, optimizers, progress):
@@ -445,15 +493,21 @@ def save(opt, folder, net, optimizers, progress):
     """
     for optimizer in optimizers.values():
         optimizer.write_back()
-    arrays = parameter_arrays(net)
+    arrays = all_arrays(net, optimizers)
     for name, condition in near_singular(arrays):
         warn(
             f"step {progress.step}: {name} is near singular, condition number {condition:.1e}: sampling will be "
             "inexact. Consider resuming from an earlier checkpoint with a smaller train.lr_G"
         )
+    folder.save(Checkpoint(TRAINING, opt, arrays, progress.state()))
+
+
+def all_arrays(net, optimizers):
+    """Return the parameters of the network and the states of the optimizers by name."""
+    arrays = parameter_arrays(net)
     for optimizer in optimizers.values():
         arrays.update(optimizer.state_arrays())
-    folder.save(Checkpoint(TRAINING, opt, arrays, progress.state()))
+    return arrays
 
 
 def advice_after_stop(folder):

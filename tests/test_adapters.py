@@ -80,6 +80,23 @@ def test_environment(adapter, monkeypatch):
     )
 
 
+def test_environment_of_mpirun(monkeypatch):
+    """OpenMPI's variables serve where there are none of MindSpore's."""
+    for name, value in (("LOCAL_RANK", "1"), ("SIZE", "8"), ("RANK", "5")):
+        monkeypatch.setenv("OMPI_COMM_WORLD_" + name, value)
+    places = local_adapter.get_device_id, local_adapter.get_device_num, local_adapter.get_rank_id
+    assert [place() for place in places] == [1, 8, 5]
+    for name, value in zip(VARIABLES, ("2", "4", "3")):
+        monkeypatch.setenv(name, value)
+    assert [place() for place in places] == [2, 4, 3]
+
+
+def test_the_scheduler_knows_itself(monkeypatch):
+    for role, expected in (("MS_SCHED", True), ("MS_WORKER", False), ("", False)):
+        monkeypatch.setenv("MS_ROLE", role)
+        assert local_adapter.is_scheduler() is expected
+
+
 @pytest.mark.parametrize(
     "name, value, function",
     [("DEVICE_ID", "-1", "get_device_id"), ("RANK_SIZE", "0", "get_device_num"), ("RANK_ID", "one", "get_rank_id")],

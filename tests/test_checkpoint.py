@@ -325,6 +325,8 @@ def test_a_description_that_cannot_be_read(description, tmp_path):
         {"step": True},
         {"step": None},
         {"step": 2**63},
+        {"ranks": 0},
+        {"ranks": "2"},
         {"skipped": "0"},
         {"actnorm_initialised": 1},
         {"window": {}},
@@ -354,6 +356,7 @@ def test_a_state_that_no_run_has(change, path, checkpoint):
 def test_a_state_that_a_run_has(path, checkpoint):
     state = {
         "step": 7,
+        "ranks": 2,
         "actnorm_initialised": True,
         "skipped": 1,
         "window": [1.5, -3, 2],

@@ -20,6 +20,7 @@ INLINE = re.compile(r"`([^`\n]+)`")
 README_LIMIT = 9000  # bytes: what does not fit is for the pages in docs/
 PROGRAMS = {"train.py": "train", "eval.py": "eval", "train2test.py": "train2test"}
 HANDED_ON = {  # scripts that hand on what they do not know: to which program
+    "scripts/run_distribute_train_gpu.sh": "train.py",
     "scripts/super_resolve.sh": "eval.py",
     "scripts/run_standalone_eval_gpu.sh": "eval.py",
     "scripts/run_standalone_train_gpu.sh": "train.py",

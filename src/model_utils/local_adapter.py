@@ -1,6 +1,9 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Adapter of a run on this machine: the launcher's environment variables, and nothing to copy."""
+"""Adapter of a run on this machine: the launcher's environment variables, and nothing to copy.
+
+The variables are those that MindSpore's msrun sets, or else those of OpenMPI's mpirun.
+"""
 
 import functools
 import os
@@ -8,17 +11,22 @@ import os
 
 def get_device_id(default=0):
     """Return the number of this process's device: DEVICE_ID, or `default` where no launcher sets it."""
-    return _from_environment("DEVICE_ID", default, minimum=0)
+    return _from_environment(("DEVICE_ID", "OMPI_COMM_WORLD_LOCAL_RANK"), default, minimum=0)
 
 
 def get_device_num():
     """Return the number of processes of the run: RANK_SIZE, or 1."""
-    return _from_environment("RANK_SIZE", 1, minimum=1)
+    return _from_environment(("RANK_SIZE", "OMPI_COMM_WORLD_SIZE"), 1, minimum=1)
 
 
 def get_rank_id():
     """Return the number of this process in the run: RANK_ID, or 0."""
-    return _from_environment("RANK_ID", 0, minimum=0)
+    return _from_environment(("RANK_ID", "OMPI_COMM_WORLD_RANK"), 0, minimum=0)
+
+
+def is_scheduler():
+    """Tell whether this is the process beside those that train by which MindSpore 2.x brings them together."""
+    return os.environ.get("MS_ROLE") == "MS_SCHED"
 
 
 def get_job_id():
@@ -60,10 +68,12 @@ def localise_paths(opt):
     return opt
 
 
-def _from_environment(name, default, minimum):
-    text = os.environ.get(name, "").strip()
-    if not text:
-        return default
-    if not text.isdecimal() or int(text) < minimum:
-        raise ValueError(f"environment variable {name}: expected an integer >= {minimum}, got {text!r}")
-    return int(text)
+def _from_environment(names, default, minimum):
+    """Return the first of the variables that is set, or `default`."""
+    for name in names:
+        text = os.environ.get(name, "").strip()
+        if text:
+            if not text.isdecimal() or int(text) < minimum:
+                raise ValueError(f"environment variable {name}: expected an integer >= {minimum}, got {text!r}")
+            return int(text)
+    return default

@@ -449,6 +449,11 @@ def all_keys():
     return list(_flatten(SCHEMA))
 
 
+def flattened(opt):
+    """Return the values of Options by dotted key; a section that is None has its own key and none below it."""
+    return _flatten(opt.to_dict())
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Reading
 

@@ -12,6 +12,7 @@ import glob
 import os
 import random
 import re
+import signal
 import sys
 import traceback
 import uuid
@@ -203,18 +204,56 @@ def set_device(target, device_id=0, allow_tf32=False):
         )
 
 
-def init_distributed(rank_size):
+def init_distributed(rank_id, rank_size):
     """Join the other processes of a data-parallel run, after `set_device`; a single one has nothing to join.
 
     Args:
+        rank_id: number of this process, from 0.
         rank_size: number of processes.
+
+    Raises:
+        DeviceError: the processes do not find each other.
+        ValueError: this process has no number, or another one than it was given.
     """
+    if rank_id >= rank_size:
+        raise ValueError(f"environment variable RANK_ID: expected less than RANK_SIZE, {rank_size}, got {rank_id}")
     if rank_size == 1:
         return
+    # On the CPU a process waits for the others for half a minute and then fails, unless this variable says otherwise.
+    # Rank 0 validates and saves while the others wait.
+    os.environ.setdefault("MS_NODE_TIMEOUT", str(7 * 24 * 3600))
     from mindspore import communication, context  # here, as it takes seconds
 
-    communication.init()
+    _join(communication)
+    if (communication.get_rank(), communication.get_group_size()) != (rank_id, rank_size):
+        raise ValueError(
+            f"environment variables RANK_ID and RANK_SIZE: rank {rank_id} of {rank_size} is to MindSpore rank "
+            f"{communication.get_rank()} of {communication.get_group_size()}; start the processes by "
+            "scripts/run_distribute_train_gpu.sh, or give msrun --node_rank"
+        )
     context.set_auto_parallel_context(parallel_mode=context.ParallelMode.DATA_PARALLEL, gradients_mean=True)
+
+
+def serve_ranks():
+    """Do what MindSpore 2.x wants of its scheduler, and nothing else: bring the processes together until they end.
+
+    Signals are for the processes that train.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    set_device("CPU")
+    from mindspore import communication  # here, as it takes seconds
+
+    _join(communication)
+
+
+def _join(communication):
+    try:
+        communication.init()
+    except RuntimeError as error:
+        raise DeviceError(
+            f"several processes: MindSpore does not bring them together ({' '.join(str(error).split())[:300]})"
+        ) from None
 
 
 def _device_problem(target, device_id):

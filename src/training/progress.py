@@ -20,8 +20,10 @@ class Progress:
     Args:
         opt: Options of the run.
         state: the state in a checkpoint that the run goes on from; None: a new run.
+        rank_size: number of processes that train together.
 
     Attributes:
+        rank_size: as above.
         step: updates done.
         actnorm_initialised: whether the activation normalisations have their first values.
         skipped: number of steps so far that were not finite.
@@ -31,9 +33,10 @@ class Progress:
         alarm: LossAlarm.
     """
 
-    def __init__(self, opt, state=None):
+    def __init__(self, opt, state=None, rank_size=1):
         state = state or {}
         settings = opt.train
+        self.rank_size = rank_size
         self.step = state.get("step", 0)
         self.actnorm_initialised = state.get("actnorm_initialised", False)
         self.skipped, self.bad_in_row = state.get("skipped", 0), 0
@@ -76,6 +79,7 @@ class Progress:
         """Return the part of a checkpoint's state from which the constructor continues."""
         state = {
             "step": self.step,
+            "ranks": self.rank_size,
             "actnorm_initialised": self.actnorm_initialised,
             "skipped": self.skipped,
             "window": self.window,

@@ -22,13 +22,13 @@ class StopSignals:
     MindSpore 2.x takes SIGINT for itself when it compiles, and makes a SIGTERM of it. `renew` takes it back.
 
     Attributes:
-        requested: whether a signal has come.
+        requested: whether a signal has come, to this process or to another one of the run.
         name: the name of that signal; None without one.
         status: the exit status that the signal asks for; 0 without one.
     """
 
     def __init__(self):
-        self.number, self._previous = None, {}
+        self.number, self._noted, self._previous = None, False, {}
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
@@ -37,9 +37,14 @@ class StopSignals:
 
     def renew(self):
         """Take the signals again, after a call that may have compiled."""
-        if not self.requested:
+        if not self._noted:
             for number in self._previous:
                 signal.signal(number, self._note)
+
+    def adopt(self, number):
+        """Stop because another process has got this signal. It does not count as this one's first."""
+        if not self.requested:
+            self.number = signal.Signals(number)
 
     def __exit__(self, *_):
         for number, handler in self._previous.items():
@@ -59,15 +64,17 @@ class StopSignals:
         return STATUS[self.number] if self.requested else 0
 
     def _note(self, number, _):
-        if self.requested:
+        if self._noted:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
-        self.number = signal.Signals(number)
+        self._noted = True
+        self.adopt(number)
         # Not print: the signal may have come in the middle of one.
         os.write(
             2,
             (
-                f"\n{self.name}: this step is finished and saved, then the run stops; the same again stops it at once\n"
+                f"\n{signal.Signals(number).name}: this step is finished and saved, then the run stops; the same again "
+                "stops it at once\n"
             ).encode(),
         )

@@ -178,6 +178,7 @@ def _is_finite(value):
 # What may be in a state, as `Progress.state` makes it: key -> check of its value, or a dict of checks for a section.
 _STATE = {
     "step": _is_count,
+    "ranks": lambda value: _is_count(value) and value > 0,
     "skipped": _is_count,
     "actnorm_initialised": lambda value: type(value) is bool,
     "window": lambda value: type(value) is list and all(map(_is_number, value)),  # NaN: a step that was skipped
