@@ -339,7 +339,7 @@ def test_evaluation_script_on_the_cpu(base, converted, images):
     assert (result.returncode, result.stderr) == (0, "")
     path, log = log_of(images / "logs")
     assert result.stdout == f"log file: {path}\n{log}" and "1 images, heat 0.9: lr_psnr " in log
-    assert sorted(os.listdir(str(images / "out"))) == ["good.png", "metrics.csv", "metrics.json"]
+    assert sorted(os.listdir(str(images / "out"))) == ["good.png", "metrics.csv", "metrics.json", "sheet.png"]
 
 
 @pytest.mark.skipif(HAS_GPU, reason="needs a machine without a GPU")

@@ -33,6 +33,7 @@ from src.dataloader import image_folder
 from src.dataloader.dataset import EvalData
 from src.dataloader.imresize import imresize
 from src.dataloader.prepare import prepare_images
+from src.evaluation import run as evaluation_run
 from src.evaluation.figures import evaluate_image, likelihood, mean_figures
 from src.evaluation.metrics import lr_psnr, psnr, ssim, ssim_gaussian
 from src.evaluation.picture import CAPTION, MARGIN, deviation_map
@@ -690,7 +691,7 @@ def test_the_sheet_belongs_to_the_evaluation(compiled, base, tmp_path, monkeypat
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(eval_program, "write_sheet", full_disk)
+        patch.setattr(evaluation_run, "write_sheet", full_disk)
         assert evaluate(base, tmp_path) == 2
     calls = interrupt_after(monkeypatch, 0)
     assert evaluate(base, tmp_path) == 0 and not calls
@@ -698,7 +699,7 @@ def test_the_sheet_belongs_to_the_evaluation(compiled, base, tmp_path, monkeypat
 
 
 def test_one_evaluation_at_a_time(compiled, base, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(eval_program, "evaluate_image", None)
+    monkeypatch.setattr(evaluation_run, "evaluate_image", None)
     with locked_folder(str(tmp_path), eval_program.LOCK):
         assert evaluate(base, tmp_path) == 2
     line = capfd.readouterr().err
@@ -814,7 +815,7 @@ def test_long_names(compiled, folders, base, tmp_path, capfd, monkeypatch):
     assert evaluate(base, tmp_path / "out", "--lr_dir", folders[0]) == 0
     assert os.path.exists(os.path.join(os.fsencode(str(tmp_path / "out")), name))
     capfd.readouterr()
-    monkeypatch.setattr(eval_program, "evaluate_image", None)
+    monkeypatch.setattr(evaluation_run, "evaluate_image", None)
     assert evaluate(base, tmp_path / "several", "--lr_dir", folders[0], "--n_samples", 2) == 2
     line = capfd.readouterr().err
     assert line.count("\n") == 1 and "n_0.png: the picture's name would have 257 bytes, more than the 255 that" in line
@@ -843,7 +844,7 @@ def test_an_image_larger_than_a_tile(compiled, base, tmp_path, monkeypatch):
     np.testing.assert_array_equal(picture[CAPTION : CAPTION + 128 : 4, :128:4], lr[4:36, 2:34])
     np.testing.assert_array_equal(picture[CAPTION : CAPTION + 128, -128 - MARGIN : -MARGIN], hr[16:144, 8:136])
     assert picture.shape == (CAPTION + 128 + MARGIN, 7 * (128 + MARGIN), 3)
-    samples = compiled.sample(lr[4:36, 2:34], 0.9, eval_program.DEVIATION_SAMPLES, seed=10)
+    samples = compiled.sample(lr[4:36, 2:34], 0.9, evaluation_run.DEVIATION_SAMPLES, seed=10)
     left = 5 * (128 + MARGIN)
     np.testing.assert_array_equal(picture[CAPTION : CAPTION + 128, left : left + 128], deviation_map(samples))
     assert read_image(tmp_path / "out" / "pictures" / "0_sr.png").shape == (160, 144, 3)
@@ -851,8 +852,8 @@ def test_an_image_larger_than_a_tile(compiled, base, tmp_path, monkeypatch):
 
 def allow_two_sizes(monkeypatch):
     """Instead of six, each of which has to be compiled."""
-    monkeypatch.setattr(eval_program, "few_sizes", functools.partial(few_sizes, limit=2))
-    monkeypatch.setattr(eval_program, "MAX_SIZES", 2)
+    monkeypatch.setattr(evaluation_run, "few_sizes", functools.partial(few_sizes, limit=2))
+    monkeypatch.setattr(evaluation_run, "MAX_SIZES", 2)
 
 
 def test_a_folder_of_many_sizes_compiles_a_handful(compiled, base, tmp_path, monkeypatch, capfd):

@@ -114,7 +114,14 @@ def test_checkpoint_holds_everything(trained, base):
     assert checkpoint.state.pop("seconds") > 0
     alarm = checkpoint.state.pop("loss_alarm")
     assert alarm["seen"] == 4 and np.isfinite(alarm["mean"])
-    assert checkpoint.state == {"step": 4, "actnorm_initialised": True, "skipped": 0, "window": [], "saved": [2, 4]}
+    assert checkpoint.state == {
+        "step": 4,
+        "actnorm_initialised": True,
+        "skipped": 0,
+        "ranks": 1,
+        "window": [],
+        "saved": [2, 4],
+    }
     assert checkpoint.options == options(base, "output_dir=" + os.path.join(base, "trained"))
     names = set(checkpoint.parameters())
     assert "RRDB.conv_first.weight" in names and "flowUpsamplerNet.layers.1.invconv.weight" in names
@@ -871,7 +878,7 @@ def test_a_whole_network_of_any_form(form, trained, converted, base, tmp_path):
         base, "path.train_pretrain_model_G=" + path, "path.train_pretrain_flow=true", f"output_dir={tmp_path}"
     )
     net, computed, _ = train_program.build(opt)
-    progress, optimizers = train_program.begin_or_resume(opt, RunFolder(opt.output_dir, 3), net, computed, None, 0, 1)
+    progress, optimizers = train_program.begin_or_resume(opt, RunFolder(opt.output_dir, 3), net, computed, None, 1)
     assert (progress.step, progress.actnorm_initialised) == (0, True) and set(optimizers) == {"flow", "encoder"}
     for name, value in parameter_arrays(net).items():
         if form != "inference" or not name.startswith(IMAGE_ONLY):
@@ -1029,7 +1036,7 @@ def test_slices_of_a_flow(trained, base):
     assert sliced.initialisations == 1
     came, expected = (columns(base, name) for name in ("flow_in_slices", "trained"))
     np.testing.assert_allclose(came[0], expected[0], rtol=2e-5)
-    np.testing.assert_allclose(came, expected, rtol=1e-3)
+    np.testing.assert_allclose(came, expected, rtol=1e-2)
     start, values, wanted = (
         read_checkpoint(path).parameters() for path in (trained.paths[2], sliced.paths[4], trained.paths[4])
     )
