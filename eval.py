@@ -21,8 +21,8 @@ from tqdm import tqdm
 from src.dataloader.dataset import EvalData
 from src.dataloader.image_folder import ImageFolder
 from src.evaluation.LPIPS import LPIPS
-from src.evaluation.finished_images import file_identity
-from src.evaluation.run import Data, evaluate_all, refuse_to_overwrite
+from src.evaluation.finished_images import placed_identity
+from src.evaluation.run import LOCK, Data, evaluate_all, refuse_to_overwrite
 from src.locked_folder import locked_folder
 from src.model.SRFlow import SRFlow
 from src.model_utils.config import get_config
@@ -31,8 +31,6 @@ from src.model_utils.util import run_main, warn
 from src.texts import printable
 from src.weights.checkpoint import CheckpointError
 from src.weights.weight_files import describes_itself
-
-LOCK = ".eval.lock"  # not training's: a run may be evaluated in its own folder while it goes on
 
 
 def main(argv=None):
@@ -120,7 +118,7 @@ def settings_of(args, opt):
         "allow_tf32": opt.allow_tf32,
         "data": [os.path.realpath(folder) for folder in _folders(args, opt)],
         **{
-            name: path and _identity(path)
+            name: path and placed_identity(path)
             for name, path in (
                 ("checkpoint", args.ckpt),
                 ("lpips", args.lpips),
@@ -165,10 +163,6 @@ def described(args, opt):
 
 def _folders(args, opt):
     return [folder for folder in (args.lr_dir, args.hr_dir) if folder] or [opt.datasets.val.dataroot]
-
-
-def _identity(path):
-    return [os.path.realpath(path)] + file_identity(path)
 
 
 def _absolute(path):

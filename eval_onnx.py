@@ -16,15 +16,13 @@ import os
 from types import SimpleNamespace
 
 from src.dataloader.image_folder import ImageFolder
-from src.evaluation.finished_images import file_identity
-from src.evaluation.run import Data, evaluate_all, refuse_to_overwrite
+from src.evaluation.finished_images import placed_identity
+from src.evaluation.run import LOCK, Data, evaluate_all, refuse_to_overwrite
 from src.export.onnx_model import PROVIDERS, OnnxSRFlow, file_names
 from src.locked_folder import locked_folder
 from src.model_utils.config import positive, seed, tile
 from src.model_utils.util import run_main, warn
 from src.texts import printable
-
-LOCK = ".eval.lock"  # eval.py's: they write the same files
 
 
 def main(argv=None):
@@ -67,7 +65,7 @@ def parse(argv):
 
 def settings_of(args, opt):
     """Return all that an image's figures depend on, besides the image."""
-    files = [[os.path.realpath(path), *file_identity(path)] for path in file_names(args.onnx)]
+    files = [placed_identity(path) for path in file_names(args.onnx)]
     folders = [os.path.realpath(folder) for folder in (args.lr_dir, args.hr_dir) if folder]
     return {**how(args, opt), "data": folders, "onnx": files}
 

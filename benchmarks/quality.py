@@ -46,7 +46,7 @@ from src.dataloader.image_folder import list_images  # noqa: E402
 from src.dataloader.imresize import imresize  # noqa: E402
 from src.evaluation.LPIPS import LPIPS, MIN_SIDE  # noqa: E402
 from src.evaluation.figures import likelihood, mean_figures, sample_figures  # noqa: E402
-from src.evaluation.finished_images import file_identity  # noqa: E402
+from src.evaluation.finished_images import file_identity, placed_identity  # noqa: E402
 from src.evaluation.picture import write_png  # noqa: E402
 from src.image_sizes import few_sizes  # noqa: E402
 from src.images import from_uint8  # noqa: E402
@@ -193,7 +193,7 @@ def measure_checkpoint(args, lpips):
     if not with_encoder:
         print(f"{printable(args.ckpt)}: without HRconv and conv_last, so there is no row of the encoder's own image")
     pairs = read_pairs(args, model.scale)
-    results = Results(args.out, {"checkpoint": _identity(args.ckpt), **settings_of(args)})
+    results = Results(args.out, {"checkpoint": placed_identity(args.ckpt), **settings_of(args)})
     rows = [BICUBIC] + [ENCODER] * with_encoder + [f"heat {heat:g}" for heat in args.heats]
     with tqdm(total=len(pairs) * (len(rows) + 1), unit="row", mininterval=bar_interval()) as bar:
         for pair in pairs:
@@ -321,7 +321,7 @@ def measure_run(args, lpips):
     results = Results(args.out, {"run": os.path.realpath(args.curve), **settings_of(args)})
     model, options, pairs = None, None, None
     for path in tqdm(paths, unit="checkpoint", mininterval=bar_interval()):
-        name, identity = os.path.basename(path), _identity(path)
+        name, identity = os.path.basename(path), placed_identity(path)
         if results.finished.get(name, {}).get("identity") == identity:
             continue
         try:
@@ -510,13 +510,9 @@ def settings_of(args):
         "images": [file_identity(path) for path in list_images(args.hr_dir)[: args.limit]],
         "seed": args.seed,
         "tile": args.tile,
-        "lpips": args.lpips and _identity(args.lpips),
-        "opt": args.opt and _identity(args.opt),
+        "lpips": args.lpips and placed_identity(args.lpips),
+        "opt": args.opt and placed_identity(args.opt),
     }
-
-
-def _identity(path):
-    return [os.path.realpath(path)] + file_identity(path)
 
 
 def _markdown(lines):

@@ -114,52 +114,35 @@ def make_model(clock):
     return SRFlow.from_checkpoint(clock.checkpoint, implementation=clock.implementation)
 
 
-def sample_case(lr_shape):
-    """One sample of a new image each time."""
-
-    def run(clock):
-        import numpy as np  # here: the start-up is timed
-
-        model, random = make_model(clock), np.random.RandomState(0)
-        clock.run(lambda: model.sample(random.random_sample(lr_shape).astype(np.float32), seed=0))
-
-    return run
-
-
-def sample_more_case(clock, n=8):
-    """A further sample of the same image."""
-    import numpy as np  # here: the start-up is timed
-
-    model, lr = make_model(clock), np.random.RandomState(0).random_sample((1, 3, 40, 40)).astype(np.float32)
-    model.sample(lr)
-    clock.run(lambda: model.sample(lr, n=n), n)
-
-
-def onnx_case(lr_shape):
-    """The same as sample_case, by onnxruntime."""
-
-    def run(clock):
-        import numpy as np  # here: the start-up is timed
-
-        model, random = make_onnx_model(clock), np.random.RandomState(0)
-        clock.run(lambda: model.sample(random.random_sample(lr_shape).astype(np.float32), seed=0))
-
-    return run
-
-
-def onnx_more_case(clock, n=8):
-    """The same as sample_more_case, by onnxruntime."""
-    import numpy as np  # here: the start-up is timed
-
-    model, lr = make_onnx_model(clock), np.random.RandomState(0).random_sample((1, 3, 40, 40)).astype(np.float32)
-    model.sample(lr)
-    clock.run(lambda: model.sample(lr, n=n), n)
-
-
 def make_onnx_model(clock):
     from src.export.onnx_model import OnnxSRFlow  # here: the start-up is timed
 
     return OnnxSRFlow(clock.checkpoint)
+
+
+def sample_case(lr_shape, make=make_model):
+    """One sample of a new image each time, by the model that `make` makes."""
+
+    def run(clock):
+        import numpy as np  # here: the start-up is timed
+
+        model, random = make(clock), np.random.RandomState(0)
+        clock.run(lambda: model.sample(random.random_sample(lr_shape).astype(np.float32), seed=0))
+
+    return run
+
+
+def sample_more_case(make=make_model, n=8):
+    """A further sample of the same image, by the model that `make` makes."""
+
+    def run(clock):
+        import numpy as np  # here: the start-up is timed
+
+        model, lr = make(clock), np.random.RandomState(0).random_sample((1, 3, 40, 40)).astype(np.float32)
+        model.sample(lr)
+        clock.run(lambda: model.sample(lr, n=n), n)
+
+    return run
 
 
 def encode_case(clock):
@@ -270,13 +253,13 @@ def wait_for(outputs):
 
 CASES = {
     "sample_first": sample_case((1, 3, 40, 40)),
-    "sample_more": sample_more_case,
+    "sample_more": sample_more_case(),
     "sample_batch4": sample_case((4, 3, 40, 40)),
     "sample_120x80": sample_case((1, 3, 80, 120)),
-    "onnx_first": onnx_case((1, 3, 40, 40)),
-    "onnx_more": onnx_more_case,
-    "onnx_batch4": onnx_case((4, 3, 40, 40)),
-    "onnx_120x80": onnx_case((1, 3, 80, 120)),
+    "onnx_first": sample_case((1, 3, 40, 40), make_onnx_model),
+    "onnx_more": sample_more_case(make_onnx_model),
+    "onnx_batch4": sample_case((4, 3, 40, 40), make_onnx_model),
+    "onnx_120x80": sample_case((1, 3, 80, 120), make_onnx_model),
     "encode": encode_case,
     "train_1": train_case(1),
     "train_2": train_case(2),

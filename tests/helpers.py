@@ -251,3 +251,8 @@ def jacobian(cell, x):
     copies = np.repeat(x, size, axis=0)
     sens = np.eye(size, dtype=np.float32).reshape((size,) + tuple(output_shape[1:]))
     return InputGradients(cell)(Tensor(sens), Tensor(copies)).asnumpy().reshape(size, -1).astype(np.float64)
+
+
+def together_in_one(arrays):
+    """All values of arrays by name as one float64 vector, in order of the names."""
+    return np.concatenate([arrays[name].ravel() for name in sorted(arrays)]).astype(np.float64)

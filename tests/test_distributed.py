@@ -18,6 +18,7 @@ import sys
 import mindspore
 import numpy as np
 import pytest
+from helpers import together_in_one
 from programs import REPO, fixture_base, read_csv, run, tiny_options, train, write_config  # noqa: F401
 
 from src.model_utils.options import options_from_dict
@@ -100,10 +101,6 @@ def assert_close(values, wanted, limit=1e-5):
     assert set(values) == set(wanted)
     for name, value in wanted.items():
         assert np.linalg.norm(values[name] - value) <= limit * np.linalg.norm(value), name
-
-
-def together_in_one(arrays):
-    return np.concatenate([arrays[name].ravel() for name in sorted(arrays)]).astype(np.float64)
 
 
 def assert_same(values, wanted):

@@ -14,6 +14,7 @@ import tempfile
 
 import numpy as np
 import pytest
+from helpers import together_in_one
 from mindspore import Tensor, context
 from programs import (  # noqa: F401
     HR_SIZE,
@@ -1023,10 +1024,6 @@ def test_other_slices_are_told(pretrained, base, tmp_path, capfd):
     told = capfd.readouterr().out
     assert "changed since then: datasets.train.batch_size: 2 -> 1\n" in told
     assert "changed since then: train.accumulate: 1 -> 2\n" in told
-
-
-def together_in_one(arrays):
-    return np.concatenate([arrays[name].ravel() for name in sorted(arrays)]).astype(np.float64)
 
 
 def test_slices_of_a_flow(trained, base):

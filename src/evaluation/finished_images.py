@@ -150,3 +150,8 @@ def file_identity(path):
         return [name]
     status = os.stat(path)
     return [name, status.st_size, status.st_mtime_ns]
+
+
+def placed_identity(path):
+    """Return a file's whole path, without links, and its `file_identity`: for files that matter by their place too."""
+    return [os.path.realpath(path)] + file_identity(path)

@@ -30,6 +30,8 @@ from src.texts import first_few, printable
 from src.tiling import middle
 
 PROGRESS = "metrics.progress.jsonl"
+# One for all programs, which write the same files; not training's: a run may be evaluated in its own folder meanwhile.
+LOCK = ".eval.lock"
 SHEET_HEATS = (0.0, 0.5, 0.9)  # of a MindRecord, besides the one that is evaluated
 MUCH_MEMORY = 4e9  # bytes
 SHOWN_PICTURES = 12  # whose paths are printed at the end
