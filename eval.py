@@ -108,14 +108,7 @@ def load_model(args, opt):
 def settings_of(args, opt):
     """Return all that an image's figures depend on, besides the image."""
     return {
-        "heat": opt.heat,
-        "n_samples": args.n_samples,
-        "seed": args.seed,
-        "tile": args.tile,
-        "cool": args.cool,
-        "precision": opt.precision,
-        "implementation": opt.implementation,
-        "allow_tf32": opt.allow_tf32,
+        **how(args, opt),
         "data": [os.path.realpath(folder) for folder in _folders(args, opt)],
         **{
             name: path and placed_identity(path)
@@ -146,19 +139,19 @@ def described(args, opt):
     """Return what was evaluated, and how, for metrics.json."""
     data = {"lr_dir": args.lr_dir, "hr_dir": args.hr_dir} if args.lr_dir else {"mindrecord": opt.datasets.val.dataroot}
     return {
-        "heat": opt.heat,
+        **how(args, opt),
         "heat_from": args.heat_from,
-        "n_samples": args.n_samples,
-        "seed": args.seed,
-        "tile": args.tile,
-        "cool": args.cool,
         "checkpoint": _absolute(args.ckpt),
         "data": {name: path and _absolute(path) for name, path in data.items()},
-        "precision": opt.precision,
-        "implementation": opt.implementation,
-        "allow_tf32": opt.allow_tf32,
         "device": opt.device_target if opt.device_target == "CPU" else f"{opt.device_target} {opt.device_id}",
     }
+
+
+def how(args, opt):
+    """Return the settings of the samples."""
+    from_arguments = {name: getattr(args, name) for name in ("n_samples", "seed", "tile", "cool", "consistent")}
+    from_options = {name: getattr(opt, name) for name in ("heat", "precision", "implementation", "allow_tf32")}
+    return {**from_arguments, **from_options}
 
 
 def _folders(args, opt):

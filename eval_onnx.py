@@ -56,7 +56,10 @@ def parse(argv):
         "--tile", type=tile, default=96, metavar="N", help="side of tiles in LR pixels (default 96); 0: always whole"
     )
     parser.add_argument(
-        "--cool", action="store_true", help="decode what is not finite again at lower heats, until it is"
+        "--cool", action="store_true", help="decode what explodes again at lower heats, until it does not"
+    )
+    parser.add_argument(
+        "--consistent", action="store_true", help="project the samples onto the images whose reduction is the LR image"
     )
     parser.add_argument("--provider", choices=sorted(PROVIDERS), default="CPU", help="what computes (default CPU)")
     parser.add_argument("--threads", type=positive, default=0, help="CPU threads (default: as many as cores)")
@@ -83,7 +86,7 @@ def described(args, opt):
 
 def how(args, opt):
     """Return the settings of the samples."""
-    chosen = {name: getattr(args, name) for name in ("n_samples", "seed", "tile", "cool", "provider")}
+    chosen = {name: getattr(args, name) for name in ("n_samples", "seed", "tile", "cool", "consistent", "provider")}
     return {"heat": opt.heat, **chosen}
 
 

@@ -3,9 +3,9 @@
 """Measures a checkpoint's images over heats, or those of a training run's checkpoints over its hours.
 
     python benchmarks/quality.py --ckpt FILE [--opt CFG] --hr_dir FOLDER [--heats 0 0.5 0.7 0.8 0.9] [--n_samples 10]
-                                 [--lpips FILE] [--tile 96] [--limit N] [--out RESULT.json]
-    python benchmarks/quality.py --curve RUN_FOLDER --hr_dir FOLDER [--heat 0.8] [--lpips FILE] [--limit N]
-                                 --out CURVE.json
+                                 [--consistent] [--lpips FILE] [--tile 96] [--limit N] [--out RESULT.json]
+    python benchmarks/quality.py --curve RUN_FOLDER --hr_dir FOLDER [--heat 0.8] [--consistent] [--lpips FILE]
+                                 [--limit N] --out CURVE.json
 
 Each image of --hr_dir is cut to a multiple of 2 × scale, and its low-resolution image is made of it. The protocol is
 that of eval.py: RGB, no border cut, pictures of 8 bits, and the noise of `eval.py --seed 0`. The figures are means over
@@ -43,13 +43,13 @@ from tile_margin import esrgan_image  # noqa: E402
 
 from src.dataloader.image_file import UnusableImage, read_image  # noqa: E402
 from src.dataloader.image_folder import list_images  # noqa: E402
-from src.dataloader.imresize import imresize  # noqa: E402
 from src.evaluation.LPIPS import LPIPS, MIN_SIDE  # noqa: E402
 from src.evaluation.figures import likelihood, mean_figures, sample_figures  # noqa: E402
 from src.evaluation.finished_images import file_identity, placed_identity  # noqa: E402
 from src.evaluation.picture import write_png  # noqa: E402
 from src.image_sizes import few_sizes  # noqa: E402
 from src.images import from_uint8  # noqa: E402
+from src.imresize import imresize  # noqa: E402
 from src.model.SRFlow import SRFlow, load_network, require_usable  # noqa: E402
 from src.model_utils.config import positive, tile  # noqa: E402
 from src.model_utils.options import load_options, network_differences  # noqa: E402
@@ -161,6 +161,7 @@ def parse(arguments=None):
     parser.add_argument("--heats", type=_heat, nargs="+", metavar="HEAT", help="of --ckpt (default 0 0.5 0.7 0.8 0.9)")
     parser.add_argument("--heat", type=_heat, help="of --curve (default 0.8)")
     parser.add_argument("--n_samples", type=positive, help="of --ckpt: samples of an image at each heat (default 10)")
+    parser.add_argument("--consistent", action="store_true", help="project the samples, as eval.py --consistent does")
     parser.add_argument("--lpips", metavar="FILE", help="LPIPS's weights (scripts/get_lpips.sh fetches them)")
     parser.add_argument("--tile", type=tile, default=96, help="side of the tiles in LR pixels (default 96); 0: whole")
     parser.add_argument("--limit", type=positive, metavar="N", help="the first N images only")
@@ -201,7 +202,7 @@ def measure_checkpoint(args, lpips):
                 bar.update(len(rows) + 1)
                 continue
             figures = {}
-            for name, values in measure(model, pair, args.heats, args.n_samples, args.tile, lpips, with_encoder):
+            for name, values in measure(model, pair, args.heats, args.n_samples, args, lpips, with_encoder):
                 figures[name] = values
                 bar.update()
             results.add(pair.name, figures)
@@ -213,7 +214,7 @@ def measure_checkpoint(args, lpips):
     print(f"\nNLL {nll:.3f} bits per pixel; {args.n_samples} samples of each image at each heat above 0.")
 
 
-def measure(model, pair, heats, n_samples, tile, lpips=None, with_encoder=False):
+def measure(model, pair, heats, n_samples, args, lpips=None, with_encoder=False):
     """Measure an image: yield (row's name, figures by name).
 
     Args:
@@ -221,18 +222,19 @@ def measure(model, pair, heats, n_samples, tile, lpips=None, with_encoder=False)
         pair: Pair.
         heats: list of numbers.
         n_samples: number of samples at each heat above 0.
-        tile: as `SRFlow.sample` takes it.
+        args: namespace with `tile` and `consistent`, as `SRFlow.sample` takes them.
         lpips: LPIPS or None.
         with_encoder: whether the encoder's own image is measured too.
     """
     yield BICUBIC, picture_figures(imresize(pair.lr, model.scale), pair, model.scale, lpips)
     if with_encoder:
-        image = encoder_image(model.net.RRDB, from_uint8(pair.lr), model.scale, tile)
+        image = encoder_image(model.net.RRDB, from_uint8(pair.lr), model.scale, args.tile)
         yield ENCODER, sample_figures(image, pair.lr, pair.hr, model.scale, lpips)[1]
-    yield NLL, {"nll": float(likelihood(model, pair.lr, pair.hr, pair.seed, tile, pair.size))}
+    yield NLL, {"nll": float(likelihood(model, pair.lr, pair.hr, pair.seed, args.tile, pair.size))}
+    how = {"tile": args.tile, "size": pair.size, "consistent": args.consistent}
     for some, count in (([heat for heat in heats if heat == 0], 1), ([heat for heat in heats if heat > 0], n_samples)):
         if some:
-            samples = model.sample(from_uint8(pair.lr), some, count, pair.seed, tile=tile, size=pair.size)[:, :, 0]
+            samples = model.sample(from_uint8(pair.lr), some, count, pair.seed, **how)[:, :, 0]
             for heat, images in zip(some, samples):
                 yield f"heat {heat:g}", figures_at_heat(images, n_samples, pair, model.scale, lpips)
 
@@ -374,7 +376,7 @@ def step_figures(model, pairs, args, lpips):
     """Measure a checkpoint: means over the pairs of the NLL, the PSNR at heat 0, and the figures at --heat."""
     rows = []
     for pair in pairs:
-        found = dict(measure(model, pair, [0, args.heat], 1, args.tile, lpips))
+        found = dict(measure(model, pair, [0, args.heat], 1, args, lpips))
         rows.append({**found[NLL], "psnr_heat_0": found["heat 0"]["psnr"], **found[f"heat {args.heat:g}"]})
     return mean_row(rows)
 
@@ -510,6 +512,7 @@ def settings_of(args):
         "images": [file_identity(path) for path in list_images(args.hr_dir)[: args.limit]],
         "seed": args.seed,
         "tile": args.tile,
+        "consistent": args.consistent,
         "lpips": args.lpips and placed_identity(args.lpips),
         "opt": args.opt and placed_identity(args.opt),
     }

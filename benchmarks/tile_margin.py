@@ -32,8 +32,8 @@ sys.path[:0] = [ROOT, os.path.dirname(os.path.abspath(__file__))]
 from run import make_network  # noqa: E402
 
 from src.dataloader.image_file import read_image  # noqa: E402
-from src.dataloader.imresize import imresize  # noqa: E402
 from src.images import from_uint8  # noqa: E402
+from src.imresize import imresize  # noqa: E402
 from src.model.RRDBNet import leaky_relu  # noqa: E402
 from src.model.SRFlow import SRFlow  # noqa: E402
 from src.model.convolutions import nearest_up2  # noqa: E402

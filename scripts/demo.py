@@ -17,9 +17,9 @@ import numpy as np
 from skimage.data import astronaut, chelsea
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from src.dataloader.imresize import imresize
 from src.evaluation.picture import deviation_map, sheet, write_png
 from src.images import from_uint8, to_uint8
+from src.imresize import imresize
 from src.model.SRFlow import SRFlow, normalise_latents
 from src.model_utils.util import run_main
 

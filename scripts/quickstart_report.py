@@ -57,9 +57,9 @@ def bicubic_means(metrics, lpips=None):
     """
     # Here, as they import MindSpore, which takes seconds.
     from src.dataloader.dataset import EvalData
-    from src.dataloader.imresize import imresize
     from src.evaluation.LPIPS import LPIPS
     from src.evaluation.metrics import lr_psnr
+    from src.imresize import imresize
     from src.model_utils.util import set_device
 
     set_device("CPU")

@@ -69,7 +69,7 @@ done
 
 echo "1/5 the shipped weights on photographs"
 part "shipped weights" "$PYTHON" "$ROOT/eval.py" --opt "$ROOT/configs/SRFlow_free_4X.yml" --ckpt "$weights" \
-    --output_dir "$out/shipped" --cool ${lpips:+--lpips "$lpips"} --set "${shipped_options[@]}"
+    --output_dir "$out/shipped" --cool --consistent ${lpips:+--lpips "$lpips"} --set "${shipped_options[@]}"
 part table "$PYTHON" "$ROOT/scripts/quickstart_report.py" shipped "$out/shipped" ${lpips:+"$lpips"}
 
 echo "2/5 a network of its own: pre-training the encoder (L1)"

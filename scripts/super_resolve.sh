@@ -31,4 +31,4 @@ if [ -z "${PYTHON:-}" ]; then
 fi
 choose_python
 exec "$PYTHON" "$ROOT/eval.py" --opt "$ROOT/configs/SRFlow_free_4X.yml" \
-    --ckpt "$weights" --lr_dir "$images" --output_dir "$out" --n_samples 3 --cool "$@"
+    --ckpt "$weights" --lr_dir "$images" --output_dir "$out" --n_samples 3 --cool --consistent "$@"

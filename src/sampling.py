@@ -12,6 +12,7 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
+from src.consistency import make_consistent
 from src.images import as_floats, even, fill, pad_to, to_uint8
 from src.tiling import Tile, assemble, crop_latents, tiles
 
@@ -26,18 +27,21 @@ TRAINED_HEAT = 1.0  # training maximises the likelihood of latents of this stand
 # this overlap differs by up to 1.6e-2, and by more than 1/255 in 0.4 % of the values. With an overlap of 24 it differs
 # by up to 3.2e-2, and by more than 1/255 in 1.2 %. An overlap of 40 takes a third more computation with tiles of 96.
 TILE_OVERLAP, TILE_MARGIN = 32, 8
-COOLER = (0.75, 0.5, 0.25, 0.0)  # of the heat asked for, where that gives what is not finite
+COOLER = (0.75, 0.5, 0.25, 0.0)  # of the heat asked for, where decoding explodes
+# Of an image's values, which are from 0 to 1 but for some overshooting. Where decoding explodes they grow from step to
+# step, to thousands and more, and in the end they are not finite.
+EXPLODED = 10.0
 
 
 class Cooled(NamedTuple):
-    """A part of a sample that was decoded at a lower heat, as the one asked for gave values that are not finite.
+    """A part of a sample that was decoded at a lower heat, as decoding exploded at the one asked for.
 
     Attributes:
         image: number of the image, from 0.
         sample: number of the sample, from 0.
         tile: the Tile, or the whole image as one, in pixels of lr.
         heat: the one asked for.
-        used: the one that gave a finite image; None if none did, and the part stays as it was.
+        used: the one at which decoding did not explode; None if there was none, and the part stays as it was.
     """
 
     image: int
@@ -62,7 +66,18 @@ class Sampling:
     """
 
     def sample(
-        self, lr, heat=0.9, n=1, seed=None, batch=1, tile=None, with_latents=False, size=None, cool=False, progress=None
+        self,
+        lr,
+        heat=0.9,
+        n=1,
+        seed=None,
+        batch=1,
+        tile=None,
+        with_latents=False,
+        size=None,
+        cool=False,
+        consistent=False,
+        progress=None,
     ):
         """Draw super-resolved images of low-resolution images.
 
@@ -82,9 +97,12 @@ class Sampling:
             size: the height and width to which lr is padded by reflection, both even and at least lr's. None takes the
                 next even ones. The noise of the image itself is the same for every size. Images differ only near the
                 padded edges, where the network sees what is beyond them.
-            cool: whether what is not finite is decoded again, from the same noise at 3/4, 1/2, 1/4 of the heat and at
-                0, until it is finite: a tile, or the image where it is computed whole. `cooled` lists them. The latents
-                that `with_latents` returns do not show it.
+            cool: whether a tile, or the image where it is computed whole, of which decoding explodes (values that are
+                not finite or beyond ±10) is decoded again from the same noise at 3/4, 1/2, 1/4 of the heat and at 0,
+                until it does not. `cooled` lists them. The latents that `with_latents` returns do not show it.
+            consistent: whether samples are projected onto the images that `imresize` reduces to lr, which brings them
+                nearer to lr and to the image that was reduced to it (see src/consistency.py). Tiles are projected one
+                by one. What is not finite stays as it is.
             progress: function called with the number of finished decodings and that of all, `n_decodings`.
 
         Returns:
@@ -111,7 +129,9 @@ class Sampling:
         after_each = _Counter(progress, n_decodings(size, n * len(heats), batch if len(images) == 1 else 1, tile))
         shape = (height, width, 3) if is_picture else (3, height, width)
         samples = np.empty((len(heats) * n, len(images)) + shape, np.uint8 if is_picture else np.float32)
-        for row, strip in self._decode_samples(pad_to(images, size), noise, heats, batch, tile, cool, after_each):
+        shown = images.shape[2:] if consistent else None
+        padded = pad_to(images, size)
+        for row, strip in self._decode_samples(padded, noise, heats, batch, tile, cool, shown, after_each):
             strip = strip[..., : max(height - row, 0), :width]
             if is_picture:
                 to_uint8(strip, samples[..., row : row + strip.shape[-2], :, :])
@@ -149,7 +169,7 @@ class Sampling:
                 fill(latent[k, ..., height:, :], draw)
         return noise
 
-    def _decode_samples(self, lr, noise, heats, batch, tile, cool, after_each):
+    def _decode_samples(self, lr, noise, heats, batch, tile, cool, shown, after_each):
         """Decode noise at every heat, whole or by tiles, and yield the images in strips from top to bottom.
 
         Args:
@@ -157,6 +177,7 @@ class Sampling:
             noise: what `_draw` returned.
             heats: list of numbers.
             batch, tile, cool: as in `sample`.
+            shown: the (height, width), in pixels of lr, of the top left part that is to be consistent with lr; or None.
             after_each: function without arguments, called after every decoding.
 
         Yields:
@@ -166,7 +187,10 @@ class Sampling:
         def image_of(part):
             images = lr if part == whole else part.cut(lr)
             latents = noise if part == whole else crop_latents(noise, part, self.scale)
-            return self._decode_part(images, latents, heats, batch, part if cool else None, after_each)
+            samples = self._decode_part(images, latents, heats, batch, part if cool else None, after_each)
+            if shown is not None:
+                self._project(samples, as_floats(images), [shown[0] - part.top, shown[1] - part.left])
+            return samples
 
         whole = Tile(0, 0, *lr.shape[2:])
         parts = parts_of(lr.shape[2:], tile)
@@ -179,7 +203,7 @@ class Sampling:
         """Decode noise of one part at every heat: float32 (len(heats)·n, N, 3, s·h, s·w).
 
         Args:
-            tile_to_cool: the Tile, where what is not finite is to be decoded again; otherwise None.
+            tile_to_cool: the Tile, where what explodes is to be decoded again; otherwise None.
 
         The other arguments are those of `_decode_samples`.
         """
@@ -200,7 +224,7 @@ class Sampling:
         return images
 
     def _cool(self, conditions, noise, images, heat, sample, tile):
-        """Decode again, in place and at lower heats, what is not finite of one sample's images.
+        """Decode again, in place and at lower heats, those of one sample's images that exploded.
 
         Args:
             conditions: of the images, as `_condition` returns them.
@@ -208,23 +232,40 @@ class Sampling:
             images: float32 (N, 3, s·h, s·w), as decoded at `heat`.
             heat, sample, tile: as Cooled has them.
         """
-        missing = [i for i in range(len(images)) if not np.isfinite(images[i]).all()]
+        missing = [i for i in range(len(images)) if has_exploded(images[i])]
         for lower in [fraction * heat for fraction in COOLER if heat > 0]:
             if not missing:
                 break
             again = self._decode(conditions, [np.float32(lower) * latent for latent in noise], may_fail=True)
-            for i in [i for i in missing if np.isfinite(again[i]).all()]:
+            for i in [i for i in missing if not has_exploded(again[i])]:
                 images[i] = again[i]
                 missing.remove(i)
                 self.cooled.append(Cooled(i, sample, tile, heat, lower))
         self.cooled.extend(Cooled(i, sample, tile, heat, None) for i in missing)
         if missing:
             warnings.warn(
-                f"decoding is not finite at heat {heat:g}, nor at any lower one; nothing is clamped. Another "
-                "checkpoint may help",
+                f"decoding explodes at heat {heat:g}, and at all lower ones; nothing is clamped. Another checkpoint "
+                "may help",
                 RuntimeWarning,
                 stacklevel=5,
             )
+
+    def _project(self, samples, lr, shown):
+        """Project, in place, all finite images of samples onto those that are reduced to lr.
+
+        Args:
+            samples: float32 (n, N, 3, s·h, s·w).
+            lr: float32 (N, 3, h, w).
+            shown: rows and columns of lr that count, which may be fewer or more than there are. The others are padding.
+        """
+        height, width = (min(side, length) for side, length in zip(lr.shape[2:], shown))
+        if min(height, width) <= 0:
+            return
+        seen = samples[..., : self.scale * height, : self.scale * width]
+        for sample in seen:
+            for image, own in zip(sample, lr[..., :height, :width]):
+                if np.isfinite(image).all():
+                    image[...] = make_consistent(image, own, self.scale)
 
     def decode(self, lr, latents):
         """Compute the images of given latents.
@@ -250,6 +291,11 @@ class Sampling:
         if not all(np.isfinite(latent).all() for latent in latents):
             raise ValueError("latents: expected finite values, got some that are not")
         return self._decode(self._condition(lr), latents)
+
+
+def has_exploded(image):
+    """Tell whether an image as decoded has values that are not finite, or far from those of images."""
+    return not np.abs(image).max() <= EXPLODED  # of NaN this is true
 
 
 def n_decodings(size, n, batch=1, tile=None):

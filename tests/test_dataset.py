@@ -17,8 +17,8 @@ from skimage.data import astronaut
 
 from src.dataloader import mindrecord_file
 from src.dataloader.dataset import DataError, EvalData, TrainData, open_mindrecord
-from src.dataloader.imresize import imresize
 from src.dataloader.prepare import prepare, prepare_images
+from src.imresize import imresize
 
 SCALE = 4
 RECORDS = 12

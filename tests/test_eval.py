@@ -31,13 +31,13 @@ from skimage.data import astronaut
 import eval as eval_program
 from src.dataloader import image_folder
 from src.dataloader.dataset import EvalData
-from src.dataloader.imresize import imresize
 from src.dataloader.prepare import prepare_images
 from src.evaluation import run as evaluation_run
 from src.evaluation.figures import evaluate_image, likelihood, mean_figures
 from src.evaluation.metrics import lr_psnr, psnr, ssim, ssim_gaussian
 from src.evaluation.picture import CAPTION, MARGIN, deviation_map
 from src.image_sizes import few_sizes
+from src.imresize import imresize
 from src.locked_folder import locked_folder
 from src.model.SRFlow import SRFlow
 from src.model_utils.config import get_config
@@ -58,6 +58,7 @@ SUMMARY = {
     "seed",
     "tile",
     "cool",
+    "consistent",
     "checkpoint",
     "data",
     "precision",
@@ -300,8 +301,8 @@ def test_parts_that_are_not_finite_are_cooled(compiled, folders, base, tmp_path,
     assert np.allclose(decoded, [0.9, 0.9, 0.675, 0.45], rtol=0.2)
     err = capfd.readouterr().err
     size = f"{HR_SIZE}x{HR_SIZE} pixels at row 0, column 0"
-    assert f"even: sample 1: {size}: not finite at heat 0.9, decoded at 0.45" in err
-    assert "1 of 1 images have parts that were not finite and were decoded again at lower heats: even" in err
+    assert f"even: sample 1: {size}: exploded at heat 0.9, decoded at 0.45" in err
+    assert "1 of 1 images have parts that exploded and were decoded again at lower heats: even" in err
     summary, rows = metrics_of(tmp_path / "cooled")
     assert summary["cooled"] == rows[0]["cooled"] == 1 and summary["not_finite"] == 0 and summary["cool"] is True
     monkeypatch.setattr(SRFlow, "_decode", itself)
@@ -323,7 +324,7 @@ def test_what_is_finite_at_no_heat_is_told(compiled, folders, base, tmp_path, mo
     monkeypatch.setattr(SRFlow, "_decode", decode)
     assert evaluate(base, tmp_path / "out", "--lr_dir", os.path.join(folders[0], "even.png"), "--cool") == 1
     err = capfd.readouterr().err
-    assert "not finite at heat 0.9, nor at any lower one" in err and "1 pixels of its samples are not finite" in err
+    assert "exploded at heat 0.9, and at all lower ones" in err and "1 pixels of its samples are not finite" in err
 
 
 def test_folder_needs_no_mindrecord(compiled, folders, base, tmp_path):
@@ -383,7 +384,7 @@ class RecordingModel(SRFlow):
     def __init__(self, broken=0):
         self.arguments, self.encodings, self.broken = [], [], broken
 
-    def sample(self, lr, heat=0.9, n=1, seed=None, tile=None, size=None, cool=False, progress=None):
+    def sample(self, lr, heat=0.9, n=1, seed=None, tile=None, size=None, cool=False, consistent=False, progress=None):
         self.arguments.append((heat, n, seed))
         bicubic = imresize(np.rint(255 * lr[0].transpose(1, 2, 0)).astype(np.uint8), SCALE)
         samples = np.stack([np.clip(bicubic.astype(int) + 5 * k, 0, 255) for k in range(n)])

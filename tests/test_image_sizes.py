@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from mindspore import context
 
-from src.dataloader.imresize import imresize
 from src.evaluation.figures import likelihood
 from src.image_sizes import few_sizes
 from src.images import even, pad_hr_to, pad_to, pad_to_even, to_uint8
+from src.imresize import imresize
 from src.model.SRFlow import SRFlow, build_network
 from src.model_utils.options import options_from_dict
 from src.sampling import TILE_MARGIN

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from src.dataloader.imresize import imresize
+from src.imresize import imresize
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden", "imresize.npz")
 

@@ -12,8 +12,8 @@ from helpers import GOLDEN_FOLDERS, MODES, conv_reference
 from mindspore import Tensor, context
 from skimage.data import astronaut
 
-from src.dataloader.imresize import imresize
 from src.evaluation.LPIPS import ALEXNET_URL, LINEAR_URL, LPIPS, MIN_SIDE
+from src.imresize import imresize
 from src.weights.checkpoint import CheckpointError
 
 PLACES_AND_SHAPES = (

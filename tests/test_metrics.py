@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from src.dataloader.imresize import imresize
 from src.evaluation.metrics import diversity, lr_psnr, psnr, psnr_y, ssim, ssim_gaussian
+from src.imresize import imresize
 
 
 @pytest.fixture(name="pair", scope="module")

@@ -26,10 +26,10 @@ pytest.importorskip("onnxruntime", reason=WHY)
 
 import eval_onnx as eval_program  # noqa: E402
 import export as export_program  # noqa: E402
-from src.dataloader.imresize import imresize  # noqa: E402
 from src.export.onnx_file import build_graphs  # noqa: E402
 from src.export.onnx_model import OnnxSRFlow, file_names  # noqa: E402
 from src.images import from_uint8  # noqa: E402
+from src.imresize import imresize  # noqa: E402
 from src.model.SRFlow import SRFlow  # noqa: E402
 from src.model_utils.options import options_from_dict  # noqa: E402
 from src.model_utils.util import run_main  # noqa: E402

@@ -18,8 +18,8 @@ from skimage.data import astronaut, chelsea
 
 from src.dataloader import prepare as prepare_module
 from src.dataloader.dataset import DataError, EvalData
-from src.dataloader.imresize import imresize
 from src.dataloader.prepare import prepare, prepare_images
+from src.imresize import imresize
 from src.model_utils.util import run_main
 
 

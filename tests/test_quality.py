@@ -14,10 +14,10 @@ from programs import SCALE, read_image, tiny_options, write_image
 from seeded_weights import seeded_state
 from skimage.data import astronaut, chelsea
 
-from src.dataloader.imresize import imresize
 from src.evaluation.figures import evaluate_image
 from src.evaluation.metrics import lr_psnr, psnr
 from src.images import from_uint8, to_uint8
+from src.imresize import imresize
 from src.model.RRDBNet import leaky_relu
 from src.model.convolutions import nearest_up2
 from src.model_utils.options import options_from_dict

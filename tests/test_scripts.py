@@ -23,9 +23,9 @@ from skimage.data import astronaut
 from test_weight_files import port_names, save_mindspore
 
 from src.dataloader.dataset import EvalData
-from src.dataloader.imresize import imresize
 from src.dataloader.prepare import prepare_images
 from src.evaluation.metrics import lr_psnr
+from src.imresize import imresize
 from src.model_utils.config import get_config
 from src.model_utils.options import load_options
 from src.network_names import IMAGE_ONLY, shapes_of

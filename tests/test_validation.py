@@ -11,9 +11,9 @@ from programs import SCALE, fixture_base  # noqa: F401
 from skimage.data import astronaut
 
 from src.dataloader.dataset import EvalData
-from src.dataloader.imresize import imresize
 from src.dataloader.prepare import prepare_images
 from src.evaluation.metrics import psnr
+from src.imresize import imresize
 from src.model.convolutions import nearest_up2
 from src.model_utils.options import load_options
 from src.training import validation

@@ -47,7 +47,7 @@ from tqdm import tqdm
 from src.dataloader.dataset import DataError
 from src.dataloader.image_file import UnusableImage, read_image, to_rgb8
 from src.dataloader.image_folder import hr_names, images_of, list_images, require_fit
-from src.dataloader.imresize import imresize
+from src.imresize import imresize
 from src.model_utils.util import run_main
 
 try:

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from src.dataloader.imresize import imresize
 from src.evaluation.metrics import MIN_SIDE, diversity, lr_psnr, psnr, ssim, ssim_gaussian
 from src.images import as_floats, even, fill, from_uint8, pad_hr_to, pad_to, to_uint8
+from src.imresize import imresize
 from src.tiling import tiles
 
 COUNTS = ("not_finite", "cooled")  # of a row: they are no figures, and whole numbers
@@ -17,7 +17,9 @@ COUNTS = ("not_finite", "cooled")  # of a row: they are no figures, and whole nu
 _DIVERSITY_UNIT = 8
 
 
-def evaluate_image(model, lr, hr, heat, n_samples, seed, tile=None, size=None, lpips=None, cool=False, progress=None):
+def evaluate_image(
+    model, lr, hr, heat, n_samples, seed, tile=None, size=None, lpips=None, cool=False, consistent=False, progress=None
+):
     """Super-resolve a low-resolution image and measure the result.
 
     The figures that concern samples are averaged over them:
@@ -44,12 +46,14 @@ def evaluate_image(model, lr, hr, heat, n_samples, seed, tile=None, size=None, l
         seed: seed of the samples and of the dequantisation noise.
         tile, size: as `SRFlow.sample` takes them.
         lpips: LPIPS or None.
-        cool, progress: as `SRFlow.sample` takes them; `model.cooled` lists what was decoded again.
+        cool, consistent, progress: as `SRFlow.sample` takes them; `model.cooled` lists what was decoded again.
 
     Returns:
         (samples, figures): uint8 (n_samples, s·h, s·w, 3), black or white where not finite, and a dict by name.
     """
-    images = model.sample(from_uint8(lr), heat, n_samples, seed, tile=tile, size=size, cool=cool, progress=progress)
+    images = model.sample(
+        from_uint8(lr), heat, n_samples, seed, tile=tile, size=size, cool=cool, consistent=consistent, progress=progress
+    )
     samples, figures = sample_figures(images[:, 0], lr, hr, model.scale, lpips)
     not_finite = figures.pop("not_finite")
     if hr is not None:
@@ -186,8 +190,8 @@ def describe_cooled(part, scale):
     """
     tile = part.tile
     where = f"{scale * tile.height}x{scale * tile.width} pixels at row {scale * tile.top}, column {scale * tile.left}"
-    text = f"sample {part.sample}: {where}: not finite at heat {part.heat:g}, "
-    return text + ("nor at any lower one" if part.used is None else f"decoded at {part.used:g}")
+    text = f"sample {part.sample}: {where}: exploded at heat {part.heat:g}, "
+    return text + ("and at all lower ones" if part.used is None else f"decoded at {part.used:g}")
 
 
 def mean_figures(rows):

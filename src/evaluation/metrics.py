@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from skimage.metrics import structural_similarity
 
-from src.dataloader.imresize import imresize
+from src.imresize import imresize
 
 MIN_SIDE = 31  # pixels, for LPIPS, whose second pooling leaves nothing of smaller images
 _UNIFORM_WINDOW = 7

@@ -3,7 +3,7 @@
 """An evaluation from its first image to its last file, whatever computes the network; it needs no MindSpore.
 
 `args` and `opt` are as the programs have them: `args.lr_dir`, `hr_dir` (None where there is none), `n_samples`, `seed`,
-`tile` and `cool`, and `opt.heat`, `opt.scale` and `opt.output_dir`.
+`tile`, `cool` and `consistent`, and `opt.heat`, `opt.scale` and `opt.output_dir`.
 """
 
 import csv
@@ -17,13 +17,13 @@ import numpy as np
 from tqdm import tqdm
 
 from src.dataloader.image_file import UnusableImage, read_image
-from src.dataloader.imresize import imresize
 from src.evaluation.figures import describe_cooled, evaluate_image, is_too_small_for_lpips, mean_figures, problems
 from src.evaluation.finished_images import FinishedImages, number_images
 from src.evaluation.metrics import MIN_SIDE
 from src.evaluation.picture import SHEET_ROWS, deviation_map, sheet, write_png
 from src.image_sizes import MAX_SIZES, few_sizes
 from src.images import even
+from src.imresize import imresize
 from src.model_utils.util import atomic_write, bar_interval, warn
 from src.sampling import n_decodings
 from src.texts import first_few, printable
@@ -98,6 +98,7 @@ def evaluate_all(data, model, lpips, settings, facts, args, opt):
                 size=sizes[number - 1],
                 lpips=lpips,
                 cool=args.cool,
+                consistent=args.consistent,
                 progress=lambda done, total: bar.update(),
             )
             if hr is not None:
@@ -210,8 +211,9 @@ def write_sheet(model, images, sizes, args, opt):
     for (_, hr, lr), size in zip(itertools.islice(images, SHEET_ROWS), sizes):
         hr, lr = centre(hr, lr, side, model.scale)
         size = tuple(min(side, length) for length in size)
-        samples = model.sample(lr, heats, seed=args.seed, size=size, cool=args.cool)[:, 0]
-        several = model.sample(lr, opt.heat, DEVIATION_SAMPLES, args.seed, size=size, cool=args.cool)
+        how = {"seed": args.seed, "size": size, "cool": args.cool, "consistent": args.consistent}
+        samples = model.sample(lr, heats, **how)[:, 0]
+        several = model.sample(lr, opt.heat, DEVIATION_SAMPLES, **how)
         rows.append([lr, imresize(lr, model.scale), *samples, deviation_map(several), hr])
     titles = ["LR", "bicubic", *[f"heat {heat:g}" for heat in heats], f"deviation, heat {opt.heat:g}", "HR"]
     path = os.path.join(opt.output_dir, "sheet.png")
@@ -299,7 +301,7 @@ def tell_what_is_missing(rows, skipped, without_lpips):
     cooled = [row["name"] for row in rows if row.get("cooled")]
     if cooled:
         warn(
-            f"{len(cooled)} of {len(rows)} images have parts that were not finite and were decoded again at lower "
+            f"{len(cooled)} of {len(rows)} images have parts that exploded and were decoded again at lower "
             f"heats: {first_few(cooled)}"
         )
     for names, what in ((faulty, "have pixels or an nll that are not finite"), (without_lpips, "have no LPIPS")):

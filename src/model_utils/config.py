@@ -110,8 +110,13 @@ def _make_parser(kind):
         parser.add_argument(
             "--cool",
             action="store_true",
-            help="decode what is not finite again at 3/4, 1/2, 1/4 of the heat and at 0, until it is; each such tile "
-            "is told",
+            help="decode tiles that explode (not finite, or beyond 10 where images have 0 to 1) again at 3/4, 1/2, 1/4 "
+            "of the heat and at 0, until they do not; each is told",
+        )
+        parser.add_argument(
+            "--consistent",
+            action="store_true",
+            help="project the samples onto the images whose bicubic reduction is the LR image",
         )
         parser.add_argument(
             "--lpips", metavar="FILE", help="for LPIPS: all its weights, as bash scripts/get_lpips.sh fetches them"

@@ -6,10 +6,10 @@ import numpy as np
 from mindspore import Tensor
 
 from src.dataloader.dataset import EvalData
-from src.dataloader.imresize import imresize
 from src.evaluation.metrics import psnr
 from src.evaluation.picture import SHEET_ROWS, sheet
 from src.images import from_uint8, to_uint8
+from src.imresize import imresize
 from src.model.SRFlow import SRFlow
 from src.model.SRFlowNet import EncoderImage
 

@@ -49,6 +49,22 @@ def _resize_rows(image, scale):
     return np.rint(np.clip(total, 0, 255)).astype(np.uint8)
 
 
+def reduction(length, scale):
+    """Return what `imresize` does to one axis, before clipping and rounding, as a matrix.
+
+    Args:
+        length: of the axis, in pixels.
+        scale: positive factor.
+
+    Returns:
+        float64 (ceil(length * scale), length).
+    """
+    weights, indices = _contributions(length, scale)
+    matrix = np.zeros((len(weights), length))
+    np.add.at(matrix, (np.arange(len(weights))[:, None], indices), weights)  # an index occurs twice at the borders
+    return matrix
+
+
 def _contributions(in_size, scale):
     """Return the weights and 0-based input indices, both (out_size, taps), of every output sample along one axis."""
     out_size = int(np.ceil(in_size * scale))
