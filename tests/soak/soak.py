@@ -2,12 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run that is killed again and again ends where an undisturbed one ends, and needs no more memory on the way.
 
-    python tests/soak/soak.py FOLDER [--steps 3000] [--kills 10] [--seed 0] [--opt CFG] [--set key=value ...]
+    python tests/soak/soak.py FOLDER [--steps 3000] [--kills 10] [--ranks 1] [--seed 0] [--opt CFG]
+                              [--set key=value ...]
 
 Trains the quick start's network twice in FOLDER, once undisturbed and once with SIGKILLs at random moments, each
 followed by a resume. Then compares the last checkpoints (every parameter and optimizer state, bit by bit) and the logs
 (every step once, the same losses), and the undisturbed process's resident memory from step 500 on (from a sixth of the
 run, if it is shorter than 3,000 steps) with its end. Ends with status 1 if anything differs or grew by 5 % or more.
+With --ranks 2 both runs are two processes on the CPU, started by scripts/run_distribute_train_gpu.sh. A random one of
+them is killed, upon which the script has to end both within a minute, with a status that is not 0.
 By hand, not by pytest: at its defaults it takes hours on two cores; datasets.train.batch_size=1 makes that one.
 """
 
@@ -29,6 +32,7 @@ from src.model_utils.util import run_main  # noqa: E402
 from src.weights.checkpoint import read_checkpoint  # noqa: E402
 
 GROWTH = 0.05
+PATIENCE = 60  # seconds after which the other ranks of a killed one are taken to hang
 
 
 def main():
@@ -68,6 +72,7 @@ def parse():
     parser.add_argument("folder")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--opt", default=os.path.join(ROOT, "configs", "SRFlow_quickstart_4X.yml"))
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
@@ -78,33 +83,40 @@ def parse():
 
 def start(arguments, settings, folder):
     os.makedirs(folder, exist_ok=True)
+    program = [sys.executable, "train.py", "--opt", arguments.opt]
+    if arguments.ranks > 1:
+        devices = ",".join(map(str, range(arguments.ranks)))
+        program = ["bash", "scripts/run_distribute_train_gpu.sh", arguments.opt, str(arguments.ranks), devices]
+    command = program + ["--device_target", "CPU", "--output_dir", folder, "--set"] + settings
+    environment = dict(os.environ, PYTHON=sys.executable, LOG_DIR=os.path.join(folder, "logs"))
     with open(os.path.join(folder, "console.log"), "ab") as log:
-        return subprocess.Popen(
-            [
-                sys.executable,
-                "train.py",
-                "--opt",
-                arguments.opt,
-                "--device_target",
-                "CPU",
-                "--output_dir",
-                folder,
-                "--set",
-            ]
-            + settings,
-            cwd=ROOT,
-            stdout=log,
-            stderr=log,
-        )
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+
+
+def ranks_of(process, ranks):
+    """The processes that train: of one rank it is the process itself, of several its children, as far as they live."""
+    if ranks == 1:
+        return [process.pid]
+    with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
+        return [int(pid) for pid in file.read().split() if is_rank(pid)]
+
+
+def is_rank(pid):
+    """Whether a process is one of MindSpore's workers, as the launcher starts them beside a scheduler."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return b"MS_ROLE=MS_WORKER" in file.read().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return False
 
 
 def run_undisturbed(arguments, settings, folder):
     """[(step, resident bytes)], twice a second."""
     began, memory, process = time.time(), [], start(arguments, settings, folder)
     while process.poll() is None:
-        resident = resident_bytes(process.pid)
-        if resident:
-            memory.append((last_step(folder), resident))
+        resident = [resident_bytes(pid) for pid in ranks_of(process, arguments.ranks)]
+        if len(resident) == arguments.ranks and all(resident):
+            memory.append((last_step(folder), sum(resident)))
         time.sleep(0.5)
     check_finished(process, folder)
     print(f"undisturbed: {arguments.steps} steps in {time.time() - began:.0f} s", flush=True)
@@ -124,10 +136,17 @@ def run_killed(arguments, settings, folder):
             time.sleep(2 * chance.random())
         if process.poll() is not None:
             break
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        kills += 1
-        print(f"kill {kills}: after the row of step {last_step(folder)}", flush=True)
+        alive = ranks_of(process, arguments.ranks)
+        if not alive:  # the run has just ended
+            process.wait(PATIENCE)
+            break
+        rank = chance.randrange(len(alive))
+        os.kill(alive[rank], signal.SIGKILL)
+        status, kills = process.wait(PATIENCE), kills + 1
+        where = f" of rank {rank}, status {status}" if arguments.ranks > 1 else ""
+        print(f"kill {kills}{where}: after the row of step {last_step(folder)}", flush=True)
+        if not status:
+            raise ValueError("a run whose rank was killed ended with status 0")
     check_finished(process, folder)
     print(f"killed: {arguments.steps} steps in {time.time() - began:.0f} s", flush=True)
     return kills
