@@ -149,9 +149,9 @@ def described(args, opt):
 
 def how(args, opt):
     """Return the settings of the samples."""
-    from_arguments = {name: getattr(args, name) for name in ("n_samples", "seed", "tile", "cool", "consistent")}
     from_options = {name: getattr(opt, name) for name in ("heat", "precision", "implementation", "allow_tf32")}
-    return {**from_arguments, **from_options}
+    from_arguments = {name: getattr(args, name) for name in ("n_samples", "seed", "tile", "cool", "consistent")}
+    return {**from_options, **from_arguments}
 
 
 def _folders(args, opt):
