@@ -14,10 +14,11 @@ from tqdm import tqdm
 
 from src.dataloader.dataset import TrainData
 from src.images import dequantise
+from src.memory import available_memory, gigabytes, of_training, problem_of_training
 from src.model.RRDBNet import RRDBNet
 from src.model.SRFlow import build_network, require_usable
 from src.model.SRFlowNet import L1Loss, NegativeLogLikelihood, initialise_actnorms
-from src.model.implementation import choose
+from src.model.implementation import CPU, choose
 from src.model_utils.config import get_config
 from src.model_utils.device_adapter import get_adapter
 from src.model_utils.local_adapter import is_scheduler
@@ -110,6 +111,8 @@ def run(opt, folder, stop, rank_id, rank_size):
     ranks.require_same_options(opt)
 
     data = make_data(opt, rank_id, rank_size)
+    if rank_id == 0:
+        tell_memory(opt, rank_size)
     net, computed, loss = build(opt)
     progress, optimizers = begin_or_resume(opt, folder, net, computed, data, rank_size)
     if rank_size > 1:  # all have read the folder before the first one changes anything in it
@@ -223,6 +226,20 @@ def open_data(opt, rank_id, rank_size, batch_size):
         train_set.skip_damaged,
         opt.train.accumulate,
     )
+
+
+def tell_memory(opt, rank_size):
+    """Say what training will need of memory, and warn where there is less; processes on a CPU share its memory."""
+    arranged = choose(opt.implementation).name == CPU
+    available = available_memory(opt.device_target, opt.device_id)
+    if available is not None and opt.device_target == "CPU":
+        available //= rank_size
+    known = "" if available is None else f", {gigabytes(available)} available"
+    each = " for each process" if rank_size > 1 else ""
+    print(f"memory: about {gigabytes(of_training(opt, arranged))} needed (an estimate){known}{each}", flush=True)
+    problem = problem_of_training(opt, arranged, available)
+    if problem:
+        warn(problem)
 
 
 def build(opt):

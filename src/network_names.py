@@ -151,10 +151,11 @@ def describe_network(arrays):
         split), `hidden` (channels inside a coupling's nets) and `blocks` (how many encoder blocks condition the flow;
         only the configuration tells which). `K` and `n_transitions` are lists where the levels differ.
     """
-    return _describe({name: value.shape for name, value in arrays.items()})
+    return describe_shapes({name: value.shape for name, value in arrays.items()})
 
 
-def _describe(shapes):
+def describe_shapes(shapes):
+    """Tell what `describe_network` does, of names and shapes alone."""
     levels = levels_of(shapes)
     first = next((name[: name.index(".affine.") + len(".affine.")] for name in shapes if ".affine." in name), "")
     nf = _size(shapes, "RRDB.conv_first.weight", 0)
@@ -217,7 +218,7 @@ def explain_mismatch(arrays, expected_shapes):
     ]
     problems = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
     lines = [f"{len(found)} {what}: {first_few(found)}" for what, found in problems.items() if found]
-    return lines + [_guess(describe_network(arrays), _describe(expected_shapes), missing)] if lines else []
+    return lines + [_guess(describe_network(arrays), describe_shapes(expected_shapes), missing)] if lines else []
 
 
 def _guess(file, network, missing):

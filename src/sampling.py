@@ -59,6 +59,7 @@ class Sampling:
     - scale: of super-resolution, s;
     - encodes: whether it has the method `encode` of SRFlow too;
     - cooled: a list;
+    - memory: a SamplingMemory;
     - _condition(lr): what the decoder needs of images, float32 (N, 3, h, w), computed once for all their samples;
     - _decode(conditions, latents, may_fail): float32 (N, 3, s·h, s·w), and a warning where it is not finite unless it
       `may_fail`. Conditions of one image serve latents of any number of samples;
@@ -124,6 +125,9 @@ class Sampling:
         height, width = (side * self.scale for side in images.shape[2:])
         least = even(images.shape[2:])
         size = least if size is None else _checked_size(size, images)
+        problem = self.memory.problem(size, len(images), n * len(heats), batch, tile, 1 if is_picture else 4)
+        if problem:
+            warnings.warn(problem, RuntimeWarning, stacklevel=2)
         noise = self._draw(n, len(images), least, size, seed)
         self.cooled = []
         after_each = _Counter(progress, n_decodings(size, n * len(heats), batch if len(images) == 1 else 1, tile))

@@ -33,7 +33,6 @@ PROGRESS = "metrics.progress.jsonl"
 # One for all programs, which write the same files; not training's: a run may be evaluated in its own folder meanwhile.
 LOCK = ".eval.lock"
 SHEET_HEATS = (0.0, 0.5, 0.9)  # of a MindRecord, besides the one that is evaluated
-MUCH_MEMORY = 4e9  # bytes
 SHOWN_PICTURES = 12  # whose paths are printed at the end
 SHEET_SAMPLES = 3  # the largest number of an image's samples in the sheet of a folder
 DEVIATION_SAMPLES = 8  # whose standard deviation the sheet of a MindRecord shows
@@ -71,7 +70,7 @@ def evaluate_all(data, model, lpips, settings, facts, args, opt):
         the exit status: 0, or 1 if some images are not whole.
     """
     sizes, without_lpips = survey(data.images, args.tile, lpips is not None)
-    warn_of_memory(sizes, args.n_samples, model.scale)
+    warn_of_memory(sizes, model, args)
     pictures = name_pictures(data, sizes, args, opt)
     first = []  # pairs for the sheet of a folder
     decodings = [n_decodings(size, args.n_samples, tile=args.tile) for size in sizes]
@@ -154,16 +153,12 @@ def survey(images, tile, with_lpips):
     return [computed[size] for size in sizes], too_small
 
 
-def warn_of_memory(sizes, n_samples, scale):
-    """Say it beforehand where the samples of the largest image take much memory, besides the network's."""
-    height, width = max(sizes, key=lambda size: size[0] * size[1])
-    # Each number of a sample's pixels is there as a latent and as a pixel, both float32, and as uint8.
-    size = n_samples * height * width * scale**2 * 3 * (4 + 4 + 1)
-    if size > MUCH_MEMORY:
-        warn(
-            f"{height}x{width} LR pixels: {n_samples} samples of {scale * height}x{scale * width} take about "
-            f"{size / 1e9:.0f} GB of memory, and long; a smaller --n_samples, or the image reduced first, takes less"
-        )
+def warn_of_memory(sizes, model, args):
+    """Say it beforehand where the samples of the largest image may need more memory than there is."""
+    largest = max(sizes, key=lambda size: size[0] * size[1])
+    problem = model.memory.problem(largest, 1, args.n_samples, 1, args.tile, 4)
+    if problem:
+        warn(problem)
 
 
 def name_pictures(data, sizes, args, opt):

@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 
 from src.export.onnx_file import DECODER, ENCODER
+from src.memory import SamplingMemory
 from src.sampling import Sampling
 
 FORMAT = "srflow"  # of the metadata, as in the weights' files
@@ -52,6 +53,7 @@ class OnnxSRFlow(Sampling):
         if dict(self.metadata, graph=DECODER) != metadata:
             raise ValueError(f"{name}: the encoder's and the decoder's file are not of one export; export both again")
         self.scale, self.cooled = int(self.metadata["scale"]), []
+        self.memory = SamplingMemory(None, self.scale)
         self._latents = json.loads(self.metadata["latents"])
         self._outputs = [output.name for output in self._encoder.get_outputs()]
         self._fixed = [side for side in self._encoder.get_inputs()[0].shape[2:] if isinstance(side, int)]

@@ -7,12 +7,13 @@ import os
 import warnings
 
 import numpy as np
-from mindspore import Tensor
+from mindspore import Tensor, context
 
 from src.images import dequantise
+from src.memory import SamplingMemory, network_of
 from src.model.Flow import LOG_2PI
 from src.model.SRFlowNet import LOG_2, SRFlowNet
-from src.model.implementation import AUTO, choose
+from src.model.implementation import AUTO, CPU, choose
 from src.model_utils.options import OptionsError, load_options, network_differences
 from src.model_utils.util import give_back_memory, set_device
 from src.network_names import IMAGE_ONLY, shapes_of, split_levels
@@ -49,6 +50,13 @@ class SRFlow(Sampling):
         """
         self.net, self.scale, self.quant, self.notes = net, net.scale, quant, []
         self.cooled = []
+        self.memory = SamplingMemory(
+            network_of({param.name: param.shape for param in net.get_parameters()}),
+            self.scale,
+            choose(implementation).name == CPU,
+            context.get_context("device_target"),
+            context.get_context("device_id"),
+        )
         self._is_released, self._sampler = False, choose(implementation).sampler(net)
         self._last_lr, self._conditions = None, None
 
