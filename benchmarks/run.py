@@ -3,14 +3,17 @@
 """Times the full 4X network (nb 23, K 16) with seeded weights, beside the official PyTorch code's figures.
 
     python benchmarks/run.py [--only NAME ...] [--repeats N] [--implementation auto|plain|cpu] [--json FILE]
-                             [--torch_python PYTHON]
+                             [--torch_python PYTHON] [--device_target CPU|GPU|Ascend] [--device_id N]
 
 Each case runs in a process of its own. Times are medians after compilation, and given too in T, the time of one
-torch.nn.functional.conv2d 1×320×80×80 -> 64, 3×3, float32 on this machine, which is measured in another process before
-and after each case (by --torch_python, an interpreter that has torch; without one only seconds are given). Of the two
-measurements the smaller one is used, so that on a busy machine figures in T are too large rather than too small.
-Samplers are made from an inference checkpoint, as users make them; another process writes it. The cases `onnx_…` are of
-the files that export.py makes of it, computed by onnxruntime, in processes without MindSpore.
+torch.nn.functional.conv2d 1×320×80×80 -> 64, 3×3, float32 on the same device, which is measured in another process
+before and after each case (by --torch_python, an interpreter that has torch; without one only seconds are given). Of
+the two measurements the smaller one is used, so that on a busy machine figures in T are too large rather than too
+small. Samplers are made from an inference checkpoint, as users make them; another process writes it. The cases `onnx_…`
+are of the files that export.py makes of it, computed by onnxruntime on the CPU, in processes without MindSpore.
+
+Other devices than the CPU have not been tried. There the official code's figures, which are a CPU's, are left out, and
+peak memory is the process's own, not the device's.
 """
 
 import argparse
@@ -40,13 +43,17 @@ OFFICIAL = {
 }
 
 TORCH_UNIT = """
-import time, torch
-x, w = torch.randn(1, 320, 80, 80), torch.randn(64, 320, 3, 3)
+import sys, time, torch
+device = torch.device(sys.argv[1])
+x, w = torch.randn(1, 320, 80, 80, device=device), torch.randn(64, 320, 3, 3, device=device)
+torch.backends.cudnn.allow_tf32 = False
 times = []
 with torch.no_grad():
     for _ in range(60):
         start = time.perf_counter()
         torch.nn.functional.conv2d(x, w, padding=1)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         times.append(time.perf_counter() - start)
 print(sorted(times[10:])[25])
 """
@@ -55,11 +62,13 @@ print(sorted(times[10:])[25])
 class Clock:
     """Times one case, in seconds: start-up (imports, network, weights), first call (compiles), then each repetition.
 
-    checkpoint: the path of the inference checkpoint; implementation: which computes the network.
+    checkpoint: the path of the inference checkpoint; implementation: which computes the network; device: its kind and
+    number.
     """
 
-    def __init__(self, repeats, checkpoint, implementation):
+    def __init__(self, repeats, checkpoint, implementation, device):
         self.repeats, self.checkpoint, self.implementation = repeats, checkpoint, implementation
+        self.device = device
         self.begin = time.perf_counter()
         self.startup, self.first, self.times, self.notes = None, None, [], {}
 
@@ -79,7 +88,7 @@ class Clock:
             self.times.append(seconds / units)
 
 
-def make_network():
+def make_network(device=("CPU", 0)):
     import numpy as np  # here: the start-up is timed
     from mindspore import Tensor
     from seeded_weights import seeded_state
@@ -88,7 +97,7 @@ def make_network():
     from src.model_utils.options import load_options
     from src.model_utils.util import set_device
 
-    set_device("CPU")
+    set_device(*device)
     opt = load_options(YML)
     np.random.seed(0)
     net = build_network(opt)
@@ -111,7 +120,7 @@ def write_inference_checkpoint(path):
 def make_model(clock):
     from src.model.SRFlow import SRFlow  # here: the start-up is timed
 
-    return SRFlow.from_checkpoint(clock.checkpoint, implementation=clock.implementation)
+    return SRFlow.from_checkpoint(clock.checkpoint, None, *clock.device, implementation=clock.implementation)
 
 
 def make_onnx_model(clock):
@@ -165,7 +174,7 @@ def train_case(batch):
         from src.training.train_step import TrainStep
         from train import make_optimizers
 
-        net, _ = make_network()
+        net, _ = make_network(clock.device)
         opt = load_options(YML, [f"implementation={clock.implementation}"])
         computed = choose(opt.implementation).network(net)
         step = TrainStep(NegativeLogLikelihood(computed), list(make_optimizers(opt, net, computed).values()))
@@ -183,7 +192,7 @@ def determinants_case(clock):
     from src.model.slogdet import SLogDet
     from src.model_utils.util import set_device
 
-    set_device("CPU")
+    set_device(*clock.device)
 
     class Total(nn.Cell):
         def __init__(self):
@@ -271,9 +280,9 @@ ONNX = {"onnx_first", "onnx_more", "onnx_batch4", "onnx_120x80"}
 WITHOUT_SAMPLER = {"train_1", "train_2", "train_4", "determinants"}
 
 
-def run_case(name, repeats, checkpoint, implementation):
+def run_case(name, repeats, checkpoint, implementation, device):
     """In the case's own process: prints one line of JSON."""
-    clock = Clock(repeats, checkpoint, implementation)
+    clock = Clock(repeats, checkpoint, implementation, device)
     CASES[name](clock)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # of KiB
     print(
@@ -301,11 +310,12 @@ def version_of(*packages):
     return None
 
 
-def torch_unit(python):
-    """T in seconds, or None without torch."""
-    if python is None:
+def torch_unit(python, target, number):
+    """T in seconds on this device, or None without a torch that has it."""
+    if python is None or target == "Ascend":
         return None
-    done = subprocess.run([python, "-c", TORCH_UNIT], capture_output=True, check=False)
+    device = {"CPU": "cpu", "GPU": f"cuda:{number}"}[target]
+    done = subprocess.run([python, "-c", TORCH_UNIT, device], capture_output=True, check=False)
     return float(done.stdout) if done.returncode == 0 else None
 
 
@@ -319,20 +329,27 @@ def run_again(*arguments):
 
 def measure(name, options, checkpoint):
     """One case in its own process, T before and after it."""
-    units = [torch_unit(options.torch_python)]
+    device = options.device_target, options.device_id
+    units = [torch_unit(options.torch_python, *device)]
     settings = "--repeats", str(options.repeats), "--implementation", options.implementation
+    settings += "--device_target", device[0], "--device_id", str(device[1])
     printed = run_again("--case", name, *settings, "--checkpoint", checkpoint)
-    units.append(torch_unit(options.torch_python))
+    units.append(torch_unit(options.torch_python, *device))
     figures = json.loads(printed.strip().splitlines()[-1])
     if None not in units:
         figures["T_ms"] = [1e3 * unit for unit in units]
         figures["T"] = figures["seconds"] / min(units)
-        figures["official_T"], figures["official_peak_gb"] = OFFICIAL.get(name, (None, None))
+        figures["official_T"], figures["official_peak_gb"] = official(name, device[0])
     return figures
 
 
-def table_line(figures):
-    official_T, official_gb = OFFICIAL.get(figures["case"], (None, None))
+def official(name, target):
+    """T and peak memory of the official code, or None and None."""
+    return OFFICIAL.get(name, (None, None)) if target == "CPU" else (None, None)
+
+
+def table_line(figures, target):
+    official_T, official_gb = official(figures["case"], target)
     columns = [
         f"{figures['case']:14s}",
         f"{figures['seconds']:9.3f}",
@@ -361,12 +378,15 @@ def main():
     parser.add_argument("--implementation", choices=("auto", "plain", "cpu"), default="auto")
     parser.add_argument("--json", metavar="FILE", help="write all figures to a file")
     parser.add_argument("--torch_python", default=sys.executable, help="interpreter that has torch (default: this one)")
+    parser.add_argument("--device_target", choices=("CPU", "GPU", "Ascend"), default="CPU")
+    parser.add_argument("--device_id", type=int, default=0)
     parser.add_argument("--case", choices=list(CASES), help=argparse.SUPPRESS)
     parser.add_argument("--checkpoint", help=argparse.SUPPRESS)
     parser.add_argument("--write_checkpoint", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.case:
-        run_case(options.case, options.repeats, options.checkpoint, options.implementation)
+        device = options.device_target, options.device_id
+        run_case(options.case, options.repeats, options.checkpoint, options.implementation, device)
         return
     if options.write_checkpoint:
         write_inference_checkpoint(options.write_checkpoint)
@@ -389,7 +409,7 @@ def measure_all(options, checkpoint):
     results = []
     for name in options.only:
         results.append(measure(name, options, checkpoint))
-        print(table_line(results[-1]), flush=True)
+        print(table_line(results[-1], options.device_target), flush=True)
     if options.json:
         with open(options.json, "w") as file:
             json.dump(results, file, indent=2)

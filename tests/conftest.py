@@ -1,6 +1,6 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Set-up of the whole suite: quiet MindSpore, CPU, graph mode, nothing left in the working folder."""
+"""Set-up of the whole suite: quiet MindSpore, one device, graph mode, nothing left in the working folder."""
 
 import os
 import shutil
@@ -10,6 +10,7 @@ os.environ.setdefault("GLOG_v", "3")  # errors only; MindSpore reads it when it 
 REPO = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, REPO)
 
+import device  # noqa: E402
 import mindspore  # noqa: E402
 import pytest  # noqa: E402
 from mindspore import context  # noqa: E402
@@ -20,9 +21,9 @@ LITTER = ("rank_0", "kernel_meta", "somas_meta")  # folders that MindSpore makes
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cpu():
-    """Everything runs on the CPU."""
-    set_device("CPU")
+def one_device():
+    """Everything runs on the CPU, or on the device that SRFLOW_TEST_DEVICE names."""
+    set_device(device.TARGET, device.NUMBER)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,6 +18,7 @@ import sys
 from unittest import mock
 
 import cv2
+import device
 import numpy as np
 import pytest
 import yaml
@@ -72,7 +73,7 @@ def tiny_options(base, model="SRFlow"):
     return {
         "model": model,
         "scale": SCALE,
-        "device_target": "CPU",
+        "device_target": device.TARGET,
         "output_dir": os.path.join(base, "unused"),
         "datasets": {
             "train": {

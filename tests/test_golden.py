@@ -11,6 +11,7 @@ run in graph mode, as the programs do, and some in PyNative mode, which has noth
 import functools
 import zlib
 
+import device
 import numpy as np
 import pytest
 from helpers import (
@@ -216,8 +217,11 @@ class SeededTraining:
     # Measured on MindSpore 2.8.0 and 1.7.0: ActNorms of up to 3 differ by 2.8e-6 and 5e-7, losses by 5e-6 and 3.8e-5
     # bits in all twenty steps, norms by a share of 4.1e-5 and 3.6e-6. A gradient's norm and projections differ by a
     # share of 5e-7 in the middle of all, in graph and PyNative mode; of 2.8e-4 in one layer at worst, by the same on
-    # both versions: there a ReLU's input of nearly 0 has another sign than in the recording.
+    # both versions: there a ReLU's input of nearly 0 has another sign than in the recording. Another device adds in
+    # another order: what it gives was never measured, and ten times as much is allowed.
     actnorm_atol, nll_atol, norm_rtol, norms_from = 1e-5, 2e-4, 2e-4, 0.0
+    if device.TARGET != "CPU":
+        nll_atol, norm_rtol = 2e-3, 2e-3
     gradient_rtol, median_gradient_rtol = 1e-3, 3e-6
 
     def __init__(self):
@@ -262,7 +266,7 @@ def fixture_training(request):
 
 
 class Trained:
-    """A network after so many steps of training by the arrangement, on stacked parameters.
+    """A network after so many steps of training, as train.py trains it: on the CPU by the arrangement, on stacks.
 
     losses; arrays: the parameters; gradients: those of the first step, which are what Adam's first moments are after
     it, but for the factor 1 − β1.
@@ -271,8 +275,9 @@ class Trained:
     def __init__(self, training, steps):
         net = tiny_network()
         set_parameters(net, training.start)
-        computed = Network(net)
-        flow_stacks, encoder_stacks = computed.flow_stacks(), computed.encoder_stacks()
+        implementation = choose()
+        computed = implementation.network(net)
+        flow_stacks, encoder_stacks = implementation.flow_stacks(computed), implementation.encoder_stacks(computed)
         for stacks in flow_stacks + encoder_stacks:
             stacks.join()
         flow = list(net.flowUpsamplerNet.get_parameters())
