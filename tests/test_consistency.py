@@ -8,6 +8,7 @@ import pytest
 from src.consistency import make_consistent
 from src.images import from_uint8, to_uint8
 from src.imresize import imresize, reduction
+from src.memory import SamplingMemory
 from src.sampling import Sampling
 
 SCALE = 4
@@ -31,7 +32,7 @@ class Stretched(Sampling):
     scale = SCALE
 
     def __init__(self, breaks=lambda images, heat: images):
-        self.cooled, self.breaks = [], breaks
+        self.cooled, self.memory, self.breaks = [], SamplingMemory(None, SCALE), breaks
 
     def _condition(self, lr):
         return lr.repeat(self.scale, axis=-2).repeat(self.scale, axis=-1)
