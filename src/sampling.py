@@ -79,6 +79,7 @@ class Sampling:
         cool=False,
         consistent=False,
         progress=None,
+        noise=None,
     ):
         """Draw super-resolved images of low-resolution images.
 
@@ -105,6 +106,8 @@ class Sampling:
                 nearer to lr and to the image that was reduced to it (see src/consistency.py). Tiles are projected one
                 by one. What is not finite stays as it is.
             progress: function called with the number of finished decodings and that of all, `n_decodings`.
+            noise: list of float32 (n, N, C, H', W'), standard normal, instead of what would be drawn from the seed: as
+                `draw` returns it for `size`.
 
         Returns:
             The samples. Of a picture they are uint8 (n, s·h, s·w, 3), clipped and truncated as the official evaluation
@@ -128,7 +131,9 @@ class Sampling:
         problem = self.memory.problem(size, len(images), n * len(heats), batch, tile, 1 if is_picture else 4)
         if problem:
             warnings.warn(problem, RuntimeWarning, stacklevel=2)
-        noise = self._draw(n, len(images), least, size, seed)
+        if noise is None:
+            noise = self._draw(n, len(images), least, size, seed)
+        _require_shapes("noise", noise, [(n,) + shape for shape in self._latent_shapes(len(images), size)])
         self.cooled = []
         after_each = _Counter(progress, n_decodings(size, n * len(heats), batch if len(images) == 1 else 1, tile))
         shape = (height, width, 3) if is_picture else (3, height, width)
@@ -147,6 +152,18 @@ class Sampling:
             return samples
         latents = [np.stack([np.float32(value) * latent for value in heats]) for latent in noise]
         return samples, tuple(latents if several else [latent[0] for latent in latents])
+
+    def draw(self, size, n=1, seed=None):
+        """Draw the noise that `sample` draws for a picture of this size, to change it before it is decoded.
+
+        Args:
+            size: even (height, width).
+            n, seed: as in `sample`.
+
+        Returns:
+            list of float32 (n, 1, C, H', W'), standard normal, those of the splits first.
+        """
+        return self._draw(n, 1, tuple(size), tuple(size), seed)
 
     def _draw(self, n, count, least, size, seed):
         """Draw the noise of n samples of `count` images: standard normal, a list of float32 (n, N, C, H', W').
@@ -289,9 +306,7 @@ class Sampling:
         """
         lr = checked_images(lr, "lr")
         require_even(lr)
-        expected, came = self._latent_shapes(len(lr), lr.shape[2:]), [np.shape(latent) for latent in latents]
-        if came != expected:
-            raise ValueError(f"latents: expected shapes {expected}, got {came}")
+        _require_shapes("latents", latents, self._latent_shapes(len(lr), lr.shape[2:]))
         if not all(np.isfinite(latent).all() for latent in latents):
             raise ValueError("latents: expected finite values, got some that are not")
         return self._decode(self._condition(lr), latents)
@@ -353,6 +368,12 @@ def _require_sampling(heats, n, batch, seed):
             raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
     if seed is not None and (not isinstance(seed, numbers.Integral) or not 0 <= seed < 2**32):
         raise ValueError(f"seed: expected None or an integer from 0 to 2**32 - 1, got {seed!r}")
+
+
+def _require_shapes(name, latents, expected):
+    came = [np.shape(latent) for latent in latents]
+    if came != expected:
+        raise ValueError(f"{name}: expected shapes {expected}, got {came}")
 
 
 def _as_batch(lr):
