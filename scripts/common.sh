@@ -45,6 +45,31 @@ choose_python() {
     export GLOG_v=${GLOG_v:-3} PYTHONUNBUFFERED=1
 }
 
+# make_small_environment VENV VERSION TEST REQUIREMENTS...: make an environment, of a Python of at least this version,
+# with the first of the requirements' files, or leave it as it is where these files are installed in it already and the
+# line of Python runs in it. PYTHON=... names the Python to make it with.
+make_small_environment() {
+    local venv=$1 version=$2 test=$3 requirements=$ROOT/$4 python='' candidate
+    local stamp=$venv/installed_requirements.txt  # says what is installed; it is written last
+    shift 3
+    if (cd "$ROOT" && cat "$@") | cmp -s - "$stamp" && "$venv/bin/python" -c "$test" >/dev/null 2>&1; then
+        return
+    fi
+    # Of the Pythons that may be here the first that can make environments: a pyenv shim may refuse to run.
+    for candidate in "${PYTHON:-python3.11}" python3.12 python3.10 python3 python \
+        "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.*/bin/python; do
+        if "$candidate" -c "import ensurepip, sys, venv; sys.exit(sys.version_info < (${version//./, }))" 2>/dev/null; then
+            python=$candidate
+            break
+        fi
+    done
+    [ -n "$python" ] || fail "$venv needs a Python of $version or later with the venv module, or PYTHON=... that names one"
+    echo "making $venv with $python"
+    "$python" -m venv "$venv"
+    "$venv/bin/python" -m pip install --disable-pip-version-check --quiet --only-binary :all: -r "$requirements"
+    (cd "$ROOT" && cat "$@") >"$stamp"
+}
+
 # make_folder FOLDER: make it if it is missing, or fail.
 make_folder() {
     { mkdir -p -- "$1" && [ -w "$1" ]; } 2>/dev/null || fail "$1: cannot be made or written to; give another folder"

@@ -12,24 +12,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 [ $# -eq 0 ] || { [ $# -eq 1 ] && [ "$1" = --fix ]; } || fail "usage: bash scripts/lint.sh [--fix]"
 
 venv=$ROOT/.venv-lint
-requirements=$ROOT/requirements_lint.txt
-stamp=$venv/installed_requirements.txt  # says what is installed; it is written last
-if ! cmp -s "$requirements" "$stamp" || ! "$venv/bin/ruff" --version >/dev/null 2>&1; then
-    # Of the Pythons that may be here the first that can make environments: a pyenv shim may refuse to run.
-    python=
-    for candidate in "${PYTHON:-python3.11}" python3.12 python3.10 python3 python \
-        "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.*/bin/python; do
-        if "$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 8))' 2>/dev/null; then
-            python=$candidate
-            break
-        fi
-    done
-    [ -n "$python" ] || fail "lint needs a Python of 3.8 or later with the venv module, or PYTHON=... that names one"
-    echo "making $venv with $python"
-    "$python" -m venv "$venv"
-    "$venv/bin/python" -m pip install --disable-pip-version-check --quiet --only-binary :all: -r "$requirements"
-    cp "$requirements" "$stamp"
-fi
+make_small_environment "$venv" 3.8 'import ruff' requirements_lint.txt
 
 cd "$ROOT"
 if [ "${1:-}" = --fix ]; then
