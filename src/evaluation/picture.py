@@ -11,21 +11,46 @@ MARGIN, CAPTION = 4, 18
 SHEET_ROWS = 4  # the largest number of images that a sheet shows
 
 
+def png(image):
+    """Return a picture, uint8 RGB (H, W, 3), as the bytes of a PNG file.
+
+    Raises:
+        ValueError: OpenCV cannot encode it.
+    """
+    encoded, content = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
+    if not encoded:
+        raise ValueError(f"image: a picture of shape {image.shape} cannot be written as PNG")
+    return content.tobytes()
+
+
 def write_png(path, image):
     """Write a picture, uint8 RGB (H, W, 3), as a PNG file, which appears whole or not at all.
 
     Raises:
         OSError: it cannot be written.
     """
-    encoded, content = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
-    if not encoded:
-        raise OSError(f"{path}: the picture could not be written")
+    try:
+        content = png(image)
+    except ValueError:
+        raise OSError(f"{path}: the picture could not be written") from None
     with atomic_write(path) as temporary, open(temporary, "wb") as file:  # OpenCV takes no name that is not UTF-8
         file.write(content)
 
 
+def deviation_of(samples):
+    """Return the standard deviation of samples of one image, averaged over the colours.
+
+    Args:
+        samples: uint8 (n, H, W, 3).
+
+    Returns:
+        float32 (H, W), of 255.
+    """
+    return samples.std(axis=0, dtype=np.float32).mean(axis=2)
+
+
 def deviation_map(samples):
-    """Show where samples of one image differ: their standard deviation, averaged over the colours, as a heat map.
+    """Show where samples of one image differ: `deviation_of` them as a heat map.
 
     Args:
         samples: uint8 (n, H, W, 3).
@@ -33,7 +58,7 @@ def deviation_map(samples):
     Returns:
         uint8 RGB (H, W, 3): black where all are alike, brightest where they differ most.
     """
-    deviation = samples.astype(np.float32).std(axis=0).mean(axis=2)
+    deviation = deviation_of(samples)
     scaled = np.uint8(255 * deviation / max(deviation.max(), 1e-6))
     return cv2.applyColorMap(scaled, cv2.COLORMAP_INFERNO)[:, :, ::-1]
 

@@ -1,0 +1,62 @@
+# Copyright 2026 The SRFlow-MindSpore Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Serve the page to explore on this machine alone, as scripts/run_explorer.sh does.
+
+    python -m src.explorer --onnx SRFlow_4X
+
+SRFlow_4X.encoder.onnx and SRFlow_4X.decoder.onnx are files of export.py.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+
+from src.explorer.space import KEPT_PIXELS, Space
+from src.export.onnx_model import OnnxSRFlow
+from src.model_utils.config import positive
+from src.model_utils.util import run_main
+
+# Gradio and its libraries read these when they are imported. Nothing is to leave the machine.
+QUIET = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_SSR_MODE": "False",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+}
+
+
+def main(argv=None):
+    """Run the command line until Ctrl-C or SIGTERM."""
+    args = parse(argv)
+    space = Space(OnnxSRFlow(args.onnx, threads=args.threads, keep=KEPT_PIXELS))
+    heat = min(float(space.model.metadata["heat"]), 1)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the folder below is removed
+    with tempfile.TemporaryDirectory(prefix="explorer-") as folder:
+        os.environ.update(QUIET, GRADIO_TEMP_DIR=folder)
+        try:
+            from src.explorer.page import serve  # here, as Gradio must find its environment as set above
+        except ImportError as error:
+            raise ValueError(
+                f"gradio: cannot be imported ({error}); pip install -r requirements_explorer.txt"
+            ) from None
+        serve(space, heat, folder, args.port)
+
+
+def parse(argv):
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m src.explorer", description="Serve a page to explore, on this machine alone.", allow_abbrev=False
+    )
+    parser.add_argument(
+        "--onnx", required=True, metavar="NAME", help="of the files NAME.encoder.onnx and NAME.decoder.onnx"
+    )
+    parser.add_argument("--port", type=positive, help="default: the first free one from 7860 on")
+    parser.add_argument("--threads", type=positive, default=0, help="CPU threads (default: as many as cores)")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    run_main(main)
