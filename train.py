@@ -111,8 +111,7 @@ def run(opt, folder, stop, rank_id, rank_size):
     ranks.require_same_options(opt)
 
     data = make_data(opt, rank_id, rank_size)
-    if rank_id == 0:
-        tell_memory(opt, rank_size)
+    memory = estimate_memory(opt, rank_size) if rank_id == 0 else None
     net, computed, loss = build(opt)
     progress, optimizers = begin_or_resume(opt, folder, net, computed, data, rank_size)
     if rank_size > 1:  # all have read the folder before the first one changes anything in it
@@ -121,6 +120,8 @@ def run(opt, folder, stop, rank_id, rank_size):
     validation = make_validation(opt, net, computed) if rank_id == 0 else None
     log = start_log(opt, folder, net, optimizers, progress) if rank_id == 0 else None
     saved_at = progress.step
+    if rank_id == 0:  # not before all that is given has been opened: what cannot be used is told in one line alone
+        print(memory, flush=True)
     if validation and is_due(progress.step, settings.val_freq, opt) and not log.has_validation(progress.step):
         validate(validation, folder, log, progress.step)  # at step 0, or where the last one was cut short
 
@@ -228,18 +229,21 @@ def open_data(opt, rank_id, rank_size, batch_size):
     )
 
 
-def tell_memory(opt, rank_size):
-    """Say what training will need of memory, and warn where there is less; processes on a CPU share its memory."""
+def estimate_memory(opt, rank_size):
+    """Return a line that says what training will need of memory, and warn where there is less.
+
+    Processes on a CPU share its memory.
+    """
     arranged = choose(opt.implementation).name == CPU
     available = available_memory(opt.device_target, opt.device_id)
     if available is not None and opt.device_target == "CPU":
         available //= rank_size
     known = "" if available is None else f", {gigabytes(available)} available"
     each = " for each process" if rank_size > 1 else ""
-    print(f"memory: about {gigabytes(of_training(opt, arranged))} needed (an estimate){known}{each}", flush=True)
     problem = problem_of_training(opt, arranged, available)
     if problem:
         warn(problem)
+    return f"memory: about {gigabytes(of_training(opt, arranged))} needed (an estimate){known}{each}"
 
 
 def build(opt):

@@ -23,11 +23,11 @@ pytest.importorskip("onnxruntime", reason=WHY)
 
 import export as export_program  # noqa: E402
 from src.dataloader.image_file import UnusableImage  # noqa: E402
-from src.dataloader.imresize import imresize  # noqa: E402
 from src.explorer import __main__ as explorer_program  # noqa: E402
 from src.explorer import space as space_module  # noqa: E402
 from src.explorer.space import TILE, Exploration, Space, photographs, read_small  # noqa: E402
 from src.export.onnx_model import OnnxSRFlow  # noqa: E402
+from src.imresize import imresize  # noqa: E402
 from src.model_utils.options import options_from_dict  # noqa: E402
 from src.network_names import shapes_of  # noqa: E402
 from src.tiling import Tile  # noqa: E402
@@ -67,14 +67,14 @@ def fixture_space(model):
 def test_images_are_those_of_sample(lr, space, model):
     walk = Exploration(space, lr, heat=0.8, seed=5)
     for heat in (0.8, 0.3, 0.0):
-        assert walk.show(heat).tobytes() == model.sample(lr, heat=heat, seed=5).tobytes()
+        assert walk.show(heat).tobytes() == model.sample(lr, consistent=True, heat=heat, seed=5).tobytes()
     walk.show(0.7)
     first = walk.image
     walk.another(seed=6)
-    assert walk.image.tobytes() == model.sample(lr, heat=0.7, seed=6).tobytes() != first.tobytes()
+    assert walk.image.tobytes() == model.sample(lr, consistent=True, heat=0.7, seed=6).tobytes() != first.tobytes()
     assert walk.before is first and (walk.heat, walk.seed, walk.cooled) == (0.7, 6, 0)
     assert walk.another().tobytes() != walk.before.tobytes()
-    assert walk.image.tobytes() == model.sample(lr, heat=0.7, seed=walk.seed).tobytes()
+    assert walk.image.tobytes() == model.sample(lr, consistent=True, heat=0.7, seed=walk.seed).tobytes()
     assert walk.bicubic.shape == walk.image.shape
 
 
@@ -113,7 +113,7 @@ def test_samples_leave_the_walk_where_it_is(space, model):
     walk = Exploration(space, CAT, heat=0.8, seed=5)
     image = walk.image
     samples = walk.samples(0.5, seed=3)
-    assert samples.tobytes() == model.sample(CAT, heat=0.5, n=len(samples), seed=3).tobytes()
+    assert samples.tobytes() == model.sample(CAT, consistent=True, heat=0.5, n=len(samples), seed=3).tobytes()
     assert len(samples) == space_module.DEVIATION_SAMPLES and walk.image is image and walk.heat == 0.8
 
 
@@ -122,7 +122,8 @@ def test_two_visitors_do_not_mix(space, model):
     walks = {seed: Exploration(space, lr, heat=0.8, seed=seed) for seed, lr in ((1, CAT), (2, FACE), (3, CAT))}
     heats, wrong = [0.1, 0.9, 0.4, 0.6], []
     expected = {
-        seed: [model.sample(walk.lr, heat=heat, seed=seed)[0] for heat in heats] for seed, walk in walks.items()
+        seed: [model.sample(walk.lr, consistent=True, heat=heat, seed=seed)[0] for heat in heats]
+        for seed, walk in walks.items()
     }
 
     def visit(seed):
@@ -160,7 +161,7 @@ def test_large_pictures_are_tiled_and_tell_how_far_they_are(space, model):
     walk = Exploration(space, lr, heat=0.6, seed=4, progress=lambda *numbers: told.append(numbers))
     assert walk.is_large and not Exploration(space, CAT, heat=0, seed=4).is_large
     assert told == [(1, 2), (2, 2)]
-    assert walk.image.tobytes() == model.sample(lr, heat=0.6, seed=4, tile=TILE).tobytes()
+    assert walk.image.tobytes() == model.sample(lr, consistent=True, heat=0.6, seed=4, tile=TILE).tobytes()
 
 
 def test_noise_of_another_size_is_refused(model):
@@ -305,7 +306,7 @@ def test_the_page_in_a_browser(address, browser, model, tmp_path):
 
     one.upload(tmp_path / "cat.png")
     seed = seed_in(one.read("16×16 → 64×64", "heat 0.80"))
-    expected = model.sample(CAT, heat=0.8, seed=seed)[0]
+    expected = model.sample(CAT, consistent=True, heat=0.8, seed=seed)[0]
     assert one.shows(expected)
     name, pixels = one.download()
     assert name == "cat.png" and pixels.tobytes() == expected.tobytes()
@@ -314,13 +315,13 @@ def test_the_page_in_a_browser(address, browser, model, tmp_path):
     other_seed = seed_in(other.read("10×13 → 40×52", "heat 0.80"))
     one.page.locator("#heat input[type=range]").fill("0.25")
     assert seed_in(one.read("16×16 → 64×64", "heat 0.25")) == seed
-    assert one.shows(model.sample(CAT, heat=0.25, seed=seed)[0])
-    assert other.shows(model.sample(FACE, heat=0.8, seed=other_seed)[0])
+    assert one.shows(model.sample(CAT, consistent=True, heat=0.25, seed=seed)[0])
+    assert other.shows(model.sample(FACE, consistent=True, heat=0.8, seed=other_seed)[0])
 
     one.page.get_by_role("tab", name="Region").click()
     one.page.locator("#redraw").click()
     one.read("a region of its own")
-    before = model.sample(CAT, heat=0.25, seed=seed)[0]
+    before = model.sample(CAT, consistent=True, heat=0.25, seed=seed)[0]
     one.page.get_by_role("tab", name="Compare").click()
     assert one.shows(imresize(CAT, 4), "slider", 0)
     one.page.get_by_text("The picture before", exact=True).click()
@@ -330,7 +331,7 @@ def test_the_page_in_a_browser(address, browser, model, tmp_path):
     one.page.get_by_role("tab", name="Picture").click()
     one.page.locator("#another").click()
     seed = seed_in(one.read("16×16 → 64×64", "seed"))
-    assert one.shows(model.sample(CAT, heat=0.25, seed=seed)[0])
+    assert one.shows(model.sample(CAT, consistent=True, heat=0.25, seed=seed)[0])
 
     one.page.get_by_role("tab", name="Where samples differ").click()
     one.page.locator("#spread").click()

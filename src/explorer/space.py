@@ -18,8 +18,8 @@ import numpy as np
 from skimage.data import astronaut, chelsea, coffee
 
 from src.dataloader.image_file import UnusableImage, read_image
-from src.dataloader.imresize import imresize
 from src.images import even
+from src.imresize import imresize
 from src.sampling import parts_of
 from src.texts import printable
 from src.tiling import Tile, crop_latents
@@ -47,7 +47,7 @@ class Space:
     def sample(self, lr, **how):
         """Return what the model's `sample` returns, and how many parts of it were decoded at a lower heat."""
         with self._lock:
-            images = self.model.sample(lr, tile=TILE, cool=True, **how)
+            images = self.model.sample(lr, tile=TILE, cool=True, consistent=True, **how)
             return images, len(self.model.cooled)
 
 
