@@ -104,7 +104,7 @@ class Sampling:
                 until it does not. `cooled` lists them. The latents that `with_latents` returns do not show it.
             consistent: whether samples are projected onto the images that `imresize` reduces to lr, which brings them
                 nearer to lr and to the image that was reduced to it (see src/consistency.py). Tiles are projected one
-                by one. What is not finite stays as it is.
+                by one. What has exploded stays as it is: the projection would spread it.
             progress: function called with the number of finished decodings and that of all, `n_decodings`.
             noise: list of float32 (n, N, C, H', W'), standard normal, instead of what would be drawn from the seed: as
                 `draw` returns it for `size`.
@@ -272,7 +272,7 @@ class Sampling:
             )
 
     def _project(self, samples, lr, shown):
-        """Project, in place, all finite images of samples onto those that are reduced to lr.
+        """Project, in place, the images of samples that have not exploded onto those that are reduced to lr.
 
         Args:
             samples: float32 (n, N, 3, s·h, s·w).
@@ -285,7 +285,7 @@ class Sampling:
         seen = samples[..., : self.scale * height, : self.scale * width]
         for sample in seen:
             for image, own in zip(sample, lr[..., :height, :width]):
-                if np.isfinite(image).all():
+                if not has_exploded(image):
                     image[...] = make_consistent(image, own, self.scale)
 
     def decode(self, lr, latents):

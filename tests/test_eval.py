@@ -304,6 +304,7 @@ def test_parts_that_are_not_finite_are_cooled(compiled, folders, base, tmp_path,
     assert f"even: sample 1: {size}: exploded at heat 0.9, decoded at 0.45" in err
     assert "1 of 1 images have parts that exploded and were decoded again at lower heats: even" in err
     summary, rows = metrics_of(tmp_path / "cooled")
+    assert summary["exploded"] == rows[0]["exploded"] == 0
     assert summary["cooled"] == rows[0]["cooled"] == 1 and summary["not_finite"] == 0 and summary["cool"] is True
     monkeypatch.setattr(SRFlow, "_decode", itself)
     for name, heat in (("hot", 0.9), ("half", 0.45)):
@@ -313,18 +314,23 @@ def test_parts_that_are_not_finite_are_cooled(compiled, folders, base, tmp_path,
         np.testing.assert_array_equal(read_image(tmp_path / "cooled" / f"even_{k}.png"), expected)
 
 
-def test_what_is_finite_at_no_heat_is_told(compiled, folders, base, tmp_path, monkeypatch, capfd):
+@pytest.mark.parametrize("value", [np.inf, 1e5])
+def test_what_explodes_at_all_heats_is_told(value, compiled, folders, base, tmp_path, monkeypatch, capfd):
     itself = SRFlow._decode
 
     def decode(*arguments, **options):
         images = itself(*arguments, **options)
-        images[:, :, 1, 2] = np.inf
+        images[:, :, 1, 2] = value
         return images
 
     monkeypatch.setattr(SRFlow, "_decode", decode)
     assert evaluate(base, tmp_path / "out", "--lr_dir", os.path.join(folders[0], "even.png"), "--cool") == 1
     err = capfd.readouterr().err
-    assert "exploded at heat 0.9, and at all lower ones" in err and "1 pixels of its samples are not finite" in err
+    assert "exploded at heat 0.9, and at all lower ones" in err
+    assert "1 parts of its samples exploded at all heats" in err and "were decoded again" not in err
+    assert ("1 pixels of its samples are not finite" in err) == np.isinf(value)
+    summary, rows = metrics_of(tmp_path / "out")
+    assert (rows[0]["cooled"], rows[0]["exploded"], summary["exploded"]) == (0, 1, 1)
 
 
 def test_folder_needs_no_mindrecord(compiled, folders, base, tmp_path):

@@ -11,7 +11,7 @@ from src.images import as_floats, even, fill, from_uint8, pad_hr_to, pad_to, to_
 from src.imresize import imresize
 from src.tiling import tiles
 
-COUNTS = ("not_finite", "cooled")  # of a row: they are no figures, and whole numbers
+COUNTS = ("not_finite", "cooled", "exploded")  # of a row: they are no figures, and whole numbers
 # Pixels: NTIRE 2021 cut the sides to multiples of it. At scales of 4 and 8 an image that is not too small for LPIPS is
 # still not too small when it is cut.
 _DIVERSITY_UNIT = 8
@@ -35,7 +35,8 @@ def evaluate_image(
       right to multiples of 8 pixels; None where `hr` is too small for LPIPS.
     - `not_finite`: how many pixels of all samples have a colour that is not finite. If there are any, the figures of
       the samples are NaN.
-    - `cooled`, where that is asked for: how many parts of the samples were decoded again at a lower heat.
+    - `cooled` and `exploded`, where `cool` is asked for: how many parts of the samples were decoded again at a lower
+      heat, and how many exploded at all of them and stayed as they were.
 
     Args:
         model: Sampling.
@@ -63,7 +64,11 @@ def evaluate_image(
             psnr_bicubic=psnr(bicubic, hr),
             ssim_bicubic=ssim(bicubic, hr),
         )
-    return samples, {**figures, "not_finite": not_finite, **({"cooled": len(model.cooled)} if cool else {})}
+    figures["not_finite"] = not_finite
+    if cool:
+        figures["exploded"] = sum(part.used is None for part in model.cooled)
+        figures["cooled"] = len(model.cooled) - figures["exploded"]
+    return samples, figures
 
 
 def sample_figures(images, lr, hr, scale, lpips=None):
@@ -176,6 +181,8 @@ def problems(row):
             f"{row['not_finite']} pixels of its samples are not finite, black or white in the pictures; a "
             "lower heat or another checkpoint may help"
         )
+    if row.get("exploded"):
+        found.append(f"{row['exploded']} parts of its samples exploded at all heats, and stay as they are")
     if not math.isfinite(row.get("nll", 0)):
         found.append(f"its nll is {row['nll']}")
     return found

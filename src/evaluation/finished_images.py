@@ -108,16 +108,16 @@ class FinishedImages:
 
 
 def _is_row(row):
-    """Tell whether a value can be what `FinishedImages.add` was given: a name, a count, and figures."""
-    if not isinstance(row, dict) or not isinstance(row.get("name"), str) or type(row.get("not_finite")) is not int:
+    """Tell whether a value can be what `FinishedImages.add` was given: a name, counts, and figures."""
+    if not isinstance(row, dict) or not isinstance(row.get("name"), str) or "not_finite" not in row:
         return False
-    if type(row.get("cooled", 0)) is not int or row.get("cooled", 0) < 0:
+    if not all(type(row.get(name, 0)) is int and row.get(name, 0) >= 0 for name in COUNTS):
         return False
     figures = {name: value for name, value in row.items() if name not in ("name",) + COUNTS}
     for name in ("lpips", "diversity"):
         if figures.get(name, 0.0) is None:
             del figures[name]
-    return row["not_finite"] >= 0 and all(type(value) is float for value in figures.values())
+    return all(type(value) is float for value in figures.values())
 
 
 def number_images(names, files, sizes):

@@ -277,7 +277,7 @@ def report(rows, skipped, facts, args, opt):
         "skipped": skipped,
         "not_finite": sum(row["not_finite"] for row in rows),
         "not_finite_images": sum(row["not_finite"] > 0 for row in rows),
-        **({"cooled": sum(row["cooled"] for row in rows)} if args.cool else {}),
+        **({name: sum(row[name] for row in rows) for name in ("cooled", "exploded")} if args.cool else {}),
         **facts,
     }
     with atomic_write(os.path.join(opt.output_dir, "metrics.json")) as temporary:
@@ -299,7 +299,10 @@ def tell_what_is_missing(rows, skipped, without_lpips):
             f"{len(cooled)} of {len(rows)} images have parts that exploded and were decoded again at lower "
             f"heats: {first_few(cooled)}"
         )
-    for names, what in ((faulty, "have pixels or an nll that are not finite"), (without_lpips, "have no LPIPS")):
+    for names, what in (
+        (faulty, "have pixels or an nll that are not finite, or exploded"),
+        (without_lpips, "have no LPIPS"),
+    ):
         if names:
             warn(f"{len(names)} of {len(rows)} images {what}: {first_few(names)}")
     if skipped:
