@@ -3,7 +3,8 @@
 """What training and sampling will need of memory, and what there is: told before, not by a crash half an hour later.
 
 The needs are estimates: numbers that must be kept, counted from the network's shapes, times factors that were fitted to
-peaks measured on the CPU with MindSpore 2.8.0. `tests/test_memory.py` lists these peaks. On a GPU nothing was measured.
+peaks measured on the CPU with MindSpore 2.8.0 and onnxruntime 1.32. `tests/test_memory.py` lists these peaks. On a GPU
+nothing was measured.
 
 It needs no MindSpore. Bytes throughout; 1 GB is 10⁹ of them.
 """
@@ -34,6 +35,7 @@ class Factors(NamedTuple):
         weight: numbers for each parameter in sampling.
         sample: numbers in sampling for each that is kept of an LR image.
         recomputes: whether `train.recompute` saves memory.
+        process: bytes of a process before it computes.
     """
 
     layer: float
@@ -44,6 +46,7 @@ class Factors(NamedTuple):
     weight: float
     sample: float
     recomputes: bool
+    process: float = PROCESS
 
 
 # Fitted to the peaks that tests/test_memory.py lists. Winograd's products are in the encoder's factor. Recomputation,
@@ -55,6 +58,10 @@ ARRANGED = Factors(
 PLAIN = Factors(layer=45e6, sampled_layer=24e6, encoder=24, flow=24, frozen=4, weight=1, sample=24, recomputes=True)
 # On GPU and Ascend nothing was measured. The factors are those of the official PyTorch code, on a CPU.
 ON_DEVICE = Factors(layer=0, sampled_layer=0, encoder=2.8, flow=2.8, frozen=0.5, weight=1, sample=8, recomputes=True)
+# Of samples by onnxruntime on the CPU, measured with the shipped weights; the process is Python with its libraries.
+ONNX = Factors(
+    layer=0, sampled_layer=0, encoder=0, flow=0, frozen=0, weight=1.6, sample=1.25, recomputes=False, process=0.1e9
+)
 INITIALISING = 750  # numbers for each HR pixel of the whole batch while it initialises the ActNorms; measured with nb 4
 
 
@@ -234,11 +241,12 @@ class SamplingMemory:
         scale: of super-resolution.
         arranged: whether the implementation is `cpu`.
         target, number: the device, as `available_memory` takes them.
+        factors: Factors of what else than MindSpore computes, or None.
     """
 
-    def __init__(self, network, scale, arranged=True, target="CPU", number=0):
+    def __init__(self, network, scale, arranged=True, target="CPU", number=0, factors=None):
         self.network, self.scale, self.target, self.number = network, scale, target, number
-        self.factors = factors_of(arranged, target)
+        self.factors = factors or factors_of(arranged, target)
         self._told = {}  # target -> the largest estimate that was compared
         self._available = {}  # target -> bytes, or None where they are not known
 
@@ -256,8 +264,11 @@ class SamplingMemory:
         Returns:
             dict from device target to bytes: of the device, and "CPU" for the pictures, which never lie elsewhere.
         """
-        # Each number of a sample's pixels is there as a latent and as a pixel, both float32, and as it is returned.
-        needed = {"CPU": n * images * 3 * size[0] * size[1] * self.scale**2 * (2 * FLOAT + value_bytes)}
+        # Each number of a sample's pixels is there as a latent, float32, and as it is returned. As a pixel, float32, it
+        # is there too: of the whole image, or of one row of tiles.
+        rows = size[0] if tile is None else min(size[0], tile)
+        numbers = n * images * 3 * size[1] * self.scale**2
+        needed = {"CPU": numbers * (size[0] * (FLOAT + value_bytes) + rows * FLOAT)}
         if self.network is not None:
             needed[self.target] = needed.get(self.target, 0) + self._of_network(size, images, n, batch, tile)
         return needed
@@ -265,7 +276,7 @@ class SamplingMemory:
     def _of_network(self, size, images, n, batch, tile):
         pixels = self.scale**2 * (size[0] * size[1] if tile is None else min(size[0], tile) * min(size[1], tile))
         together = images if images > 1 else min(n, batch)
-        fixed = PROCESS + self.factors.sampled_layer * self.network.layers
+        fixed = self.factors.process + self.factors.sampled_layer * self.network.layers
         weights = self.factors.weight * (self.network.of_encoder + self.network.of_flow)
         return fixed + FLOAT * (weights + self.factors.sample * self.network.conditions * pixels * together)
 
@@ -306,15 +317,16 @@ def available_memory(target, number=0):
         number: of the device.
 
     Returns:
-        bytes; of a GPU those that are free; None where it cannot be told.
+        bytes; None where it cannot be told. Where a GPU's driver does not tell what this process has, as in some
+        containers, it is not counted.
     """
     if target == "GPU":
-        return _free_of_gpu(number)
+        return _of_gpu(number)
     return of_machine() if target == "CPU" else None
 
 
 def of_machine(proc="/proc", cgroups="/sys/fs/cgroup"):
-    """Return what the machine has left, or this process's group where that is less, and what the process has already.
+    """Return what the machine has left, or one of this process's groups where that is less, and what it has already.
 
     Args:
         proc, cgroups: folders of Linux's kernel.
@@ -330,14 +342,16 @@ def of_machine(proc="/proc", cgroups="/sys/fs/cgroup"):
 
 
 def _groups(proc, cgroups):
-    """Return the folders of the process's group, and of the outermost one that it sees, with cgroups 1 and 2."""
+    """Return the folders of the process's group and of all groups around it that it sees, with cgroups 1 and 2."""
     folders = [cgroups, os.path.join(cgroups, "memory")]
     with contextlib.suppress(OSError, ValueError):
         with open(os.path.join(proc, "self", "cgroup")) as file:
             for line in file:
                 _, kinds, path = line.rstrip("\n").split(":", 2)
                 if kinds == "" or "memory" in kinds.split(","):
-                    folders.append(os.path.join(cgroups, "memory" if kinds else "", path.lstrip("/")))
+                    names = path.strip("/").split("/")
+                    around = [os.path.join(*names[:depth]) for depth in range(1, len(names) + 1)]
+                    folders += [os.path.join(cgroups, "memory" if kinds else "", group) for group in around]
     return folders
 
 
@@ -373,20 +387,32 @@ def _field(path, name):
     return None
 
 
-def _free_of_gpu(number):
-    """Return the free bytes of an NVIDIA GPU, as its driver's program tells them; None without it."""
+def _of_gpu(number):
+    """Return the bytes of an NVIDIA GPU that are free or this process's own; None without its driver's program."""
     visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     name = visible[number] if number < len(visible) else str(number)
+    free, own = _told_of_gpu(name, "--query-gpu=memory.free"), 0
+    for line in _told_of_gpu(name, "--query-compute-apps=pid,used_memory"):
+        with contextlib.suppress(ValueError):  # the driver may not know what a process has
+            process, used = map(int, line.split(","))
+            own += used if process == os.getpid() else 0
+    with contextlib.suppress(ValueError, IndexError):
+        return (int(free[0]) + own) * 2**20
+    return None
+
+
+def _told_of_gpu(name, query):
+    """Return the lines in which nvidia-smi answers a query, sizes being in MiB; none without it."""
     with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
         done = subprocess.run(
-            ["nvidia-smi", f"--id={name}", "--query-gpu=memory.free", "--format=csv,noheader,nounits"],
+            ["nvidia-smi", f"--id={name}", query, "--format=csv,noheader,nounits"],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             timeout=10,
             check=True,
         )
-        return int(done.stdout) * 2**20
-    return None
+        return done.stdout.decode().splitlines()
+    return []
 
 
 # ---------------------------------------------------------------------------------------------------------------------

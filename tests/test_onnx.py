@@ -30,6 +30,7 @@ from src.export.onnx_file import build_graphs  # noqa: E402
 from src.export.onnx_model import OnnxSRFlow, file_names  # noqa: E402
 from src.images import from_uint8  # noqa: E402
 from src.imresize import imresize  # noqa: E402
+from src.memory import network_of  # noqa: E402
 from src.model.SRFlow import SRFlow  # noqa: E402
 from src.model_utils.options import options_from_dict  # noqa: E402
 from src.model_utils.util import run_main  # noqa: E402
@@ -348,3 +349,8 @@ def test_what_is_not_finite_is_told(export, model):
     latents = [np.full(shape, 3e38, np.float32) for shape in model._latent_shapes(1, (6, 8))]
     with pytest.warns(RuntimeWarning, match="decoding is not finite in"):
         model.decode(images(5, 1, 3, 6, 8), latents)
+
+
+def test_memory_is_estimated_for_the_network_of_the_files(model):
+    """Which is told before a large image is computed whole."""
+    assert model.memory.network == network_of(shapes_of(options(4)))

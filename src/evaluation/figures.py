@@ -90,7 +90,7 @@ def sample_figures(images, lr, hr, scale, lpips=None):
     figures = {"lr_psnr": np.mean(lr_psnrs)}
     if len(samples) > 1:
         figures["lr_psnr_worst"] = min(lr_psnrs)
-        figures["pixel_std"] = samples.astype(np.float32).std(axis=0).mean()
+        figures["pixel_std"] = samples.std(axis=0, dtype=np.float32).mean()
     if hr is not None:
         psnrs = [psnr(sample, hr) for sample in samples]
         figures["psnr"] = np.mean(psnrs)

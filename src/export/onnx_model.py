@@ -3,6 +3,7 @@
 """Sampling by onnxruntime from the files of export.py. It needs no MindSpore."""
 
 import collections
+import contextlib
 import json
 import os
 import warnings
@@ -10,8 +11,11 @@ import warnings
 import numpy as np
 
 from src.export.onnx_file import DECODER, ENCODER
-from src.memory import SamplingMemory
+from src.memory import ONNX, SamplingMemory, network_of
+from src.model_utils.options import options_from_dict
+from src.network_names import shapes_of
 from src.sampling import Sampling
+from src.weights.checkpoint import parse_description
 
 FORMAT = "srflow"  # of the metadata, as in the weights' files
 PROVIDERS = {
@@ -56,7 +60,8 @@ class OnnxSRFlow(Sampling):
         if dict(self.metadata, graph=DECODER) != metadata:
             raise ValueError(f"{name}: the encoder's and the decoder's file are not of one export; export both again")
         self.scale, self.cooled = int(self.metadata["scale"]), []
-        self.memory = SamplingMemory(None, self.scale)
+        # On a GPU nothing was measured, and the device's number is onnxruntime's own affair.
+        self.memory = SamplingMemory(_network(self.metadata) if provider == "CPU" else None, self.scale, factors=ONNX)
         self._latents = json.loads(self.metadata["latents"])
         self._outputs = [output.name for output in self._encoder.get_outputs()]
         self._fixed = [side for side in self._encoder.get_inputs()[0].shape[2:] if isinstance(side, int)]
@@ -101,6 +106,13 @@ class OnnxSRFlow(Sampling):
 def _pixels(key):
     (count, _, height, width), _ = key
     return count * height * width
+
+
+def _network(metadata):
+    """Describe the network that a file's metadata tell of; None where they do not."""
+    with contextlib.suppress(KeyError, ValueError, RecursionError):
+        return network_of(shapes_of(options_from_dict(parse_description(metadata["options"].encode()))))
+    return None
 
 
 def file_names(name):
