@@ -29,6 +29,7 @@ from src.texts import printable
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FOLDER = os.path.join("output", "check_device")
+QUICK_START = os.path.join(FOLDER, "quickstart")
 DEVICES = ("GPU", "CPU", "Ascend")
 # What the GPU plug-ins of MindSpore 2.8.0 (CUDA 11.6) and mindspore-gpu 1.7.0 (CUDA 11.1) load.
 GPU_LIBRARIES = (
@@ -120,6 +121,9 @@ def main(argv=None):
     """Check the device of the command line and return the exit status."""
     target, number, quick = arguments(sys.argv[1:] if argv is None else argv)
     os.makedirs(FOLDER, exist_ok=True)
+    path = os.path.join(FOLDER, "report.md")
+    with contextlib.suppress(FileNotFoundError):  # it may be of another device
+        os.remove(path)
     first = run_check(Check("device", [sys.executable, "-c", PRODUCT, ROOT, target, str(number)], 300))
     if first.status == NO_DEVICE:
         raise ValueError(f"{without_advice(first.said)}; install {ADVICE[target]}{missing_libraries(target)}")
@@ -127,15 +131,30 @@ def main(argv=None):
     for name, value in facts:
         print(f"{name}: {value}", flush=True)
     show(first)
+    if not quick:  # a quick start that was ended leaves what the next one would refuse to write over
+        shutil.rmtree(QUICK_START, ignore_errors=True)
+    results, device = [first], f"{target} {number}" + ", quick" * quick
     with tempfile.TemporaryDirectory() as scratch:
-        results = [first] + [show(run_check(check)) for check in checks(target, number, quick, scratch)]
-    written = report(f"{target} {number}" + ", quick" * quick, facts, results)
-    path = os.path.join(FOLDER, "report.md")
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(written)
+        remaining = checks(target, number, quick, scratch)
+        while remaining:
+            write_report(path, report(device, facts, results, len(remaining)))
+            results.append(show(run_check(remaining.pop(0))))
+    written = report(device, facts, results)
+    write_report(path, written)
     print("\n" + written[written.index("| check") :])
     print(f"written to {path}; each check's log is beside it")
     return 1 if failed(results) else 0
+
+
+def end_by_exception():
+    """Let SIGTERM and SIGHUP end this process by an exception, as Ctrl-C does, so that the check that runs ends too."""
+
+    def leave(number, _):
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's is to stay so
+            signal.signal(number, leave)
 
 
 def arguments(argv):
@@ -200,8 +219,8 @@ def tiny_training(options, scratch):
 
 def quick_start(target, number):
     """Return the Check that does the whole quick start on the device."""
-    script, folder = os.path.join(ROOT, "scripts", "run_quickstart.sh"), os.path.join(FOLDER, "quickstart")
-    command = ["bash", script, folder, f"device_target={target}", f"device_id={number}"]
+    script = os.path.join(ROOT, "scripts", "run_quickstart.sh")
+    command = ["bash", script, QUICK_START, f"device_target={target}", f"device_id={number}"]
     return Check("quick start", command, 3600, {"PYTHON": sys.executable})
 
 
@@ -232,7 +251,7 @@ def run_check(check):
             status = process.wait(check.limit)
         except subprocess.TimeoutExpired:
             status = None
-        finally:  # also at Ctrl-C; and what the check itself has started and left
+        finally:  # also at a signal to this process; and what the check itself has started and left
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -263,13 +282,20 @@ def failed(results):
     return [result.name for result in results if result.status != 0]
 
 
-def report(device, facts, results):
+def write_report(path, text):
+    """Write report.md."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def report(device, facts, results, remaining=0):
     """Return report.md: the environment, the table, and PASS or what failed.
 
     Args:
         device: what was checked.
         facts: pairs (name, text) of the environment.
         results: list of Result.
+        remaining: number of checks that have not ended; PASS is not said before there is none.
     """
     lines = [f"# Check of {device}", ""] + [f"- {name}: {value}" for name, value in facts]
     lines += ["", "| check | result | seconds | what it said last |", "| --- | --- | --- | --- |"]
@@ -278,7 +304,8 @@ def report(device, facts, results):
         for result in results
     ]
     bad = failed(results)
-    return "\n".join(lines + ["", f"FAIL: {', '.join(bad)}" if bad else "PASS", ""])
+    verdict = f"FAIL: {', '.join(bad)}" if bad else "PASS"
+    return "\n".join(lines + ["", f"not finished: {remaining} more to come" if remaining else verdict, ""])
 
 
 def name_of_signal(number):
@@ -361,4 +388,5 @@ def missing_libraries(target):
 
 
 if __name__ == "__main__":
+    end_by_exception()
     run_main(main)

@@ -3,7 +3,9 @@
 """scripts/check_device.sh: its shortest form on the CPU as a user calls it; how a check that fails is told."""
 
 import importlib.util
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -54,7 +56,8 @@ def test_the_cpu_passes(repo, tmp_path):
     assert {result for _, result, _, _ in rows[2:]} == {"PASS"} and len(said) == len(rows) - 2 == 9
     assert said["recorded values, plain"].startswith("3 passed") and "skipped" not in report
     assert "20/20" in said["its training, shortened"]
-    assert "- packages: mindspore" in report and "- Python: " in report
+    packages = "mindspore" if sys.version_info >= (3, 8) else "unknown: Python 3.7 cannot tell"
+    assert f"- packages: {packages}" in report and "- Python: " in report
 
 
 def test_what_crashes_hangs_or_fails_is_a_line_and_the_rest_goes_on(program, monkeypatch, capsys):
@@ -93,18 +96,63 @@ def test_what_a_check_leaves_running_is_ended(program):
     os.close(pipe)
 
 
+# scripts/check_device.py as __main__ runs it, with checks that the test gives it in place of the device's own.
+ENDED = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("check_device", sys.argv[1])
+program = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(program)
+run_check = program.run_check
+good = program.Result("device", 0, 1.0, "fine")
+hang = program.Check("hang", [sys.executable, "-c", sys.argv[2]], 600)
+program.run_check = lambda check: good if check.name == "device" else run_check(check)
+program.checks = lambda *_: [hang, hang]
+program.end_by_exception()
+program.run_main(lambda: program.main(["CPU"]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_the_check_that_runs(repo, program, number):
+    """The report is not the one that was there before, and does not say PASS."""
+    report = os.path.join(program.FOLDER, "report.md")
+    with open(report, "w") as file:
+        file.write("# Check of GPU 5\n\nPASS\n")
+    os.mkdir(program.QUICK_START)
+    os.mkfifo("pipe")
+    hang = "import time; pipe = open('pipe', 'wb'); pipe.write(b'runs'); pipe.flush(); time.sleep(600)"
+    script = os.path.join(repo, "scripts", "check_device.py")
+    process = subprocess.Popen(
+        [sys.executable, "-c", ENDED, script, hang], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    with open("pipe", "rb") as pipe:
+        assert pipe.read(4) == b"runs"
+        process.send_signal(number)
+        assert pipe.read(1) == b""  # its only writer has died
+    process.communicate()
+    assert process.returncode == (130 if number == signal.SIGINT else 128 + number)
+    with open(report) as file:
+        text = file.read()
+    assert text.startswith("# Check of CPU 0\n") and text.endswith("\n\nnot finished: 2 more to come\n")
+    assert "| device | PASS |" in text and not os.path.exists(program.QUICK_START)
+
+
 def test_no_such_device_is_one_line(program, monkeypatch):
     said = (
         "device_target GPU: this MindSpore (2.8.0) finds no usable device 1 here (no driver); use --device_target CPU"
     )
     monkeypatch.setattr(program, "run_check", lambda check: program.Result(check.name, program.NO_DEVICE, 1.0, said))
     monkeypatch.setattr(program, "GPU_LIBRARIES", ("libc.so.6", "libno_such.so.8"))
+    report = os.path.join(program.FOLDER, "report.md")
+    with open(report, "w") as file:
+        file.write("PASS\n")
     with pytest.raises(ValueError) as caught:
         program.main(["GPU", "1"])
     assert str(caught.value) == (
         "device_target GPU: this MindSpore (2.8.0) finds no usable device 1 here (no driver); install NVIDIA's driver "
         "and the CUDA 11 libraries (GPU in docs/installation.md); missing here: libno_such.so.8"
     )
+    assert not os.path.exists(report)
 
 
 @pytest.mark.skipif(_device_problem("GPU", 0) is None, reason="this machine has a GPU")
@@ -147,3 +195,34 @@ def test_the_full_form_is_for_the_device_that_was_asked_for(program):
                 "device_target=Ascend device_id=3",
             )
         ), check.name
+
+
+# Collects the tests of several command lines of pytest in one process, and writes their names to a file.
+COLLECT = """
+import json, sys, pytest
+class Collected:
+    names = []
+    def pytest_collection_finish(self, session):
+        self.names.append([item.name for item in session.items])
+collected = Collected()
+for arguments in json.loads(sys.argv[1]):
+    pytest.main([*arguments, "--collect-only"], plugins=[collected])
+json.dump(collected.names, open(sys.argv[2], "w"))
+"""
+
+
+def test_the_tests_that_it_names_are_there(program):
+    """Each word of each -k stands for some test; one that was renamed would show first on a user's device."""
+    checks = program.checks("CPU", 0, True, "scratch") + program.checks("CPU", 0, False, "scratch")
+    commands = [check.command[3:] for check in checks if check.command[1:3] == ["-m", "pytest"]]
+    done = subprocess.run(
+        [sys.executable, "-c", COLLECT, json.dumps(commands), "names"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    with open("names") as file:
+        collected = json.load(file)
+    assert len(collected) == len(commands) == 11
+    for command, names in zip(commands, collected):
+        words = set(re.findall(r"\w+", command[command.index("-k") + 1])) - {"and", "or"}
+        missing = [word for word in words if not any(word.lower() in name.lower() for name in names)]
+        assert not missing, f"{command[-3:]}: {missing}"
