@@ -37,6 +37,9 @@ from src.model.implementation import CPU, PLAIN, choose
 from src.training.train_step import Adam, TrainStep
 
 SEEDS = {"seeded_4x": 11, "seeded_8x": 12, "seeded_train_4x": 13}
+# What another device than the CPU gives was never measured. It adds in another order, so of gradients and in training
+# ten times as much is allowed as on the CPU.
+WIDER = 1 if device.TARGET == "CPU" else 10
 SCALES = {"seeded_4x": 4, "seeded_8x": 8, "tiny": 4, "tiny_8x": 8}
 
 
@@ -192,7 +195,7 @@ def test_gradient_norms(name, mode, implementation):
     assert set(gradients) - set(recorded) == {parameter.name for parameter in net.RRDB.image_only_parameters()}
     for key, expected in recorded.items():
         came = np.linalg.norm(gradients[key].astype(np.float64))
-        assert abs(came - expected) < max(1e-3 * expected, 1e-6), key
+        assert abs(came - expected) < WIDER * max(1e-3 * expected, 1e-6), key
 
 
 def test_every_gradient(tiny):
@@ -204,7 +207,7 @@ def test_every_gradient(tiny):
     for key, came in gradients.items():
         difference = came.astype(np.float64) - recorded[key]
         relative = np.linalg.norm(difference) / max(np.linalg.norm(recorded[key]), 1e-30)
-        assert relative < 1e-3 or np.abs(difference).max() < 1e-6, (key, relative)
+        assert relative < 1e-3 * WIDER or np.abs(difference).max() < 1e-6 * WIDER, (key, relative)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -217,12 +220,9 @@ class SeededTraining:
     # Measured on MindSpore 2.8.0 and 1.7.0: ActNorms of up to 3 differ by 2.8e-6 and 5e-7, losses by 5e-6 and 3.8e-5
     # bits in all twenty steps, norms by a share of 4.1e-5 and 3.6e-6. A gradient's norm and projections differ by a
     # share of 5e-7 in the middle of all, in graph and PyNative mode; of 2.8e-4 in one layer at worst, by the same on
-    # both versions: there a ReLU's input of nearly 0 has another sign than in the recording. Another device adds in
-    # another order: what it gives was never measured, and ten times as much is allowed.
-    actnorm_atol, nll_atol, norm_rtol, norms_from = 1e-5, 2e-4, 2e-4, 0.0
-    if device.TARGET != "CPU":
-        nll_atol, norm_rtol = 2e-3, 2e-3
-    gradient_rtol, median_gradient_rtol = 1e-3, 3e-6
+    # both versions: there a ReLU's input of nearly 0 has another sign than in the recording.
+    actnorm_atol, nll_atol, norm_rtol, norms_from = 1e-5 * WIDER, 2e-4 * WIDER, 2e-4 * WIDER, 0.0
+    gradient_rtol, median_gradient_rtol = 1e-3 * WIDER, 3e-6 * WIDER
 
     def __init__(self):
         self.data = golden("seeded_train_4x.npz")
@@ -327,7 +327,7 @@ def test_actnorm_initialisation(training):
     for name, value in ours.items():
         if name in training.actnorms:
             np.testing.assert_allclose(
-                value, training.actnorms[name], rtol=1e-5, atol=training.actnorm_atol, err_msg=name
+                value, training.actnorms[name], rtol=1e-5 * WIDER, atol=training.actnorm_atol, err_msg=name
             )
         else:
             assert value.tobytes() == training.uninitialised[name].tobytes(), name
