@@ -45,25 +45,27 @@ choose_python() {
     export GLOG_v=${GLOG_v:-3} PYTHONUNBUFFERED=1
 }
 
-# make_small_environment VENV VERSION TEST REQUIREMENTS...: make an environment, of a Python of at least this version,
-# with the first of the requirements' files, or leave it as it is where these files are installed in it already and the
-# line of Python runs in it. PYTHON=... names the Python to make it with.
+# make_small_environment VENV OLDEST NEWEST ADVICE TEST REQUIREMENTS...: make an environment, of a Python of a version
+# from the oldest to the newest ('' is none), with the first of the requirements' files, or leave it as it is where these
+# files are installed in it already and the line of Python runs in it. PYTHON=... names the Python to make it with. Where
+# there is no such Python, the advice ends the error.
 make_small_environment() {
-    local venv=$1 version=$2 test=$3 requirements=$ROOT/$4 python='' candidate
+    local venv=$1 oldest=$2 newest=$3 advice=$4 test=$5 requirements=$ROOT/$6 python='' fits candidate
     local stamp=$venv/installed_requirements.txt  # says what is installed; it is written last
-    shift 3
+    shift 5
     if (cd "$ROOT" && cat "$@") | cmp -s - "$stamp" && "$venv/bin/python" -c "$test" >/dev/null 2>&1; then
         return
     fi
+    fits="(${oldest//./, }) <= sys.version_info[:2]${newest:+ <= (${newest//./, })}"
     # Of the Pythons that may be here the first that can make environments: a pyenv shim may refuse to run.
     for candidate in "${PYTHON:-python3.11}" python3.12 python3.10 python3 python \
         "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.*/bin/python; do
-        if "$candidate" -c "import ensurepip, sys, venv; sys.exit(sys.version_info < (${version//./, }))" 2>/dev/null; then
+        if "$candidate" -c "import ensurepip, sys, venv; sys.exit(not ($fits))" 2>/dev/null; then
             python=$candidate
             break
         fi
     done
-    [ -n "$python" ] || fail "$venv needs a Python of $version or later with the venv module, or PYTHON=... that names one"
+    [ -n "$python" ] || fail "$venv needs Python $oldest ${newest:+to }${newest:-or later} with the venv module; $advice"
     echo "making $venv with $python"
     "$python" -m venv "$venv"
     "$venv/bin/python" -m pip install --disable-pip-version-check --quiet --only-binary :all: -r "$requirements"

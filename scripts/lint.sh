@@ -12,7 +12,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 [ $# -eq 0 ] || { [ $# -eq 1 ] && [ "$1" = --fix ]; } || fail "usage: bash scripts/lint.sh [--fix]"
 
 venv=$ROOT/.venv-lint
-make_small_environment "$venv" 3.8 'import ruff' requirements_lint.txt
+make_small_environment "$venv" 3.8 '' 'install one, or name it by PYTHON=...' 'import ruff' requirements_lint.txt
 
 cd "$ROOT"
 if [ "${1:-}" = --fix ]; then

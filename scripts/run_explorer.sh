@@ -11,6 +11,10 @@
 # Python to use instead. Options: --port 8000, --threads 2.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+usage="usage: bash scripts/run_explorer.sh [CHECKPOINT [CONFIGURATION]] [--port PORT] [--threads THREADS]"
+for argument in "$@"; do
+    [ "$argument" != -h ] && [ "$argument" != --help ] || { echo "$usage"; exit; }
+done
 checkpoint=$ROOT/weights/SRFlow_free_4X.safetensors
 configuration=$ROOT/configs/SRFlow_free_4X.yml
 if [ $# -ge 1 ] && [[ $1 != -* ]]; then
@@ -22,22 +26,26 @@ if [ $# -ge 1 ] && [[ $1 != -* ]]; then
     fi
 fi
 for file in "$checkpoint" ${configuration:+"$configuration"}; do
-    [ -f "$file" ] || fail "$file: no such file; usage: bash scripts/run_explorer.sh [CHECKPOINT [CONFIGURATION]]"
+    [ -f "$file" ] || fail "$file: no such file; $usage"
 done
 
 if [ -z "${PYTHON:-}" ]; then
-    make_small_environment "$ROOT/.venv-explorer" 3.10 'import onnxruntime' requirements_explorer.txt \
-        requirements_onnx.txt
+    make_small_environment "$ROOT/.venv-explorer" 3.10 3.12 \
+        'install one, or name by PYTHON=... the Python of an environment that has requirements_explorer.txt' \
+        'import onnxruntime' requirements_explorer.txt requirements_onnx.txt
     PYTHON=$ROOT/.venv-explorer/bin/python
 fi
 choose_python
+[[ $PYTHON == /* ]] || PYTHON=$(command -v "$PYTHON")
+[[ $PYTHON == /* ]] || PYTHON=$PWD/$PYTHON  # as the folder changes below
 
 # Named after all that the files depend on.
-key=$(cat "$checkpoint" ${configuration:+"$configuration"} "$ROOT"/export.py "$ROOT"/src/export/*.py | cksum)
+key=$(cat "$checkpoint" ${configuration:+"$configuration"} "$ROOT"/export.py "$ROOT"/src/{export,weights}/*.py \
+    "$ROOT"/src/network_names.py "$ROOT"/src/model_utils/options.py | cksum)
 name=$ROOT/output/explorer/$(basename "${checkpoint%.*}")-${key%% *}
 if [ ! -f "$name.encoder.onnx" ] || [ ! -f "$name.decoder.onnx" ]; then
     make_folder "$ROOT/output/explorer"
     "$PYTHON" "$ROOT/export.py" --ckpt "$checkpoint" ${configuration:+--opt "$configuration"} --file_name "$name"
 fi
-cd "$ROOT"
+cd "$ROOT"  # -m looks for src in this folder first, whatever PYTHONPATH says
 exec "$PYTHON" -m src.explorer --onnx "$name" "$@"

@@ -201,6 +201,78 @@ def test_no_python_fits(checkout, tmp_path, version, pythons):
     assert not (checkout / ".venv").exists()
 
 
+@pytest.fixture
+def explorer(checkout, repo):
+    """A copy of what run_explorer.sh needs, with a file in the checkpoint's place."""
+    shutil.copytree(os.path.join(repo, "src"), str(checkout / "src"), ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("export.py", "requirements_explorer.txt", "requirements_onnx.txt"):
+        shutil.copy(os.path.join(repo, name), str(checkout))
+    for name in ("weights/SRFlow_free_4X.safetensors", "configs/SRFlow_free_4X.yml"):
+        (checkout / name).parent.mkdir()
+        (checkout / name).write_text("any")
+    return checkout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--port", "8000", "--help"]])
+def test_usage_of_the_explorer(explorer, fake_python, arguments):
+    result = bash(explorer, "scripts/run_explorer.sh", *arguments, PYTHON=fake_python)
+    assert (result.returncode, result.stderr) == (0, "") and result.stdout.count("\n") == 1
+    assert result.stdout.startswith("usage: bash scripts/run_explorer.sh [CHECKPOINT [CONFIGURATION]] [--port PORT]")
+    assert not (explorer / "output").exists()
+
+
+def test_explorer_from_another_directory(explorer, tmp_path):
+    """With a Python given by a relative path; the files are exported anew when what they depend on is another."""
+    (tmp_path / "python").write_text('#!/bin/sh\npwd\necho "$*"\n')
+    (tmp_path / "python").chmod(0o755)
+    names = []
+    for changed in ("src/network_names.py", "src/weights/torch_file.py", "src/model_utils/options.py", None):
+        for python, path in (("./python", os.environ["PATH"]), ("python", f".:{os.environ['PATH']}")):
+            script = str(explorer / "scripts" / "run_explorer.sh")
+            result = bash(explorer, script, "--port", "8000", cwd=tmp_path, PYTHON=python, PATH=path)
+            assert (result.returncode, result.stderr) == (0, "")
+            lines = result.stdout.splitlines()
+            assert lines[0] == str(tmp_path) and lines[2] == str(explorer)
+            name = re.fullmatch(r"-m src.explorer --onnx (\S+) --port 8000", lines[3]).group(1)
+            assert lines[1].startswith(f"{explorer}/export.py --ckpt ") and lines[1].endswith(f" --file_name {name}")
+        names.append(name)
+        if changed:
+            (explorer / changed).write_text("other")
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    "script, version, problem",
+    [
+        (
+            "run_explorer.sh",
+            "3, 9",
+            "3.10 to 3.12 with the venv module; install one, or name by PYTHON=... the Python of",
+        ),
+        ("run_explorer.sh", "3, 13", "3.10 to 3.12 with the venv module; install one"),
+        ("run_explorer.sh", "3, 12", None),
+        ("lint.sh", "3, 7", "3.8 or later with the venv module; install one, or name it by PYTHON=..."),
+        ("lint.sh", "3, 20", None),
+    ],
+)
+def test_pythons_of_the_small_environments(explorer, repo, tmp_path, script, version, problem):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("bash", "cat", "cmp", "dirname"):
+        os.symlink(shutil.which(name), str(tools / name))
+    # It says that it is of that version, and makes no environment.
+    code = f'#!{shutil.which("sh")}\n[ "$1" = -c ] || exit 9\nexec {sys.executable} -c "import sys\nsys.version_info = '
+    (tools / "python3").write_text(f'{code}({version}, 1)\n$2"\n')
+    (tools / "python3").chmod(0o755)
+    shutil.copy(os.path.join(repo, "requirements_lint.txt"), str(explorer))
+    result = bash(explorer, f"scripts/{script}", PATH=str(tools), PYENV_ROOT=str(tmp_path / "none"), PYTHON="")
+    if problem is None:
+        assert result.returncode == 9 and result.stdout.startswith("making ") and result.stdout.endswith("python3\n")
+    else:
+        venv = explorer / (".venv-lint" if script == "lint.sh" else ".venv-explorer")
+        one_line(result, f"error: {venv} needs Python {problem}")
+
+
 def test_named_python_does_not_fit(checkout, fake_python):
     one_line(bash(checkout, "scripts/setup_env.sh", PYTHON=fake_python), f"error: PYTHON={fake_python} is not one of")
 
