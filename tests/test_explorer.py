@@ -5,9 +5,16 @@
 Where onnx and onnxruntime are not installed, all is skipped; without Gradio, Playwright and Chromium the page's tests.
 """
 
+import asyncio
+import base64
+import os
 import re
 import shutil
+import signal
+import sys
 import threading
+import urllib.error
+import urllib.request
 from types import SimpleNamespace
 
 import cv2
@@ -23,13 +30,16 @@ pytest.importorskip("onnxruntime", reason=WHY)
 
 import export as export_program  # noqa: E402
 from src.dataloader.image_file import UnusableImage  # noqa: E402
+from src.evaluation.picture import deviation_map  # noqa: E402
 from src.explorer import __main__ as explorer_program  # noqa: E402
 from src.explorer import space as space_module  # noqa: E402
-from src.explorer.space import TILE, Exploration, Space, photographs, read_small  # noqa: E402
+from src.explorer.policy import Policy  # noqa: E402
+from src.explorer.space import DEVIATION_SAMPLES, TILE, Exploration, Space, photographs, read_small  # noqa: E402
 from src.export.onnx_model import OnnxSRFlow  # noqa: E402
 from src.imresize import imresize  # noqa: E402
 from src.model_utils.options import options_from_dict  # noqa: E402
 from src.network_names import shapes_of  # noqa: E402
+from src.sampling import COOLER  # noqa: E402
 from src.tiling import Tile  # noqa: E402
 from src.weights.checkpoint import TRAINING, Checkpoint  # noqa: E402
 
@@ -114,28 +124,45 @@ def test_samples_leave_the_walk_where_it_is(space, model):
     image = walk.image
     samples = walk.samples(0.5, seed=3)
     assert samples.tobytes() == model.sample(CAT, consistent=True, heat=0.5, n=len(samples), seed=3).tobytes()
-    assert len(samples) == space_module.DEVIATION_SAMPLES and walk.image is image and walk.heat == 0.8
+    assert len(samples) == DEVIATION_SAMPLES and walk.image is image and walk.heat == 0.8
 
 
 def test_two_visitors_do_not_mix(space, model):
     """Nor where they ask at the same time."""
     walks = {seed: Exploration(space, lr, heat=0.8, seed=seed) for seed, lr in ((1, CAT), (2, FACE), (3, CAT))}
-    heats, wrong = [0.1, 0.9, 0.4, 0.6], []
+    heats, came = [0.1, 0.9, 0.4, 0.6], {}
     expected = {
-        seed: [model.sample(walk.lr, consistent=True, heat=heat, seed=seed)[0] for heat in heats]
+        seed: [model.sample(walk.lr, consistent=True, heat=heat, seed=seed)[0].tobytes() for heat in heats]
         for seed, walk in walks.items()
     }
 
     def visit(seed):
-        came = [walks[seed].show(heat) for heat in heats]
-        wrong.extend(seed for a, b in zip(came, expected[seed]) if a.tobytes() != b.tobytes())
+        came[seed] = [walks[seed].show(heat).tobytes() for heat in heats]
 
     threads = [threading.Thread(target=visit, args=(seed,)) for seed in walks]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert wrong == []
+    assert came == expected
+
+
+@pytest.mark.parametrize("failures, cooled, exploded", [(1, 1, 0), (1 + len(COOLER), 0, 1)])
+@pytest.mark.filterwarnings("ignore:decoding explodes at heat 0.8, and at all lower ones:RuntimeWarning")
+def test_parts_that_exploded_are_counted(space, model, monkeypatch, failures, cooled, exploded):
+    """Apart from each other: those decoded at a lower heat, and those that no heat saved."""
+    walk, decode, calls = Exploration(space, CAT, heat=0.8, seed=5), model._decode, []
+
+    def decode_badly(*given, **how):
+        images = decode(*given, **how)
+        calls.append(given)
+        return np.full_like(images, 1e6) if len(calls) <= failures else images
+
+    monkeypatch.setattr(model, "_decode", decode_badly)
+    walk.show(0.8)
+    assert (walk.cooled, walk.exploded) == (cooled, exploded)
+    walk.show(0.8)
+    assert (walk.cooled, walk.exploded) == (0, 0)
 
 
 def test_conditions_are_kept_for_a_bounded_number_of_pixels(model, monkeypatch):
@@ -213,8 +240,96 @@ def test_the_program_wants_exported_files(tmp_path):
         explorer_program.main(["--onnx", str(tmp_path / "nothing")])
 
 
+@pytest.mark.parametrize("port, problem", [("70000", "expected a port from 1 to 65535, got 70000"), ("x", "invalid")])
+def test_ports(port, problem, capsys):
+    with pytest.raises(SystemExit) as end:
+        explorer_program.parse(["--onnx", "any", "--port", port])
+    assert end.value.code == 2 and f"argument --port: {problem}" in capsys.readouterr().err
+    assert explorer_program.parse(["--onnx", "any", "--port", "65535"]).port == 65535
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_leave_no_folder(files, number, monkeypatch):
+    """A closed terminal may send SIGHUP twice, the second while the folder is being removed."""
+    folders, handlers = [], {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
+    for name in ("GRADIO_TEMP_DIR", *explorer_program.QUIET):
+        monkeypatch.setenv(name, "as it was")
+
+    def serve(space, heat, folder, port):
+        folders.append(folder)
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setitem(sys.modules, "src.explorer.page", SimpleNamespace(serve=serve))
+    try:
+        with pytest.raises(SystemExit) as end:
+            explorer_program.main(["--onnx", files])
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+    assert end.value.code == 0 and len(folders) == 1 and not os.path.exists(folders[0])
+
+
+def test_nohup_stays():
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        explorer_program.end_by_signals()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_IGN, handlers[signal.SIGTERM])
+    finally:
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The page
+
+
+def answer_to(kind="http", **headers):
+    """What Policy sends in answer to a request with these headers, around a server that answers 200."""
+    sent = []
+
+    async def server(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]})
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": kind, "headers": [(name.encode(), value.encode()) for name, value in headers.items()]}
+    asyncio.run(Policy(server)(scope, None, send))
+    return sent
+
+
+@pytest.mark.parametrize(
+    "headers, status",
+    [
+        ({"host": "127.0.0.1:7860"}, 200),
+        ({"host": "localhost"}, 200),
+        ({"host": "127.0.0.1:7860", "origin": "http://127.0.0.1:7860"}, 200),
+        ({"host": "LOCALHOST:8000", "origin": "http://localhost:8000"}, 200),  # by a tunnel
+        ({}, 403),
+        ({"host": "example.org:7860"}, 403),
+        ({"host": "example.org:7860", "origin": "http://example.org:7860"}, 403),  # whose name means 127.0.0.1
+        ({"host": "127.0.0.1.example.org"}, 403),
+        ({"host": "127.0.0.1:7860", "origin": "http://example.org"}, 403),
+        ({"host": "127.0.0.1:7860", "origin": "http://127.0.0.1:3000"}, 403),
+        ({"host": "127.0.0.1:7860", "origin": "null"}, 403),
+    ],
+)
+def test_other_websites_are_refused(headers, status):
+    sent = answer_to(**headers)
+    assert sent[0]["status"] == status
+    if status == 200:
+        (policy,) = [value.decode() for name, value in sent[0]["headers"] if name == b"content-security-policy"]
+        for rule in ("default-src 'self'", "frame-ancestors 'none'", "form-action 'self'", "base-uri 'self'"):
+            assert rule in policy
+    else:
+        assert b"127.0.0.1 or localhost" in sent[1]["body"]
+        assert answer_to("websocket", **headers) == [{"type": "websocket.close", "code": 1008}]
 
 
 @pytest.fixture(name="address")
@@ -231,6 +346,56 @@ def fixture_address(space, tmp_path, monkeypatch):
     blocks.close()
 
 
+def test_the_server_refuses_other_websites(address):
+    upload = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\nany\r\n--b--\r\n'
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    for headers, status in (
+        (kind, 200),
+        ({**kind, "Origin": address.rstrip("/")}, 200),
+        ({**kind, "Origin": "http://example.org"}, 403),
+        ({**kind, "Host": "example.org"}, 403),
+    ):
+        request = urllib.request.Request(address + "gradio_api/upload", data=upload, headers=headers)
+        try:
+            with urllib.request.urlopen(request) as answer:
+                assert answer.status == status
+        except urllib.error.HTTPError as error:
+            assert error.code == status
+
+
+@pytest.fixture(name="page")
+def fixture_page():
+    """The module of the page."""
+    pytest.importorskip("gradio", reason="Gradio is not installed here (requirements_explorer.txt)")
+    from src.explorer import page
+
+    return page
+
+
+def test_edges_that_make_no_region_change_nothing(page, space):
+    parts = page.Page(space, 0.8)
+    visit = page.Visit(Exploration(space, CAT, heat=0.8, seed=5), "cat")
+    edges = list(visit.edges)
+    for wrong in ([None, 5, 11, 11], [11, 5, 11, 11]):
+        for answer in (parts.move_edge(visit, *wrong), parts.draw_region(visit, 0.8, *wrong)):
+            assert list(answer) == [parts.status] and "expected left and right to" in answer[parts.status]
+        assert visit.edges == edges and visit.exploration.seed == 5
+    for corner in ([0, 0], [999, 0], [0, 0], [447, 447]):  # the second is beyond the picture, and ends the first region
+        answer = parts.click(visit, SimpleNamespace(index=corner))
+    assert visit.edges == [0, 0, 16, 16] and answer[parts.edges[2]] == 16
+    assert parts.draw_region(visit, 0.8, 4, 4, 8, 8)[parts.visit] is visit
+    assert visit.edges == [4, 4, 8, 8] and visit.exploration.seed is None
+    visit.forget()
+
+
+def test_what_exploded_is_told(page, space):
+    walk = Exploration(space, CAT, heat=0.8, seed=5)
+    assert "explode" not in page._described(walk, 0)
+    walk.cooled, walk.exploded = 2, 3
+    line = page._described(walk, 0)
+    assert "2 part(s) at a lower heat" in line and "3 part(s) exploded at all lower heats too" in line
+
+
 @pytest.fixture(name="browser")
 def fixture_browser():
     """A headless Chromium."""
@@ -244,11 +409,15 @@ def fixture_browser():
         browser.close()
 
 
+# Null while the image is being replaced by another. A text comes from the browser many times as fast as an array.
 PIXELS = """async image => {
-    await image.decode();
+    try { await image.decode(); } catch (EncodingError) { return null; }
     const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight), context = canvas.getContext("2d");
     context.drawImage(image, 0, 0);
-    return [canvas.width, Array.from(context.getImageData(0, 0, canvas.width, canvas.height).data)];
+    const bytes = context.getImageData(0, 0, canvas.width, canvas.height).data;
+    let text = "";
+    for (let i = 0; i < bytes.length; i += 32768) text += String.fromCharCode(...bytes.subarray(i, i + 32768));
+    return [canvas.width, btoa(text)];
 }"""
 
 
@@ -271,16 +440,20 @@ class Visitor:
         return line.inner_text()
 
     def image(self, part="picture", number=0):
-        """The pixels that a part of the page shows, as the browser has them."""
-        width, pixels = self.page.locator(f"#{part} img").nth(number).evaluate(PIXELS)
-        return np.array(pixels, np.uint8).reshape(-1, width, 4)[:, :, :3]
+        """The pixels that a part of the page shows, as the browser has them; None while it loads others."""
+        found = self.page.locator(f"#{part} img").nth(number).evaluate(PIXELS)
+        if found is None:
+            return None
+        width, pixels = found
+        return np.frombuffer(base64.b64decode(pixels), np.uint8).reshape(-1, width, 4)[:, :, :3]
 
     def shows(self, image, part="picture", number=0):
         """Wait until the part of the page shows the image, its pixels repeated."""
         times = 480 // max(image.shape[:2])
         expected = image.repeat(times, 0).repeat(times, 1)
         for _ in range(100):
-            if self.image(part, number).tobytes() == expected.tobytes():
+            seen = self.image(part, number)
+            if seen is not None and seen.tobytes() == expected.tobytes():
                 return True
             self.page.wait_for_timeout(50)
         return False
@@ -297,7 +470,7 @@ def seed_in(line):
     return int(re.search(r"seed (\d+)", line).group(1))
 
 
-def test_the_page_in_a_browser(address, browser, model, tmp_path):
+def test_the_page_in_a_browser(address, browser, page, space, model, tmp_path):
     write_image(tmp_path / "cat.png", CAT)
     write_image(tmp_path / "face.png", FACE)
     (tmp_path / "notes.txt").write_text("no picture")
@@ -319,6 +492,16 @@ def test_the_page_in_a_browser(address, browser, model, tmp_path):
     assert other.shows(model.sample(FACE, consistent=True, heat=0.8, seed=other_seed)[0])
 
     one.page.get_by_role("tab", name="Region").click()
+    left = one.page.locator("#region-left input")
+    left.fill("")
+    left.press_sequentially("17")  # each of the three is an event, and one may come while another is answered
+    left.press("Backspace")
+    left.press("Backspace")
+    left.press("8")
+    visit = page.Visit(Exploration(space, CAT, heat=0.25, seed=seed), "cat")
+    visit.edges[0] = 8
+    assert one.shows(visit.marked(), "marked")
+    visit.forget()
     one.page.locator("#redraw").click()
     one.read("a region of its own")
     before = model.sample(CAT, consistent=True, heat=0.25, seed=seed)[0]
@@ -327,7 +510,7 @@ def test_the_page_in_a_browser(address, browser, model, tmp_path):
     one.page.get_by_text("The picture before", exact=True).click()
     assert one.shows(before, "slider", 0)
     changed = (one.download()[1] != before).any(axis=2)
-    assert changed[24:40, 24:40].mean() > 0.5 > changed.mean()
+    assert changed[24:40, 32:40].mean() > 0.5 > changed.mean()
     one.page.get_by_role("tab", name="Picture").click()
     one.page.locator("#another").click()
     seed = seed_in(one.read("16×16 → 64×64", "seed"))
@@ -335,8 +518,9 @@ def test_the_page_in_a_browser(address, browser, model, tmp_path):
 
     one.page.get_by_role("tab", name="Where samples differ").click()
     one.page.locator("#spread").click()
-    one.read("8 samples")
-    assert one.image("map").max() > 200
+    seed = seed_in(one.read("8 samples", "seed"))
+    samples = model.sample(CAT, consistent=True, n=DEVIATION_SAMPLES, heat=0.25, seed=seed)
+    assert one.shows(deviation_map(samples), "map")
     one.page.locator("#file button[aria-label='Clear']").first.click()
     one.upload(tmp_path / "notes.txt")
     one.read("notes.txt cannot be read as an image")

@@ -58,7 +58,11 @@ def deviation_map(samples):
     Returns:
         uint8 RGB (H, W, 3): black where all are alike, brightest where they differ most.
     """
-    deviation = deviation_of(samples)
+    return map_of(deviation_of(samples))
+
+
+def map_of(deviation):
+    """Show a deviation, float32 (H, W), as `deviation_map` does."""
     scaled = np.uint8(255 * deviation / max(deviation.max(), 1e-6))
     return cv2.applyColorMap(scaled, cv2.COLORMAP_INFERNO)[:, :, ::-1]
 

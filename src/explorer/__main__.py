@@ -29,11 +29,11 @@ QUIET = {
 
 
 def main(argv=None):
-    """Run the command line until Ctrl-C or SIGTERM."""
+    """Run the command line until Ctrl-C, SIGTERM or SIGHUP."""
     args = parse(argv)
     space = Space(OnnxSRFlow(args.onnx, threads=args.threads, keep=KEPT_PIXELS))
     heat = min(float(space.model.metadata["heat"]), 1)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the folder below is removed
+    end_by_signals()  # so that the folder below is removed
     with tempfile.TemporaryDirectory(prefix="explorer-") as folder:
         os.environ.update(QUIET, GRADIO_TEMP_DIR=folder)
         try:
@@ -53,9 +53,30 @@ def parse(argv):
     parser.add_argument(
         "--onnx", required=True, metavar="NAME", help="of the files NAME.encoder.onnx and NAME.decoder.onnx"
     )
-    parser.add_argument("--port", type=positive, help="default: the first free one from 7860 on")
+    parser.add_argument("--port", type=port, help="default: the first free one from 7860 on")
     parser.add_argument("--threads", type=positive, default=0, help="CPU threads (default: as many as cores)")
     return parser.parse_args(argv)
+
+
+def port(text):
+    value = int(text)
+    if not 1 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, got {text}")
+    return value
+
+
+def end_by_signals():
+    """Let SIGTERM, and SIGHUP of a terminal that is closed, end the program as if it had finished."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]  # as nohup sets it
+
+    def end(*_):
+        for number in numbers:  # a closed terminal's shell may send another, while the program tidies up
+            signal.signal(number, signal.SIG_IGN)
+        sys.exit(0)
+
+    for number in numbers:
+        signal.signal(number, end)
 
 
 if __name__ == "__main__":

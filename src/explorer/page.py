@@ -17,8 +17,17 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from src.dataloader.image_file import UnusableImage
-from src.evaluation.picture import deviation_map, deviation_of, png
-from src.explorer.space import DEVIATION_SAMPLES, LARGEST_FILE, REDUCTIONS, Exploration, photographs, read_small
+from src.evaluation.picture import deviation_of, map_of, png
+from src.explorer.policy import Policy
+from src.explorer.space import (
+    DEVIATION_SAMPLES,
+    LARGEST_FILE,
+    REDUCTIONS,
+    Exploration,
+    any_seed,
+    photographs,
+    read_small,
+)
 
 ADDRESS = "127.0.0.1"
 TITLE = "Explore the space of pictures"
@@ -33,11 +42,6 @@ CSS = """
 #status .problem {color: #b3261e; font-weight: 600}
 footer {display: none !important}
 """
-# Whatever a library's template refers to, the browser asks nobody but this server.
-POLICY = (
-    "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
-    "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; worker-src 'self' blob:"
-)
 
 
 class Visit:
@@ -73,6 +77,16 @@ class Visit:
     def view(self, image, name):
         """Write a picture as the page shows it, and return the file's path."""
         return self.file(shown_larger(image), name)
+
+    def take(self, edges):
+        """Take numbers as the region's edges, and return its Tile; where they make none, the edges stay as they are.
+
+        Raises:
+            ValueError: as `Exploration.region` raises it.
+        """
+        region = self.exploration.region(*edges)
+        self.edges = list(edges)
+        return region
 
     def marked(self):
         """Return the image with the region's outline, as `shown_larger` shows it."""
@@ -127,21 +141,6 @@ def serve(space, heat, folder, port=None, wait=True):
         print(f"open {address} in a browser; Ctrl-C ends it", flush=True)
         blocks.block_thread()
     return blocks, address
-
-
-class Policy:
-    """ASGI middleware that adds the header Content-Security-Policy to every answer."""
-
-    def __init__(self, app):
-        self.app = app
-
-    async def __call__(self, scope, receive, send):
-        async def send_with_policy(message):
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"content-security-policy", POLICY.encode())]
-            await send(message)
-
-        await self.app(scope, receive, send_with_policy)
 
 
 def tells(handler):
@@ -252,21 +251,24 @@ class Page:
             concurrency_id="network",
             api_visibility="private",
         )
-        for event in (self.file.upload, self.reduction.input):
-            event(self.open_file, [self.visit, self.heat, self.file, self.reduction], opened, **common)
+        # What comes while the last event of its kind is being answered is answered after it, and not lost.
+        last = dict(common, trigger_mode="always_last")
+        moving = dict(last, show_progress="hidden")
+        file = [self.visit, self.heat, self.file, self.reduction]
+        self.file.upload(self.open_file, file, opened, **common)
+        self.reduction.input(self.open_file, file, opened, **last)
         self.samples.select(self.open_photograph, [self.visit, self.heat], opened, **common)
-        moving = dict(common, show_progress="hidden", trigger_mode="always_last")
         self.heat.input(self.move_heat, [self.visit, self.heat], shown, **moving)
-        self.heat.release(self.release_heat, [self.visit, self.heat], shown, **common)
+        self.heat.release(self.release_heat, [self.visit, self.heat], shown, **last)
         self.another.click(self.draw_another, [self.visit, self.heat], shown, **common)
-        self.redraw.click(self.draw_region, [self.visit, self.heat], shown, **common)
-        self.left.input(self.choose_left, [self.visit, self.left], shown, **common)
+        self.redraw.click(self.draw_region, [self.visit, self.heat, *self.edges], shown, **common)
+        self.left.input(self.choose_left, [self.visit, self.left], shown, **last)
         self.spread.click(
             self.draw_spread, [self.visit, self.heat], [self.status, self.map, self.spread_text], **common
         )
         self.marked.select(self.click, [self.visit], [self.visit, self.status, self.marked, *self.edges], **common)
         for edge in self.edges:
-            edge.input(self.move_edge, [self.visit, *self.edges], [self.visit, self.status, self.marked], **common)
+            edge.input(self.move_edge, [self.visit, *self.edges], [self.visit, self.status, self.marked], **last)
 
     # ------------------------------------------------------------------------------------------------------------------
     # What happens. All methods return {part of the page: its new value}.
@@ -313,9 +315,11 @@ class Page:
         return self._walk(visit, lambda walk: walk.another(progress=_told_to(progress)), heat)
 
     @tells
-    def draw_region(self, visit, heat, progress=gr.Progress()):  # noqa: B008  # as above
+    def draw_region(self, visit, heat, left, top, right, bottom, progress=gr.Progress()):  # noqa: B008  # as above
         """Show another sample of the region."""
-        return self._walk(visit, lambda walk: walk.redraw(walk.region(*visit.edges), progress=_told_to(progress)), heat)
+        _begun(visit)
+        region = visit.take([left, top, right, bottom])
+        return self._walk(visit, lambda walk: walk.redraw(region, progress=_told_to(progress)), heat)
 
     @tells
     def choose_left(self, visit, left):
@@ -331,15 +335,16 @@ class Page:
     def draw_spread(self, visit, heat, progress=gr.Progress()):  # noqa: B008  # as above
         """Draw several samples, and show their standard deviation as a map."""
         start, walk = time.perf_counter(), _begun(visit)
-        samples = walk.samples(heat, progress=_told_to(progress))
+        seed = any_seed()
+        samples = walk.samples(heat, seed, _told_to(progress))
         deviation = deviation_of(samples)
         text = (
             f"Standard deviation of {len(samples)} samples at heat {heat:.2f}: {deviation.mean():.1f} of 255 on "
             f"average, {deviation.max():.1f} where the map is brightest."
         )
         return {
-            self.status: f"{len(samples)} samples · {_seconds(start)}",
-            self.map: visit.view(deviation_map(samples), "deviation"),
+            self.status: f"{len(samples)} samples · seed {seed} · {_seconds(start)}",
+            self.map: visit.view(map_of(deviation), "deviation"),
             self.spread_text: text,
         }
 
@@ -347,14 +352,14 @@ class Page:
     def click(self, visit, event: gr.SelectData):
         """Take a click on the picture as a corner of the region."""
         walk = _begun(visit)
-        times = visit.marked().shape[0] // walk.lr.shape[0]
+        times = shown_larger(walk.image).shape[0] // walk.lr.shape[0]
         corner = [int(value) // times for value in event.index]
         if visit.corner is None:
             visit.corner = corner
             return {self.visit: visit, self.status: "Now click the opposite corner."}
-        visit.edges = [f(pair) for f in (min, lambda pair: max(pair) + 1) for pair in zip(visit.corner, corner)]
+        edges = [f(pair) for f in (min, lambda pair: max(pair) + 1) for pair in zip(visit.corner, corner)]
         visit.corner = None
-        region = walk.region(*visit.edges)
+        region = visit.take(edges)
         visit.edges = [region.left, region.top, region.left + region.width, region.top + region.height]
         return {
             self.visit: visit,
@@ -367,7 +372,7 @@ class Page:
     def move_edge(self, visit, *edges):
         """Take the numbers as the region's corners."""
         _begun(visit)
-        visit.edges = list(edges)
+        visit.take(edges)
         return {self.visit: visit, self.status: "", self.marked: visit.view(visit.marked(), "region")}
 
     def _walk(self, visit, step, heat=None):
@@ -426,7 +431,9 @@ def _described(walk, start):
     noise = "a region of its own" if walk.seed is None else f"seed {walk.seed}"
     facts = [f"{width}×{height} → {large_width}×{large_height}", f"heat {walk.heat:.2f}", noise, _seconds(start)]
     if walk.cooled:
-        facts.append(f"{walk.cooled} part(s) at a lower heat, as this one gave no finite values there")
+        facts.append(f"{walk.cooled} part(s) at a lower heat, as they exploded at this one")
+    if walk.exploded:
+        facts.append(f"{walk.exploded} part(s) exploded at all lower heats too, and stayed as they were")
     return " · ".join(facts)
 
 

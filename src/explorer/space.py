@@ -45,10 +45,10 @@ class Space:
         self._lock = threading.Lock()
 
     def sample(self, lr, **how):
-        """Return what the model's `sample` returns, and how many parts of it were decoded at a lower heat."""
+        """Return what the model's `sample` returns, and the list of Cooled, the parts of it that exploded."""
         with self._lock:
             images = self.model.sample(lr, tile=TILE, cool=True, consistent=True, **how)
-            return images, len(self.model.cooled)
+            return images, list(self.model.cooled)
 
 
 class Exploration:
@@ -61,7 +61,8 @@ class Exploration:
         seed: of its noise; None once a region has noise of its own.
         image: the image that is shown, uint8 (s·h, s·w, 3).
         before: the one that was shown before the last `another` or `redraw`; None at first.
-        cooled: how many parts of the image had to be decoded at a lower heat, as they were not finite.
+        cooled: how many parts of the image are decoded at a lower heat, as they exploded at this one.
+        exploded: how many exploded at all lower heats too, and stayed as they were.
     """
 
     def __init__(self, space, lr, heat, seed=None, progress=None):
@@ -95,8 +96,9 @@ class Exploration:
             `image`.
         """
         self.heat = heat
-        images, self.cooled = self._space.sample(self.lr, heat=heat, noise=self._noise, progress=progress)
-        self.image = images[0]
+        images, parts = self._space.sample(self.lr, heat=heat, noise=self._noise, progress=progress)
+        self.image, self.exploded = images[0], sum(part.used is None for part in parts)
+        self.cooled = len(parts) - self.exploded
         return self.image
 
     def another(self, seed=None, progress=None):
@@ -159,8 +161,13 @@ class Exploration:
         return even(self.lr.shape[:2])
 
     def _draw(self, seed):
-        self.seed = int(np.random.RandomState().randint(2**31)) if seed is None else seed
+        self.seed = any_seed() if seed is None else seed
         self._noise = self._space.model.draw(self._size, seed=self.seed)
+
+
+def any_seed():
+    """Return a seed that nobody chose, an integer."""
+    return int(np.random.RandomState().randint(2**31))
 
 
 def read_small(path, reduction=1, name=None):
