@@ -215,7 +215,7 @@ source, target = sys.argv[1:]
 
 def main():
     for name in ("one", "two"):
-        sync_data(os.path.join(source, name), os.path.join(target, name), timeout=60)
+        sync_data(os.path.join(source, name), os.path.join(target, name), timeout=300)
         with open(os.path.join(target, name, "file")) as file:
             assert file.read() == name
 
@@ -247,7 +247,7 @@ def start_processes(repo, count, tmp_path):
         )
     results = []
     for process in started:
-        errors = process.communicate(timeout=60)[1]
+        errors = process.communicate(timeout=300)[1]
         results.append((process.returncode, errors))
     return results
 

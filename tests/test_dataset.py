@@ -552,5 +552,5 @@ def test_a_process_that_stops_in_mid_epoch_ends(repo, path):
         "next(batches)\n"
         "sys.exit(3)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=repo, timeout=60, stderr=subprocess.PIPE, check=False)
+    done = subprocess.run([sys.executable, "-c", code], cwd=repo, timeout=300, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 3, done.stderr

@@ -272,7 +272,7 @@ def run_cli(repo, *arguments):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 
@@ -499,7 +499,7 @@ def fixture_running(repo, photographs, tmp_path):
 )
 def test_a_run_that_is_ended_leaves_nothing(running, tmp_path, number, status, word):
     running.send_signal(number)
-    stderr = running.communicate(timeout=60)[1]
+    stderr = running.communicate(timeout=300)[1]
     assert running.returncode == status
     assert word in stderr
     assert "Traceback" not in stderr
