@@ -112,6 +112,12 @@ program.run_main(lambda: program.main(["CPU"]))
 """
 
 
+def heed_signals():
+    """Jobs in a shell's background, such as CI's, ignore SIGINT, and those under nohup SIGHUP; their children too."""
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_ends_the_check_that_runs(repo, program, number):
     """The report is not the one that was there before, and does not say PASS."""
@@ -123,7 +129,10 @@ def test_a_signal_ends_the_check_that_runs(repo, program, number):
     hang = "import time; pipe = open('pipe', 'wb'); pipe.write(b'runs'); pipe.flush(); time.sleep(600)"
     script = os.path.join(repo, "scripts", "check_device.py")
     process = subprocess.Popen(
-        [sys.executable, "-c", ENDED, script, hang], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", ENDED, script, hang],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=heed_signals,
     )
     with open("pipe", "rb") as pipe:
         assert pipe.read(4) == b"runs"
