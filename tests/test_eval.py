@@ -733,7 +733,7 @@ def test_pictures_that_are_not_finite(compiled, base, tmp_path, capfd):
         words = f"warning: {row['name']}: {row['not_finite']:.0f} pixels of its samples are not finite"
         assert row["not_finite"] > 0 and len([line for line in lines if words in line]) == 1
         assert np.isnan(row["psnr"]) and np.isnan(row["lr_psnr"]) and np.isfinite(row["nll"])
-    assert lines[-1] == "warning: 2 of 2 images have pixels or an nll that are not finite: 0, 1"
+    assert lines[-1] == "warning: 2 of 2 images have pixels or an nll that are not finite, or exploded: 0, 1"
     assert (summary["not_finite"], summary["not_finite_images"]) == (sum(row["not_finite"] for row in rows), 2)
     assert (summary["psnr"], summary["averaged"]["psnr"], summary["averaged"]["nll"]) == ("NaN", 0, 2)
     assert sorted(os.listdir(str(tmp_path))) == ["metrics.csv", "metrics.json", "pictures", "sheet.png"]
