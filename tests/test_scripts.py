@@ -718,7 +718,7 @@ def test_quickstart_without_a_file_that_it_needs(caller, variable, problem):
 
 @pytest.mark.parametrize(
     "arguments, folder, heat, samples",
-    [([], None, 0.8, 3), (["my out"], "my out", 0.8, 3), (["--heat", "0.5", "--n_samples", "1"], None, 0.5, 1)],
+    [([], None, 0.85, 3), (["my out"], "my out", 0.85, 3), (["--heat", "0.5", "--n_samples", "1"], None, 0.5, 1)],
 )
 def test_super_resolving_with_the_shipped_weights(caller, repo, arguments, folder, heat, samples):
     """The heat is that of the configuration, unless the user gives another."""
