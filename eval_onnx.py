@@ -23,6 +23,7 @@ from src.locked_folder import locked_folder
 from src.model_utils.config import positive, seed, tile
 from src.model_utils.util import run_main, warn
 from src.texts import printable
+from src.tiling import TILE
 
 
 def main(argv=None):
@@ -53,7 +54,11 @@ def parse(argv):
     parser.add_argument("--n_samples", type=positive, default=1, help="samples per image (default 1)")
     parser.add_argument("--seed", type=seed, default=10, help="seed of the samples (default 10)")
     parser.add_argument(
-        "--tile", type=tile, default=96, metavar="N", help="side of tiles in LR pixels (default 96); 0: always whole"
+        "--tile",
+        type=tile,
+        default=TILE,
+        metavar="N",
+        help=f"side of tiles in LR pixels (default {TILE}); 0: always whole",
     )
     parser.add_argument(
         "--cool", action="store_true", help="decode what explodes again at lower heats, until it does not"

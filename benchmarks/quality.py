@@ -57,7 +57,7 @@ from src.model_utils.util import atomic_write, bar_interval, run_main, set_devic
 from src.network_names import IMAGE_ONLY  # noqa: E402
 from src.sampling import TILE_MARGIN, parts_of  # noqa: E402
 from src.texts import printable  # noqa: E402
-from src.tiling import assemble  # noqa: E402
+from src.tiling import TILE, assemble  # noqa: E402
 from src.training.loss_curve import BOTTOM, COLOURS, HEIGHT, LEFT, TOP, WIDTH  # noqa: E402
 from src.weights.checkpoint import CheckpointError, load_parameters, read_checkpoint  # noqa: E402
 from src.weights.weight_files import read_any  # noqa: E402
@@ -163,7 +163,9 @@ def parse(arguments=None):
     parser.add_argument("--n_samples", type=positive, help="of --ckpt: samples of an image at each heat (default 10)")
     parser.add_argument("--consistent", action="store_true", help="project the samples, as eval.py --consistent does")
     parser.add_argument("--lpips", metavar="FILE", help="LPIPS's weights (scripts/get_lpips.sh fetches them)")
-    parser.add_argument("--tile", type=tile, default=96, help="side of the tiles in LR pixels (default 96); 0: whole")
+    parser.add_argument(
+        "--tile", type=tile, default=TILE, help=f"side of the tiles in LR pixels (default {TILE}); 0: whole"
+    )
     parser.add_argument("--limit", type=positive, metavar="N", help="the first N images only")
     parser.add_argument("--seed", type=int, default=0, help="of the first image, less one (default 0)")
     parser.add_argument("--device_target", default="CPU", choices=["CPU", "GPU", "Ascend"])

@@ -24,7 +24,7 @@ import time
 from typing import Dict, List, NamedTuple, Optional
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from src.model_utils.util import run_main
+from src.model_utils.util import end_by_signals, run_main
 from src.texts import printable
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -144,17 +144,6 @@ def main(argv=None):
     print("\n" + written[written.index("| check") :])
     print(f"written to {path}; each check's log is beside it")
     return 1 if failed(results) else 0
-
-
-def end_by_exception():
-    """Let SIGTERM and SIGHUP end this process by an exception, as Ctrl-C does, so that the check that runs ends too."""
-
-    def leave(number, _):
-        raise SystemExit(128 + number)
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's is to stay so
-            signal.signal(number, leave)
 
 
 def arguments(argv):
@@ -388,5 +377,5 @@ def missing_libraries(target):
 
 
 if __name__ == "__main__":
-    end_by_exception()
+    end_by_signals(lambda number: 128 + number)  # so that the check that runs ends too
     run_main(main)

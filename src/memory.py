@@ -18,9 +18,9 @@ from typing import NamedTuple, Tuple
 import numpy as np
 
 from src.network_names import COUPLING, describe_shapes, levels_of, shapes_of
+from src.tiling import TILE
 
 FLOAT = 4  # bytes of a float32
-TILE = 96  # LR pixels of a tile's side that is advised, eval.py's own choice
 PROCESS = 0.45e9  # Python with MindSpore and its libraries; on a GPU about as much for CUDA, which was not measured
 
 

@@ -206,11 +206,11 @@ class Sampling:
         """
 
         def image_of(part):
-            images = lr if part == whole else part.cut(lr)
+            images = as_floats(lr if part == whole else part.cut(lr))
             latents = noise if part == whole else crop_latents(noise, part, self.scale)
             samples = self._decode_part(images, latents, heats, batch, part if cool else None, after_each)
             if shown is not None:
-                self._project(samples, as_floats(images), [shown[0] - part.top, shown[1] - part.left])
+                self._project(samples, images, [shown[0] - part.top, shown[1] - part.left])
             return samples
 
         whole = Tile(0, 0, *lr.shape[2:])
@@ -224,6 +224,7 @@ class Sampling:
         """Decode noise of one part at every heat: float32 (len(heats)·n, N, 3, s·h, s·w).
 
         Args:
+            lr: float32 (N, 3, h, w), the part.
             tile_to_cool: the Tile, where what explodes is to be decoded again; otherwise None.
 
         The other arguments are those of `_decode_samples`.
@@ -231,7 +232,7 @@ class Sampling:
         chosen = [(float(value), k) for value in heats for k in range(len(noise[0]))]
         # Several images have conditions of their own, which samples of one cannot share in a batch.
         together = batch if len(lr) == 1 else 1
-        conditions = self._condition(as_floats(lr))
+        conditions = self._condition(lr)
         images = np.empty((len(chosen), len(lr), 3) + tuple(side * self.scale for side in lr.shape[2:]), np.float32)
         for start in range(0, len(chosen), together):
             some = chosen[start : start + together]
@@ -310,6 +311,12 @@ class Sampling:
         if not all(np.isfinite(latent).all() for latent in latents):
             raise ValueError("latents: expected finite values, got some that are not")
         return self._decode(self._condition(lr), latents)
+
+
+def count_cooled(parts):
+    """Count parts, Cooled: (those decoded at a lower heat, those that exploded at all and stayed as they were)."""
+    stayed = sum(part.used is None for part in parts)
+    return len(parts) - stayed, stayed
 
 
 def has_exploded(image):

@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+TILE = 96  # the side of tiles where no other is asked for
+
 
 class Tile(NamedTuple):
     """A rectangle of the LR image: its first row and column, its number of rows and columns, in LR pixels."""

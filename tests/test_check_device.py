@@ -107,7 +107,7 @@ good = program.Result("device", 0, 1.0, "fine")
 hang = program.Check("hang", [sys.executable, "-c", sys.argv[2]], 600)
 program.run_check = lambda check: good if check.name == "device" else run_check(check)
 program.checks = lambda *_: [hang, hang]
-program.end_by_exception()
+program.end_by_signals(lambda number: 128 + number)
 program.run_main(lambda: program.main(["CPU"]))
 """
 

@@ -9,6 +9,7 @@ import numpy as np
 from src.evaluation.metrics import MIN_SIDE, diversity, lr_psnr, psnr, ssim, ssim_gaussian
 from src.images import as_floats, even, fill, from_uint8, pad_hr_to, pad_to, to_uint8
 from src.imresize import imresize
+from src.sampling import count_cooled
 from src.tiling import tiles
 
 COUNTS = ("not_finite", "cooled", "exploded")  # of a row: they are no figures, and whole numbers
@@ -66,8 +67,7 @@ def evaluate_image(
         )
     figures["not_finite"] = not_finite
     if cool:
-        figures["exploded"] = sum(part.used is None for part in model.cooled)
-        figures["cooled"] = len(model.cooled) - figures["exploded"]
+        figures["cooled"], figures["exploded"] = count_cooled(model.cooled)
     return samples, figures
 
 

@@ -9,14 +9,12 @@ SRFlow_4X.encoder.onnx and SRFlow_4X.decoder.onnx are files of export.py.
 
 import argparse
 import os
-import signal
-import sys
 import tempfile
 
 from src.explorer.space import KEPT_PIXELS, Space
 from src.export.onnx_model import OnnxSRFlow
 from src.model_utils.config import positive
-from src.model_utils.util import run_main
+from src.model_utils.util import end_by_signals, run_main
 
 # Gradio and its libraries read these when they are imported. Nothing is to leave the machine.
 QUIET = {
@@ -33,7 +31,7 @@ def main(argv=None):
     args = parse(argv)
     space = Space(OnnxSRFlow(args.onnx, threads=args.threads, keep=KEPT_PIXELS))
     heat = min(float(space.model.metadata["heat"]), 1)
-    end_by_signals()  # so that the folder below is removed
+    end_by_signals(lambda number: 0)  # so that the folder below is removed
     with tempfile.TemporaryDirectory(prefix="explorer-") as folder:
         os.environ.update(QUIET, GRADIO_TEMP_DIR=folder)
         try:
@@ -63,20 +61,6 @@ def port(text):
     if not 1 <= value <= 65535:
         raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, got {text}")
     return value
-
-
-def end_by_signals():
-    """Let SIGTERM, and SIGHUP of a terminal that is closed, end the program as if it had finished."""
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]  # as nohup sets it
-
-    def end(*_):
-        for number in numbers:  # a closed terminal's shell may send another, while the program tidies up
-            signal.signal(number, signal.SIG_IGN)
-        sys.exit(0)
-
-    for number in numbers:
-        signal.signal(number, end)
 
 
 if __name__ == "__main__":

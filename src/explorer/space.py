@@ -20,11 +20,10 @@ from skimage.data import astronaut, chelsea, coffee
 from src.dataloader.image_file import UnusableImage, read_image
 from src.images import even
 from src.imresize import imresize
-from src.sampling import parts_of
+from src.sampling import count_cooled, parts_of
 from src.texts import printable
-from src.tiling import Tile, crop_latents
+from src.tiling import TILE, Tile, crop_latents
 
-TILE = 96  # pictures with longer sides are computed by tiles of this side
 KEPT_PIXELS = 3 * TILE**2  # whose conditions are kept for all pictures together: 0.5 GB with K 8, 1 GB with K 16
 LARGEST_FILE = 30 * 10**6  # bytes
 LARGEST_PICTURE = 200_000  # LR pixels, an eighth of 12 megapixels' sides: minutes on two CPU cores
@@ -97,8 +96,8 @@ class Exploration:
         """
         self.heat = heat
         images, parts = self._space.sample(self.lr, heat=heat, noise=self._noise, progress=progress)
-        self.image, self.exploded = images[0], sum(part.used is None for part in parts)
-        self.cooled = len(parts) - self.exploded
+        self.image = images[0]
+        self.cooled, self.exploded = count_cooled(parts)
         return self.image
 
     def another(self, seed=None, progress=None):

@@ -9,6 +9,7 @@ import re
 from src.model_utils.device_adapter import get_adapter
 from src.model_utils.local_adapter import get_device_id
 from src.model_utils.options import load_options, require
+from src.tiling import TILE
 
 # Flags that set an option: flag -> (dotted key, programs that have it or None for all, help).
 _OPTION_FLAGS = {
@@ -102,10 +103,10 @@ def _make_parser(kind):
         parser.add_argument(
             "--tile",
             type=tile,
-            default=96,
+            default=TILE,
             metavar="N",
             help="super-resolve images with a side above "
-            "N LR pixels by overlapping tiles of N x N (default 96); 0: always whole",
+            f"N LR pixels by overlapping tiles of N x N (default {TILE}); 0: always whole",
         )
         parser.add_argument(
             "--cool",

@@ -51,6 +51,27 @@ def run_main(main):
     sys.exit(status)
 
 
+def end_by_signals(status_of):
+    """Let SIGTERM, and SIGHUP of a terminal that is closed, end the process by SystemExit, so that it can tidy up.
+
+    A signal that is ignored, as under nohup, stays so. While the process tidies up, others are ignored: the shell of a
+    closed terminal may send one more.
+
+    Args:
+        status_of: function from the signal's number to the exit status.
+    """
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+
+    def end(received, _):
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        sys.exit(status_of(received))
+
+    for number in numbers:
+        signal.signal(number, end)
+
+
 def warn(message):
     """Print a warning on stderr, above a progress bar if there is one."""
     tqdm.write(printable(f"warning: {message}"), file=sys.stderr)
