@@ -30,7 +30,13 @@ if [ "$mindspore" = 1.7.0 ] && [ $# -eq 0 ]; then
     together=()
     for file in "$ROOT"/tests/test_*.py; do
         if grep -qE '^(from|import) (mindspore|helpers|programs)\b' "$file"; then
-            "$PYTHON" -m pytest "$file" || status=1
+            ended=0
+            "$PYTHON" -m pytest "$file" || ended=$?
+            # 5: pytest collected nothing, as the file skips itself where its packages cannot be had (ONNX, Python 3.8).
+            if [ "$ended" -ne 0 ] && [ "$ended" -ne 5 ]; then
+                echo "ERROR $file: pytest ended with status $ended"
+                status=1
+            fi
         else
             together+=("$file")
         fi

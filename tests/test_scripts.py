@@ -425,13 +425,16 @@ def test_tests_from_another_directory(checkout, tmp_path, arguments, passed):
 
 
 def test_files_that_compute_no_network_share_a_process_on_1_7_0(checkout):
-    """The others have one each, one after the other, and a folder for the runs that they share."""
+    """The others have one each, one after the other, and a folder for the runs that they share.
+
+    A file whose process fails is named. One that skips itself whole, where pytest's status is 5, is no failure.
+    """
     environment = checkout / ".venv-1.7.0" / "bin"
     environment.mkdir(parents=True)
     (environment / "python").write_text(
         '#!/bin/sh\n[ "$2" = pytest ] || exit 0\nshift 2\necho "$*"\n'
         'echo "before: $(ls "$SRFLOW_TEST_RUNS")"\necho "folder: $SRFLOW_TEST_RUNS"\n'
-        'touch "$SRFLOW_TEST_RUNS/a run"\n[ "$*" != "$FAKE_FAILURE" ]\n'
+        'touch "$SRFLOW_TEST_RUNS/a run"\n[ "$*" != "$FAKE_FAILURE" ] || exit "$FAKE_STATUS"\n'
     )
     (environment / "python").chmod(0o755)
     shutil.copy(str(checkout / "requirements.txt"), str(checkout / ".venv-1.7.0" / "installed_requirements.txt"))
@@ -439,9 +442,14 @@ def test_files_that_compute_no_network_share_a_process_on_1_7_0(checkout):
     for name, text in (("a", "import os\n"), ("b", "from helpers import x\n"), ("c", ""), ("d", "import mindspore\n")):
         (tests / f"test_{name}.py").write_text(text)
     a, b, c, d = (str(tests / f"test_{name}.py") for name in "abcd")
-    for failure, status in (("", 0), (b, 1), (f"{a} {c}", 1)):
-        result = bash(checkout, "scripts/run_tests.sh", "--mindspore", "1.7.0", FAKE_FAILURE=failure)
+    for failure, ended, status in (("", 0, 0), (b, 1, 1), (d, 139, 1), (b, 5, 0), (f"{a} {c}", 1, 1)):
+        result = bash(
+            checkout, *("scripts/run_tests.sh", "--mindspore", "1.7.0"), FAKE_FAILURE=failure, FAKE_STATUS=str(ended)
+        )
         lines = result.stdout.splitlines()[1:]
+        named = [line for line in lines if line.startswith("ERROR")]
+        assert named == ([f"ERROR {failure}: pytest ended with status {ended}"] if status and failure in (b, d) else [])
+        lines = [line for line in lines if line not in named]
         assert (result.returncode, lines[0::3]) == (status, [b, d, f"{a} {c}"])
         assert lines[1::3] == ["before: ", "before: a run", "before: a run"]
         (folder,) = {line.split(": ")[1] for line in lines[2::3]}
