@@ -72,6 +72,20 @@ make_small_environment() {
     (cd "$ROOT" && cat "$@") >"$stamp"
 }
 
+# export_once CHECKPOINT [CONFIGURATION]: set ONNX to the NAME of the network's NAME.encoder.onnx and NAME.decoder.onnx,
+# which $PYTHON makes in output/onnx of this repository unless they are there. They are named after all that they depend
+# on. A configuration is for a checkpoint that does not say its network.
+export_once() {
+    local key
+    key=$(cat "$@" "$ROOT"/export.py "$ROOT"/src/{export,weights}/*.py "$ROOT"/src/network_names.py \
+        "$ROOT"/src/model_utils/options.py | cksum)
+    ONNX=$ROOT/output/onnx/$(basename "${1%.*}")-${key%% *}
+    if [ ! -f "$ONNX.encoder.onnx" ] || [ ! -f "$ONNX.decoder.onnx" ]; then
+        make_folder "$ROOT/output/onnx"
+        "$PYTHON" "$ROOT/export.py" --ckpt "$1" ${2:+--opt "$2"} --file_name "$ONNX"
+    fi
+}
+
 # make_folder FOLDER: make it if it is missing, or fail.
 make_folder() {
     { mkdir -p -- "$1" && [ -w "$1" ]; } 2>/dev/null || fail "$1: cannot be made or written to; give another folder"

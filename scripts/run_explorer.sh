@@ -6,7 +6,7 @@
 #
 # Serves a page on this machine alone, on which to walk in the space of pictures that belong to a small one. The
 # checkpoint is the one that comes with this repository unless another is given, with the configuration of its network
-# where the file does not say it. It is exported to ONNX once, to output/explorer in this repository. Makes the
+# where the file does not say it. It is exported to ONNX once, to output/onnx in this repository. Makes the
 # environment .venv-explorer (Python 3.10 to 3.12, without MindSpore) if it is missing; PYTHON=... names an environment's
 # Python to use instead. Options: --port 8000, --threads 2.
 set -euo pipefail
@@ -39,13 +39,6 @@ choose_python
 [[ $PYTHON == /* ]] || PYTHON=$(command -v "$PYTHON")
 [[ $PYTHON == /* ]] || PYTHON=$PWD/$PYTHON  # as the folder changes below
 
-# Named after all that the files depend on.
-key=$(cat "$checkpoint" ${configuration:+"$configuration"} "$ROOT"/export.py "$ROOT"/src/{export,weights}/*.py \
-    "$ROOT"/src/network_names.py "$ROOT"/src/model_utils/options.py | cksum)
-name=$ROOT/output/explorer/$(basename "${checkpoint%.*}")-${key%% *}
-if [ ! -f "$name.encoder.onnx" ] || [ ! -f "$name.decoder.onnx" ]; then
-    make_folder "$ROOT/output/explorer"
-    "$PYTHON" "$ROOT/export.py" --ckpt "$checkpoint" ${configuration:+--opt "$configuration"} --file_name "$name"
-fi
+export_once "$checkpoint" ${configuration:+"$configuration"}
 cd "$ROOT"  # -m looks for src in this folder first, whatever PYTHONPATH says
-exec "$PYTHON" -m src.explorer --onnx "$name" "$@"
+exec "$PYTHON" -m src.explorer --onnx "$ONNX" "$@"

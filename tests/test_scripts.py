@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 import yaml
@@ -203,7 +204,7 @@ def test_no_python_fits(checkout, tmp_path, version, pythons):
 
 @pytest.fixture
 def explorer(checkout, repo):
-    """A copy of what run_explorer.sh needs, with a file in the checkpoint's place."""
+    """A copy of what run_explorer.sh and super_resolve.sh need, with a file in the checkpoint's place."""
     shutil.copytree(os.path.join(repo, "src"), str(checkout / "src"), ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("export.py", "requirements_explorer.txt", "requirements_onnx.txt"):
         shutil.copy(os.path.join(repo, name), str(checkout))
@@ -242,6 +243,49 @@ def test_explorer_from_another_directory(explorer, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "options, exported, passed",
+    [
+        ([], "{0}/weights/SRFlow_free_4X.safetensors --opt {0}/configs/SRFlow_free_4X.yml", ""),
+        (["--ckpt", "a b.ckpt", "--heat", "0.5"], "a b.ckpt", " --heat 0.5"),
+        (["--opt=mine.yml", "--ckpt=a b.ckpt", "--n_samples", "1"], "a b.ckpt --opt mine.yml", " --n_samples 1"),
+    ],
+)
+def test_super_resolving_by_onnx(explorer, tmp_path, fake_python, options, exported, passed):
+    """The weights are exported, unless they were; then eval_onnx.py takes all other options."""
+    for name in ("a b.ckpt", "mine.yml", "a photo.jpg"):
+        (tmp_path / name).write_text("any")
+    script = str(explorer / "scripts" / "super_resolve.sh")
+    command = (script, "a photo.jpg", "my out", *options, "--engine", "onnx")
+    first = bash(explorer, *command, cwd=tmp_path, PYTHON=fake_python)
+    assert (first.returncode, first.stderr) == (0, "some progress\n" * 2)
+    export, evaluation = first.stdout.splitlines()
+    name = evaluation.split(" --onnx ")[1].split(" --lr_dir ")[0]
+    assert export == (f"arguments: {explorer}/export.py --ckpt {exported.format(explorer)} --file_name {name}")
+    expected = f"--onnx {name} --lr_dir a photo.jpg --output_dir my out --n_samples 3 --cool --consistent{passed}"
+    assert evaluation == f"arguments: {explorer}/eval_onnx.py {expected}"
+
+    for kind in ("encoder", "decoder"):
+        put(Path(f"{name}.{kind}.onnx"))
+    assert bash(explorer, *command, cwd=tmp_path, PYTHON=fake_python).stdout.splitlines() == [evaluation]
+
+
+@pytest.mark.parametrize(
+    "options, problem",
+    [
+        (["--engine", "torch"], "--engine: expected mindspore or onnx, got 'torch'"),
+        (["--engine"], "--engine: expected a value after it"),
+        (["--engine=onnx", "--ckpt", "none.ckpt"], "none.ckpt: no such file"),
+        (["--opt", "none.yml"], "none.yml: no such file"),
+    ],
+)
+def test_super_resolving_with_wrong_options(explorer, tmp_path, fake_python, options, problem):
+    (tmp_path / "a.jpg").write_text("any")
+    script = str(explorer / "scripts" / "super_resolve.sh")
+    one_line(bash(explorer, script, "a.jpg", "out", *options, cwd=tmp_path, PYTHON=fake_python), f"error: {problem}")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     "script, version, problem",
     [
         (
@@ -251,6 +295,8 @@ def test_explorer_from_another_directory(explorer, tmp_path):
         ),
         ("run_explorer.sh", "3, 13", "3.10 to 3.12 with the venv module; install one"),
         ("run_explorer.sh", "3, 12", None),
+        ("super_resolve.sh", "3, 8", "3.9 to 3.12 with the venv module; install one, or name by PYTHON=... the Python"),
+        ("super_resolve.sh", "3, 9", None),
         ("lint.sh", "3, 7", "3.8 or later with the venv module; install one, or name it by PYTHON=..."),
         ("lint.sh", "3, 20", None),
     ],
@@ -258,18 +304,21 @@ def test_explorer_from_another_directory(explorer, tmp_path):
 def test_pythons_of_the_small_environments(explorer, repo, tmp_path, script, version, problem):
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("bash", "cat", "cmp", "dirname"):
+    for name in ("bash", "cat", "cmp", "dirname", "mkdir"):
         os.symlink(shutil.which(name), str(tools / name))
     # It says that it is of that version, and makes no environment.
     code = f'#!{shutil.which("sh")}\n[ "$1" = -c ] || exit 9\nexec {sys.executable} -c "import sys\nsys.version_info = '
     (tools / "python3").write_text(f'{code}({version}, 1)\n$2"\n')
     (tools / "python3").chmod(0o755)
     shutil.copy(os.path.join(repo, "requirements_lint.txt"), str(explorer))
-    result = bash(explorer, f"scripts/{script}", PATH=str(tools), PYENV_ROOT=str(tmp_path / "none"), PYTHON="")
+    arguments = [str(tools), str(tmp_path / "out"), "--engine", "onnx"] if script == "super_resolve.sh" else []
+    environment = {"PATH": str(tools), "PYENV_ROOT": str(tmp_path / "none"), "PYTHON": ""}
+    result = bash(explorer, f"scripts/{script}", *arguments, **environment)
     if problem is None:
         assert result.returncode == 9 and result.stdout.startswith("making ") and result.stdout.endswith("python3\n")
     else:
-        venv = explorer / (".venv-lint" if script == "lint.sh" else ".venv-explorer")
+        names = {"lint.sh": ".venv-lint", "run_explorer.sh": ".venv-explorer", "super_resolve.sh": ".venv-onnx"}
+        venv = explorer / names[script]
         one_line(result, f"error: {venv} needs Python {problem}")
 
 
@@ -655,8 +704,12 @@ def test_output_folder_that_cannot_be_made(caller, script, arguments):
         ("run_quickstart.sh", ["out", "output_dir=x"], "output_dir: the first argument names the output folder"),
         ("run_demo.sh", ["--help"], "usage: bash scripts/run_demo.sh [CHECKPOINT [OUTPUT_DIR]]"),
         ("run_demo.sh", ["a", "b", "c"], "usage: bash scripts/run_demo.sh [CHECKPOINT [OUTPUT_DIR]]"),
-        ("super_resolve.sh", [], "usage: bash scripts/super_resolve.sh IMAGE_OR_FOLDER [OUTPUT_DIR] [options of eval"),
-        ("super_resolve.sh", ["--help"], "usage: bash scripts/super_resolve.sh IMAGE_OR_FOLDER [OUTPUT_DIR] [options"),
+        (
+            "super_resolve.sh",
+            [],
+            "usage: bash scripts/super_resolve.sh IMAGE_OR_FOLDER [OUTPUT_DIR] [--engine mindspore|",
+        ),
+        ("super_resolve.sh", ["--help"], "usage: bash scripts/super_resolve.sh IMAGE_OR_FOLDER [OUTPUT_DIR] [--engine"),
         ("super_resolve.sh", ["none.jpg"], "none.jpg: no such image or folder"),
         ("get_lpips.sh", ["--help"], "usage: bash scripts/get_lpips.sh [OUTPUT]"),
         ("get_lpips.sh", ["a", "b"], "usage: bash scripts/get_lpips.sh [OUTPUT]"),
