@@ -84,6 +84,11 @@ def train(opt, rank_id=0, rank_size=1):
 
     Returns:
         the exit status.
+
+    Raises:
+        CheckpointError, DataError: a checkpoint or the data cannot be used.
+        TrainingStopped: too many steps in a row were not finite.
+        ValueError: the run's folder, the device or the ranks do not fit the options.
     """
     folder = RunFolder(opt.output_dir, opt.path.keep_checkpoints)
     with folder.locked() if rank_id == 0 else contextlib.nullcontext(), StopSignals() as stop:
@@ -137,14 +142,14 @@ def run(opt, folder, stop, rank_id, rank_size):
                 train_step = make_step(opt, loss, trained, rank_size, progress.loss_scale.dynamic)
             rate = schedule(progress.step)
             train_step.set_loss_scale(progress.loss_scale.value)
-            nll, norm, finite = train_step.run(hr, lr, rate)
+            loss_value, norm, finite = train_step.run(hr, lr, rate)
             stop.renew()
-            progress.count(nll, finite)
+            progress.count(loss_value, finite)
             step = progress.step
 
             bar.set_postfix(
                 {
-                    "nll" if opt.model == "SRFlow" else "l1": f"{nll:.3f}",
+                    "nll" if opt.model == "SRFlow" else "l1": f"{loss_value:.3f}",
                     "lr": f"{rate:.2e}",
                     "data wait": f"{batches.share():.0%}",
                     **({"skipped": progress.skipped} if progress.skipped else {}),
@@ -159,13 +164,13 @@ def run(opt, folder, stop, rank_id, rank_size):
                 )
             if rank_id != 0:
                 continue
-            warning = progress.alarm.update(nll) if finite else None
+            warning = progress.alarm.update(loss_value) if finite else None
             if warning:
                 warn(f"step {step}: {warning}")
             if is_due(step, settings.print_freq, opt) or step == 1:
                 log.train(
                     step,
-                    loss=progress.mean_loss(),
+                    loss=progress.take_mean_loss(),
                     lr=rate,
                     grad_norm=norm,
                     skipped=progress.skipped,
@@ -218,14 +223,14 @@ def open_data(opt, rank_id, rank_size, batch_size):
         opt.scale,
         batch_size,
         train_set.HR_size,
-        opt.train.manual_seed,
-        train_set.use_flip,
-        train_set.add_noise,
-        rank_id,
-        rank_size,
-        train_set.num_workers,
-        train_set.skip_damaged,
-        opt.train.accumulate,
+        seed=opt.train.manual_seed,
+        use_flip=train_set.use_flip,
+        noise=train_set.add_noise,
+        rank_id=rank_id,
+        rank_size=rank_size,
+        workers=train_set.num_workers,
+        skip_damaged=train_set.skip_damaged,
+        accumulate=opt.train.accumulate,
     )
 
 

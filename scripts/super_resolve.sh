@@ -25,7 +25,7 @@ if [ $# -ge 1 ] && [[ $1 != -* ]]; then
     shift
 fi
 
-engine=mindspore weights='' configuration='' options=()
+engine=mindspore weights='' configuration=$ROOT/configs/SRFlow_free_4X.yml options=()
 while [ $# -ge 1 ]; do
     case $1 in
         --engine | --ckpt | --opt)
@@ -44,15 +44,11 @@ while [ $# -ge 1 ]; do
     esac
 done
 [[ $engine == mindspore || $engine == onnx ]] || fail "--engine: expected mindspore or onnx, got '$engine'"
-shipped=$ROOT/weights/SRFlow_free_4X.safetensors
 if [ -z "$weights" ]; then
-    weights=$shipped
+    weights=$ROOT/weights/SRFlow_free_4X.safetensors
     [ -f "$weights" ] || fail "$weights: no such file; git checkout -- weights brings it back, --ckpt FILE names another"
 fi
-if [ "$weights" = "$shipped" ] || [ "$engine" = mindspore ]; then
-    configuration=${configuration:-$ROOT/configs/SRFlow_free_4X.yml}
-fi
-for file in "$weights" ${configuration:+"$configuration"}; do
+for file in "$weights" "$configuration"; do
     [ -f "$file" ] || fail "$file: no such file"
 done
 make_folder "$out"
@@ -71,7 +67,7 @@ else
         PYTHON=$ROOT/.venv-onnx/bin/python
     fi
     choose_python
-    export_once "$weights" ${configuration:+"$configuration"}
+    export_once "$weights" "$configuration"
     engine=("$ROOT/eval_onnx.py" --onnx "$ONNX")
 fi
 exec "$PYTHON" "${engine[@]}" \

@@ -21,7 +21,8 @@ LAYER = re.compile(r"flowUpsamplerNet\.layers\.(\d{1,5})\.(.+)")
 # A condition number of a 1×1 weight. Above it float32, of 2⁻²⁴ = 6e-8 precision, keeps but one digit of the inverse.
 LARGE_CONDITION = 1e6
 
-PLAIN, COUPLING, SPLIT = "plain", "coupling", "split"
+# Kinds of layers: a step without a coupling, a step with one, a split.
+TRANSITION, COUPLING, SPLIT = "transition", "coupling", "split"
 # The encoder blocks that condition the flow in the published networks, by the number of blocks.
 PUBLISHED_BLOCKS = {23: [1, 8, 15, 22], 8: [1, 3, 5, 7]}
 
@@ -118,13 +119,13 @@ def levels_of(names):
         names: parameters' official names.
 
     Returns:
-        list of levels, each a list of PLAIN, COUPLING or SPLIT.
+        list of levels, each a list of TRANSITION, COUPLING or SPLIT.
     """
     kinds = {}
     for match in filter(None, map(LAYER.match, names)):
         number, rest = int(match.group(1)), match.group(2)
-        kind = {"affine": COUPLING, "conv": SPLIT}.get(rest.split(".")[0], PLAIN)
-        if kinds.get(number, PLAIN) == PLAIN:
+        kind = {"affine": COUPLING, "conv": SPLIT}.get(rest.split(".")[0], TRANSITION)
+        if kinds.get(number, TRANSITION) == TRANSITION:
             kinds[number] = kind
     levels = []
     for number in sorted(kinds):
@@ -136,7 +137,7 @@ def levels_of(names):
 
 def is_level(kinds):
     """Tell whether a level is plain steps, then coupling steps, then at most one split."""
-    return kinds == sorted(kinds, key=(PLAIN, COUPLING, SPLIT).index) and kinds.count(SPLIT) <= 1
+    return kinds == sorted(kinds, key=(TRANSITION, COUPLING, SPLIT).index) and kinds.count(SPLIT) <= 1
 
 
 def describe_network(arrays):
@@ -147,9 +148,9 @@ def describe_network(arrays):
 
     Returns:
         dict of what could be found. Of the encoder: `scale`, `nf`, `nb` and `gc`. Of the flow: `L`, `K`,
-        `n_transitions` (the option additionalFlowNoAffine), `split_levels` (numbers, from 1, of the levels with a
-        split), `hidden` (channels inside a coupling's nets) and `blocks` (how many encoder blocks condition the flow;
-        only the configuration tells which). `K` and `n_transitions` are lists where the levels differ.
+        `n_transitions` (the option additionalFlowNoAffine), `levels_with_split` (their numbers, from 1), `hidden`
+        (channels inside a coupling's nets) and `blocks` (how many encoder blocks condition the flow; only the
+        configuration tells which). `K` and `n_transitions` are lists where the levels differ.
     """
     return describe_shapes({name: value.shape for name, value in arrays.items()})
 
@@ -171,8 +172,8 @@ def describe_shapes(shapes):
         found.update(
             L=len(levels),
             K=_common([level.count(COUPLING) for level in levels]),
-            n_transitions=_common([level.count(PLAIN) for level in levels]),
-            split_levels=[number for number, level in enumerate(levels, 1) if SPLIT in level],
+            n_transitions=_common([level.count(TRANSITION) for level in levels]),
+            levels_with_split=[number for number, level in enumerate(levels, 1) if SPLIT in level],
             hidden=_size(shapes, first + "fAffine.0.weight", 0),
             blocks=condition // nf - 1 if condition and nf else None,
         )

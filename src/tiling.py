@@ -5,7 +5,7 @@
     def image_of(tile):                          # lr (1, 3, height, width), latents as the whole image has them
         return model.decode(tile.cut(lr), crop_latents(latents, tile, scale))[0]
 
-    for row, strip in assemble(tiles(height, width, tile=96, overlap=24), image_of, scale, margin=8):
+    for row, strip in assemble(tiles(height, width, tile=96, overlap=32), image_of, scale, margin=8):
         image[:, row:row + strip.shape[1]] = strip
 
 Lengths are in pixels of the low-resolution image unless said otherwise. They are even, because the flow's deepest level

@@ -246,7 +246,7 @@ def test_explorer_from_another_directory(explorer, tmp_path):
     "options, exported, passed",
     [
         ([], "{0}/weights/SRFlow_free_4X.safetensors --opt {0}/configs/SRFlow_free_4X.yml", ""),
-        (["--ckpt", "a b.ckpt", "--heat", "0.5"], "a b.ckpt", " --heat 0.5"),
+        (["--ckpt", "a b.ckpt", "--heat", "0.5"], "a b.ckpt --opt {0}/configs/SRFlow_free_4X.yml", " --heat 0.5"),
         (["--opt=mine.yml", "--ckpt=a b.ckpt", "--n_samples", "1"], "a b.ckpt --opt mine.yml", " --n_samples 1"),
     ],
 )

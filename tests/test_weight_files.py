@@ -589,7 +589,7 @@ def test_the_metadata_is_small_and_does_not_change(arrays, tmp_path):
     assert metadata_in(again) == metadata
     options = json.loads(metadata.pop("options"))
     assert metadata == {"format": "srflow", "step": "7", "about": "a text"}
-    assert set(options) == {"model", "scale", "network_G", "datasets"}
+    assert set(options) == {"model", "scale", "heat", "network_G", "datasets"}
     assert options["datasets"] == {"train": {"quant": 16}}
     assert not any(key.startswith("train_") for key in options["network_G"])
 
@@ -738,7 +738,7 @@ def test_description():
         "L": 4,
         "K": 3,
         "n_transitions": 1,
-        "split_levels": [1, 2],
+        "levels_with_split": [1, 2],
         "hidden": 7,
         "blocks": 2,
     }
@@ -747,8 +747,8 @@ def test_description():
 @pytest.mark.parametrize(
     "options, expected",
     [
-        (dict(scale=16, K=1), dict(scale=16, L=5, split_levels=[1, 2, 3])),
-        (dict(split_levels=0), dict(split_levels=[])),
+        (dict(scale=16, K=1), dict(scale=16, L=5, levels_with_split=[1, 2, 3])),
+        (dict(split_levels=0), dict(levels_with_split=[])),
         (dict(n_transitions=0), dict(n_transitions=0, K=2)),
         (dict(blocks=(1,)), dict(blocks=1)),
     ],
@@ -766,7 +766,7 @@ def test_description_of_an_encoder(arrays):
 def test_description_of_what_is_no_network():
     assert describe_network({}) == {}
     odd = {"RRDB.conv_first.weight": np.zeros(()), "flowUpsamplerNet.layers.1.affine.x": np.zeros(0)}
-    assert describe_network(odd) == {"scale": 1, "L": 1, "K": 1, "n_transitions": 0, "split_levels": []}
+    assert describe_network(odd) == {"scale": 1, "L": 1, "K": 1, "n_transitions": 0, "levels_with_split": []}
 
 
 def test_no_mismatch(arrays):
@@ -795,8 +795,8 @@ def test_mismatches_are_counted_and_the_first_are_named(arrays):
         (dict(nf=5), "file: nf 5; network: nf 4"),
         (dict(blocks=(1,)), "file: blocks 1; network: blocks 2"),
         (dict(n_transitions=1), "file: n_transitions 1; network: n_transitions 2"),
-        (dict(split_levels=2), "file: split_levels [1, 2]; network: split_levels [1]"),
-        (dict(scale=8), "file: scale 8, L 4, split_levels [1, 2]; network: scale 4, L 3, split_levels [1]"),
+        (dict(split_levels=2), "file: levels_with_split [1, 2]; network: levels_with_split [1]"),
+        (dict(scale=8), "file: scale 8, L 4, levels_with_split [1, 2]; network: scale 4, L 3, levels_with_split [1]"),
         (dict(hidden=8), "file: hidden 8; network: hidden 6"),
     ],
 )

@@ -156,7 +156,7 @@ def survey(images, tile, with_lpips):
 def warn_of_memory(sizes, model, args):
     """Say it beforehand where the samples of the largest image may need more memory than there is."""
     largest = max(sizes, key=lambda size: size[0] * size[1])
-    problem = model.memory.problem(largest, 1, args.n_samples, 1, args.tile, 4)
+    problem = model.memory.problem(largest, images=1, n=args.n_samples, batch=1, tile=args.tile, value_bytes=4)
     if problem:
         warn(problem)
 

@@ -1,6 +1,9 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The conditional affine coupling of SRFlow (section 3.4 of the paper): two small networks per flow step."""
+"""The conditional affine coupling of SRFlow (section 3.4 of the paper): two small networks per flow step.
+
+The file is named as in the official code. Nothing is ablated here.
+"""
 
 import mindspore.common.dtype as mstype
 import numpy as np
@@ -123,14 +126,14 @@ class CondAffineSeparatedAndCond(FlowCell):
         shift_ft, scale_ft = self._shift_scale(self.fFeatures(ft))
         return shift_ft, scale_ft, ops.Cast()(self.fAffine.first(ft, self.kept), mstype.float32)
 
-    def construct(self, x, condition=()):
+    def construct(self, x, condition):
         shift_ft, scale_ft, hidden_ft = condition
         z = (x + shift_ft) * scale_ft
         z1, z2 = z[:, : self.kept], z[:, self.kept :]
         shift, scale = self._affine(z1, hidden_ft)
         return ops.Concat(1)((z1, (z2 + shift) * scale)), _sum_of_logs(scale_ft, scale)
 
-    def inverse(self, z, condition=()):
+    def inverse(self, z, condition):
         shift_ft, scale_ft, hidden_ft = condition
         z1, z2 = z[:, : self.kept], z[:, self.kept :]
         shift, scale = self._affine(z1, hidden_ft)

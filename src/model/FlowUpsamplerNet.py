@@ -40,14 +40,14 @@ class FlowLevel(FlowCell):
             conditions = conditions + (condition(ft),)
         return conditions
 
-    def construct(self, x, condition=()):
+    def construct(self, x, condition):
         logdet = per_image(0.0, x.shape[0])
         for i, layer in enumerate(self.layers):
             x, term = layer(x, condition[i])
             logdet = logdet + term
         return x, logdet
 
-    def inverse(self, z, condition=()):
+    def inverse(self, z, condition):
         logdet = per_image(0.0, z.shape[0])
         for i in range(len(self._inverses))[::-1]:
             z, term = self._inverses[i](z, condition[i])
@@ -150,7 +150,7 @@ class FlowUpsamplerNet(FlowCell):
             conditions = conditions + (condition(features[i]),)
         return conditions
 
-    def construct(self, x, condition=()):
+    def construct(self, x, condition):
         latents = ()
         logdet = per_image(0.0, x.shape[0])
         for i, level in enumerate(self.levels):
@@ -161,7 +161,7 @@ class FlowUpsamplerNet(FlowCell):
                 x = x[:, : self.kept[i]]
         return latents + (x,), logdet
 
-    def inverse(self, latents, condition=()):
+    def inverse(self, latents, condition):
         x = latents[-1]
         logdet = per_image(0.0, x.shape[0])
         for i in range(self.n_levels)[::-1]:

@@ -36,6 +36,8 @@ class SRFlow(Sampling):
         quant: levels of the noise that `encode` adds.
         notes: what there is to know of the checkpoint's file, a line each.
         cooled: list of Cooled, the parts of the last `sample` that `cool` decoded again.
+        encodes: True, as images can be encoded, too.
+        memory: SamplingMemory, which estimates what a sample needs.
     """
 
     encodes = True
@@ -215,15 +217,15 @@ def build_network(opt):
     coupling = flow.CondAffineSeparatedAndCond
     return SRFlowNet(
         opt.scale,
-        network.nf,
-        network.nb,
-        network.gc,
-        flow.stackRRDB.blocks,
-        flow.K,
-        flow.additionalFlowNoAffine,
-        split_levels(opt),
-        coupling.hidden_channels,
-        coupling.eps,
+        nf=network.nf,
+        nb=network.nb,
+        gc=network.gc,
+        blocks=flow.stackRRDB.blocks,
+        K=flow.K,
+        n_transitions=flow.additionalFlowNoAffine,
+        split_levels=split_levels(opt),
+        hidden=coupling.hidden_channels,
+        eps=coupling.eps,
     )
 
 

@@ -30,13 +30,13 @@ class Split2d(FlowCell):
     def construct(self, x, condition=()):
         z1, z2 = x[:, : self.kept], x[:, self.kept :]
         mean, logs = even_odd(self.conv(z1))
-        eps = (z2 - mean) * ops.Exp()(-logs)
-        return ops.Concat(1)((z1, eps)), -sum_per_image(logs)
+        latent = (z2 - mean) * ops.Exp()(-logs)
+        return ops.Concat(1)((z1, latent)), -sum_per_image(logs)
 
     def inverse(self, z, condition=()):
-        z1, eps = z[:, : self.kept], z[:, self.kept :]
+        z1, latent = z[:, : self.kept], z[:, self.kept :]
         mean, logs = even_odd(self.conv(z1))
-        return ops.Concat(1)((z1, mean + ops.Exp()(logs) * eps)), sum_per_image(logs)
+        return ops.Concat(1)((z1, mean + ops.Exp()(logs) * latent)), sum_per_image(logs)
 
     def initialise(self, x, ft):
         """Return the output, as there is nothing to set."""

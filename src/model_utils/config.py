@@ -76,6 +76,7 @@ def get_config(kind, argv=None):
 
 
 def _make_parser(kind):
+    """Return the parser of a program, 'train', 'eval' or 'train2test': the flags of all, then its own."""
     parser = argparse.ArgumentParser(description=_DESCRIPTIONS[kind], allow_abbrev=False)
     parser.add_argument("--opt", "--config_path", required=True, metavar="CFG", help="YAML configuration")
     for flag, (key, kinds, text) in _OPTION_FLAGS.items():
@@ -90,76 +91,84 @@ def _make_parser(kind):
         help="set options, such as train.niter=100; may be repeated",
     )
     if kind == "eval":
-        parser.add_argument(
-            "--lr_dir", help="folder of LR images to super-resolve, or one image, instead of the MindRecord"
-        )
-        parser.add_argument(
-            "--hr_dir",
-            help="folder of the HR images of the same names, or of those without x4 "
-            "(the scale) at the end as DIV2K has them, to measure against; or the HR image of the one LR image",
-        )
-        parser.add_argument("--n_samples", type=positive, default=1, help="samples per image (default 1)")
-        parser.add_argument("--seed", type=seed, help="seed of the samples (default: option train.manual_seed)")
-        parser.add_argument(
-            "--tile",
-            type=tile,
-            default=TILE,
-            metavar="N",
-            help="super-resolve images with a side above "
-            f"N LR pixels by overlapping tiles of N x N (default {TILE}); 0: always whole",
-        )
-        parser.add_argument(
-            "--cool",
-            action="store_true",
-            help="decode tiles that explode (not finite, or beyond 10 where images have 0 to 1) again at 3/4, 1/2, 1/4 "
-            "of the heat and at 0, until they do not; each is told",
-        )
-        parser.add_argument(
-            "--consistent",
-            action="store_true",
-            help="project the samples onto the images whose bicubic reduction is the LR image",
-        )
-        parser.add_argument(
-            "--lpips", metavar="FILE", help="for LPIPS: all its weights, as bash scripts/get_lpips.sh fetches them"
-        )
-        parser.add_argument(
-            "--lpips_alexnet",
-            metavar="FILE",
-            help="for LPIPS, with --lpips_linear instead of --lpips: torchvision's AlexNet weights (.pth)",
-        )
-        parser.add_argument(
-            "--lpips_linear", metavar="FILE", help="for LPIPS, with --lpips_alexnet: its own linear weights (.pth)"
-        )
+        _add_flags_of_evaluation(parser)
     elif kind == "train2test":
-        parser.add_argument(
-            "--train_path",
-            required=True,
-            metavar="IN",
-            help="checkpoint to convert: a training "
-            "checkpoint of train.py; the official code's .pth, old or new format, or the same as "
-            ".safetensors; the earlier MindSpore port's DF2K_4X_train.ckpt or DF2K_4X_test.ckpt; an encoder "
-            "in ncnn's format (.bin). Its content tells which it is, whatever its name",
-        )
-        parser.add_argument(
-            "--test_path",
-            required=True,
-            metavar="OUT",
-            help="file to write: NAME.pth or NAME.pt (for "
-            "torch.load and the official code), NAME.safetensors, or an inference checkpoint for "
-            "eval.py under any other name",
-        )
-        parser.add_argument(
-            "--float16",
-            action="store_true",
-            help="for NAME.safetensors: store the convolutions' weights in float16, all else in float32",
-        )
-        parser.add_argument(
-            "--about",
-            metavar="TEXT",
-            help="what is to be known of the weights, stored as it is in NAME.safetensors or an inference checkpoint "
-            "(default: the text of IN, if it has one)",
-        )
+        _add_flags_of_conversion(parser)
     return parser
+
+
+def _add_flags_of_evaluation(parser):
+    parser.add_argument(
+        "--lr_dir", help="folder of LR images to super-resolve, or one image, instead of the MindRecord"
+    )
+    parser.add_argument(
+        "--hr_dir",
+        help="folder of the HR images of the same names, or of those without x4 "
+        "(the scale) at the end as DIV2K has them, to measure against; or the HR image of the one LR image",
+    )
+    parser.add_argument("--n_samples", type=positive, default=1, help="samples per image (default 1)")
+    parser.add_argument("--seed", type=seed, help="seed of the samples (default: option train.manual_seed)")
+    parser.add_argument(
+        "--tile",
+        type=tile,
+        default=TILE,
+        metavar="N",
+        help="super-resolve images with a side above "
+        f"N LR pixels by overlapping tiles of N x N (default {TILE}); 0: always whole",
+    )
+    parser.add_argument(
+        "--cool",
+        action="store_true",
+        help="decode tiles that explode (not finite, or beyond 10 where images have 0 to 1) again at 3/4, 1/2, 1/4 "
+        "of the heat and at 0, until they do not; each is told",
+    )
+    parser.add_argument(
+        "--consistent",
+        action="store_true",
+        help="project the samples onto the images whose bicubic reduction is the LR image",
+    )
+    parser.add_argument(
+        "--lpips", metavar="FILE", help="for LPIPS: all its weights, as bash scripts/get_lpips.sh fetches them"
+    )
+    parser.add_argument(
+        "--lpips_alexnet",
+        metavar="FILE",
+        help="for LPIPS, with --lpips_linear instead of --lpips: torchvision's AlexNet weights (.pth)",
+    )
+    parser.add_argument(
+        "--lpips_linear", metavar="FILE", help="for LPIPS, with --lpips_alexnet: its own linear weights (.pth)"
+    )
+
+
+def _add_flags_of_conversion(parser):
+    parser.add_argument(
+        "--train_path",
+        required=True,
+        metavar="IN",
+        help="checkpoint to convert: a training "
+        "checkpoint of train.py; the official code's .pth, old or new format, or the same as "
+        ".safetensors; the earlier MindSpore port's DF2K_4X_train.ckpt or DF2K_4X_test.ckpt; an encoder "
+        "in ncnn's format (.bin). Its content tells which it is, whatever its name",
+    )
+    parser.add_argument(
+        "--test_path",
+        required=True,
+        metavar="OUT",
+        help="file to write: NAME.pth or NAME.pt (for "
+        "torch.load and the official code), NAME.safetensors, or an inference checkpoint for "
+        "eval.py under any other name",
+    )
+    parser.add_argument(
+        "--float16",
+        action="store_true",
+        help="for NAME.safetensors: store the convolutions' weights in float16, all else in float32",
+    )
+    parser.add_argument(
+        "--about",
+        metavar="TEXT",
+        help="what is to be known of the weights, stored as it is in NAME.safetensors or an inference checkpoint "
+        "(default: the text of IN, if it has one)",
+    )
 
 
 def _overrides(args, kind):

@@ -407,7 +407,7 @@ def network_differences(first, second):
 
 
 def network_settings(opt):
-    """Return the options that say which network weights are of, and the quantisation that its likelihood refers to.
+    """Return the options that say which network weights are of, its heat, and the quantisation that its likelihood has.
 
     Args:
         opt: Options.
@@ -419,6 +419,7 @@ def network_settings(opt):
     return {
         "model": opt.model,
         "scale": opt.scale,
+        "heat": opt.heat,
         "network_G": {key: value for key, value in network.items() if not key.startswith(_TRAINING_OF_ENCODER)},
         "datasets": {"train": {"quant": opt.datasets.train.quant}},
     }

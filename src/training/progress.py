@@ -66,7 +66,7 @@ class Progress:
         self.skipped += not finite
         self.window.append(loss if finite else math.nan)
 
-    def mean_loss(self):
+    def take_mean_loss(self):
         """Return the mean of the losses since the last call, NaN if none was finite."""
         losses, self.window = self.window, []
         return float(np.nanmean(losses)) if np.isfinite(losses).any() else math.nan

@@ -192,8 +192,8 @@ def _published_options(arrays, path):
             "L": found["L"],
             "additionalFlowNoAffine": found["n_transitions"],
             "split": {
-                "enable": bool(found["split_levels"]),
-                "correct_splits": len(found["split_levels"]) == found["L"] - 1,
+                "enable": bool(found["levels_with_split"]),
+                "correct_splits": len(found["levels_with_split"]) == found["L"] - 1,
             },
             "stackRRDB": {"blocks": _published_blocks(found, path)},
             "CondAffineSeparatedAndCond": coupling,
