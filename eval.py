@@ -9,7 +9,8 @@
 The exit status is one of these:
 
 - 0: all went well;
-- 1: everything is written, but some images were skipped, are not finite or have no LPIPS; each of them is named;
+- 1: everything is written, but some images were skipped, are not finite, exploded at all heats or have no LPIPS; each
+  of them is named;
 - 2: it could not be done.
 """
 

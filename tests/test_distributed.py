@@ -32,6 +32,7 @@ two_processes = pytest.mark.skipif(
 )
 PATIENCE = 600  # seconds after which a run is taken to hang
 STEPS = 20
+SLICES = ("datasets.train.batch_size=1", "train.accumulate=2")  # of the batches of 2 that the base has
 EVERY = ("datasets.val.dataroot=null", f"train.niter={STEPS}", "train.save_checkpoint_freq=5")
 
 
@@ -153,6 +154,20 @@ def test_a_step_that_is_not_finite_on_one_rank_is_skipped_on_all(base):
     rows = read_csv(os.path.join(undisturbed(base).folder, "train.csv"))
     assert [row["skipped"] for row in rows] == ["0"] * 2 + ["1"] * (STEPS - 2)
     assert [row["loss"] for row in rows].index("nan") == 2
+
+
+@two_processes
+def test_slices_of_two_processes(base):
+    """They train as whole batches do, with the step that is skipped among them."""
+    together, whole = Together(base, "sliced", "RRDB", "1 3 nan", *EVERY, *SLICES), undisturbed(base)
+    assert together.status == 0, together.err
+    first, second = together.digests()
+    assert first == second
+    rows, wanted = (read_csv(os.path.join(each.folder, "train.csv")) for each in (together, whole))
+    assert [row["skipped"] for row in rows] == [row["skipped"] for row in wanted]
+    losses, expected = (np.array([float(row["loss"]) for row in table]) for table in (rows, wanted))
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    assert_close(together.checkpoint(STEPS).parameters(), whole.checkpoint(STEPS).parameters())
 
 
 @two_processes

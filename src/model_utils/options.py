@@ -849,7 +849,7 @@ def _yaml_word(value):
 # ---------------------------------------------------------------------------------------------------------------------
 # The page of all options
 
-_PAGE_HEAD = """# Configuration
+_PAGE_HEAD = """# Script parameters: the configuration
 
 To change options, without writing to a file:
 
