@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from src.model_utils.options import options_from_dict
-from src.model_utils.util import atomic_write
+from src.model_utils.util import atomic_write, name_behind
 from src.training.run_folder import RunFolder
 from src.weights.checkpoint import (
     TRAINING,
@@ -206,6 +206,19 @@ def test_leftovers_of_killed_writers(folder):
             pass
     folder.remove_leftovers()
     assert names(folder) == [".config.yml", ".mine", "a.b", "latest.ckpt", "step_0000010.ckpt"]
+
+
+def test_leftovers_of_a_run_and_temporary_files_of_others(folder):
+    """What `eval.py --output_dir` writes to the same folder just now is not the run's."""
+    os.mkdir(folder.path)
+    own = ["step_0000010.ckpt", "step_12345678.tmp", "latest.ckpt", "best.ckpt"]
+    own += ["train.csv", "validation.csv", "run.json", "loss.png"]
+    others = ["metrics.csv", "metrics.json", "step_0000010.png", "step_1.ckpt", "train.png", "trained.csv", "baby.png"]
+    for name in own + others:
+        with open(os.path.join(folder.path, ".{}.0123456789ab{}".format(*os.path.splitext(name))), "w"):
+            pass
+    folder.remove_leftovers()
+    assert sorted(map(name_behind, names(folder))) == sorted(others)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -146,12 +146,20 @@ def atomic_write(path):
     _flush(folder)
 
 
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}(\.[^.]+)?", re.DOTALL)
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{12}(\.[^.]+)?", re.DOTALL)
 
 
-def is_temporary(path):
-    """Tell whether a path has a name such as `atomic_write` gives its temporary files."""
-    return _TEMPORARY.fullmatch(os.path.basename(path)) is not None
+def name_behind(temporary):
+    """Return the name of the file that a temporary one of `atomic_write` would have become.
+
+    Args:
+        temporary: path of any file.
+
+    Returns:
+        the name, of whose stem 16 characters at most are known; None if `atomic_write` gives no such name.
+    """
+    match = _TEMPORARY.fullmatch(os.path.basename(temporary))
+    return match and match.group(1) + (match.group(2) or "")
 
 
 @contextlib.contextmanager

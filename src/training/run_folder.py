@@ -24,13 +24,15 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from src.locked_folder import locked_folder
-from src.model_utils.util import atomic_write, is_temporary
+from src.model_utils.util import atomic_write, name_behind
 from src.weights.checkpoint import DamagedCheckpoint, read_checkpoint, write_checkpoint
 
 LATEST, BEST, LOCK, PICTURES = "latest.ckpt", "best.ckpt", ".lock", "pictures"
 # The logs are small. A run that goes on writes them anew or cuts them.
 LOGS = ("train.csv", "validation.csv", "run.json", "loss.png")
 _STEP_FILE = re.compile(r"step_(\d{7,})\.(ckpt|png)")
+# What the run writes into the folder itself. MindSpore 2.x writes a checkpoint under the suffix .tmp first.
+_WRITTEN = re.compile("|".join([r"step_\d{7,}\.(ckpt|tmp)"] + [re.escape(name) for name in (LATEST, BEST) + LOGS]))
 
 
 class Resumed(NamedTuple):
@@ -209,9 +211,12 @@ class RunFolder:
         self.best_figure = figure
 
     def remove_leftovers(self):
-        """Remove the temporary files of writers that were killed; only the holder of the lock may call this."""
+        """Remove the temporary files of a run that was killed; only the holder of the lock may call this.
+
+        Those of other programs stay: an eval.py may be writing to the same folder just now.
+        """
         for path in glob.glob(os.path.join(glob.escape(self.path), ".*")):
-            if is_temporary(path):
+            if _WRITTEN.fullmatch(name_behind(path) or ""):
                 with contextlib.suppress(FileNotFoundError):
                     os.remove(path)
 
