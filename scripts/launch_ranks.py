@@ -5,7 +5,7 @@
     python scripts/launch_ranks.py LOG_DIR RANKS COMMAND...
 
 Each process, a rank, has a log LOG_DIR/rank_N.log; that of rank 0 is shown too. SIGTERM and SIGINT are handed on to all
-ranks. The exit status is 0 if that of every rank is.
+ranks, and SIGHUP as a SIGTERM. The exit status is 0 if that of every rank is.
 
 With MindSpore 2.3 and later the processes are those that msrun would start, with the same environment variables:
 the ranks, and a scheduler that brings them together (scheduler.log). msrun itself is not used, as a SIGTERM ends it
@@ -26,7 +26,7 @@ import time
 
 PATIENCE = 10.0  # seconds that the others have to end by themselves after one has failed
 POLL = 0.1  # seconds
-ENDED_AS_ASKED = (0, 130)
+ENDED_AS_ASKED = (0, 129, 130)  # by SIGTERM, SIGHUP, SIGINT; 0 is the run's end too
 JOINING = "600"  # seconds that the processes have to find each other
 AT_EXIT = re.compile(rb"\[INFO\] DISTRIBUTED\([^\n]*\n")  # what MindSpore 2.8 writes at the end, whatever GLOG_v says
 RANK_OF_MPIRUN = (  # $0 is the folder of the logs
@@ -37,13 +37,44 @@ RANK_OF_MPIRUN = (  # $0 is the folder of the logs
 def main():
     log_dir, size, command = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
     run = (Ranks if has_msrun() else RanksOfMpirun)(log_dir, size, command)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: run.signal(number))
+    hand_on_signals(run)
     try:
         run.start()
         return run.wait()
     finally:
         run.end()
+        leave_broken_outputs()
+
+
+def hand_on_signals(run):
+    """Hand SIGTERM, SIGINT, and SIGHUP of a terminal that is closed, on to the ranks.
+
+    A SIGHUP that is ignored, as under nohup, stays so.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: run.signal(number))
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: run.hang_up())
+
+
+def write(stream, content):
+    """Write bytes to stdout or stderr.
+
+    One that cannot be written is no reason to lose a run: Ctrl-C ends a `tee` too, a terminal may be closed, a disk
+    full.
+    """
+    with contextlib.suppress(OSError):
+        stream.buffer.write(content)
+        stream.flush()
+
+
+def leave_broken_outputs():
+    """Lose what stdout and stderr do not take: Python, as it ends, would make of that its own exit status, 120."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def has_msrun():
@@ -149,6 +180,14 @@ class Ranks:
         for rank in self.ranks:
             rank.signal(number)
 
+    def hang_up(self):
+        """Have the ranks save and end because the terminal is gone, unless a signal has asked them to already.
+
+        A second one would end them at once, and a terminal that is closed may send SIGHUP twice.
+        """
+        if not self._signals:
+            self.signal(signal.SIGTERM)
+
     def wait(self):
         """Wait until the ranks have ended, by themselves or because one of them failed.
 
@@ -171,12 +210,11 @@ class Ranks:
         if failed is None:
             return max(rank.status for rank in self.ranks)
         if self.ranks[0].status != 2 or failed.status < 0:  # otherwise rank 0 has said in a line what is wrong
-            print(
+            message = (
                 f"error: {failed.how_it_ended()}; the run has ended. The logs are in {self.log_dir}; with "
-                "path.resume_state=auto the same command goes on from the newest checkpoint",
-                file=sys.stderr,
-                flush=True,
+                "path.resume_state=auto the same command goes on from the newest checkpoint\n"
             )
+            write(sys.stderr, message.encode(errors="backslashreplace"))
         return failed.status if failed.status > 0 else 128 - failed.status
 
     def _failed(self):
@@ -197,8 +235,7 @@ class Ranks:
                 file.seek(self._shown)
                 new = file.read()
             self._shown += len(new)
-            sys.stdout.buffer.write(AT_EXIT.sub(b"", new))
-            sys.stdout.flush()
+            write(sys.stdout, AT_EXIT.sub(b"", new))
 
     def end(self):
         """Kill whatever still runs."""

@@ -7,6 +7,7 @@ on time.
 """
 
 import functools
+import importlib.util
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+from unittest import mock
 
 import mindspore
 import numpy as np
@@ -296,13 +298,14 @@ print(f"rank {rank} of {size}, device {os.environ['DEVICE_ID']}, {os.environ.get
 action = others.get(rank, "end")
 if action == "hang":
     time.sleep(300)
-elif action == "signalled":
+elif action.startswith("SIG"):
     signal.signal(signal.SIGINT, lambda *_: (print("got SIGINT", flush=True), sys.exit(130)))
+    signal.signal(signal.SIGTERM, lambda *_: (print("got SIGTERM", flush=True), sys.exit(0)))
     open(f"ready_{rank}", "w").close()
     if rank == "0":
         while not all(os.path.exists(f"ready_{other}") for other in others):
             time.sleep(0.05)
-        os.kill(os.getppid(), signal.SIGINT)
+        os.kill(os.getppid(), getattr(signal, action))
     time.sleep(300)
 elif action == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
@@ -312,12 +315,16 @@ elif action.isdecimal():
 """
 
 
-def launch(tmp_path, actions, ranks=2, **environment):
-    """Launch ranks, each of which does what `actions` says of it, with patience of a second if one hangs."""
+def launch(tmp_path, actions, ranks=2, output=None, **environment):
+    """Launch ranks, each of which does what `actions` says of it, with patience of a second if one hangs.
+
+    What the launcher writes is in the process that is returned, or goes to the file `output`.
+    """
     (tmp_path / "program.py").write_text(PROGRAM)
     (tmp_path / "logs").mkdir(exist_ok=True)
     code = (
-        f"import sys, launch_ranks\nlaunch_ranks.PATIENCE = {1.0 if 'hang' in actions else 60.0}\n"
+        "import signal, sys, launch_ranks\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # under nohup it is ignored
+        f"launch_ranks.PATIENCE = {1.0 if 'hang' in actions else 60.0}\n"
         "launch_ranks.has_msrun = lambda: 'WITHOUT_MSRUN' not in launch_ranks.os.environ\nsys.exit(launch_ranks.main())"
     )
     command = [sys.executable, "-c", code, "logs", str(ranks), sys.executable, "program.py", actions]
@@ -327,7 +334,8 @@ def launch(tmp_path, actions, ranks=2, **environment):
         command,
         cwd=str(tmp_path),
         env=dict(variables, PYTHONPATH=path, **environment),
-        capture_output=True,
+        stdout=output or subprocess.PIPE,
+        stderr=output or subprocess.PIPE,
         text=True,
         timeout=300,
         check=False,
@@ -370,11 +378,71 @@ def test_a_rank_that_fails_ends_all(actions, status, line, tmp_path):
         assert done.stderr.count("\n") == 1
 
 
-def test_signals_reach_every_rank(tmp_path):
-    done = launch(tmp_path, "0:signalled,1:signalled")
-    assert (done.returncode, done.stderr) == (130, "")
+@pytest.mark.parametrize(
+    "number, handed_on, status", [("SIGTERM", "SIGTERM", 0), ("SIGINT", "SIGINT", 130), ("SIGHUP", "SIGTERM", 0)]
+)
+def test_signals_reach_every_rank(number, handed_on, status, tmp_path):
+    done = launch(tmp_path, f"0:{number},1:{number}")
+    assert (done.returncode, done.stderr) == (status, "")
     for rank in range(2):
+        assert (tmp_path / "logs" / f"rank_{rank}.log").read_text().endswith(f"got {handed_on}\n")
+
+
+def test_a_hang_up_of_a_rank_is_no_failure(tmp_path):
+    """All ranks have ended with its status, as they have agreed to."""
+    done = launch(tmp_path, "0:129,1:129")
+    assert (done.returncode, done.stderr) == (129, "")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("actions, status", [("0:SIGINT,1:SIGINT", 130), ("0:hang,1:3", 3)])
+def test_nobody_reads_what_the_launcher_writes(actions, status, unbuffered, tmp_path):
+    """As by `2>&1 | tee log`, and then Ctrl-C. The ranks have the time to save that they have otherwise."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = launch(tmp_path, actions, output=write, PYTHONUNBUFFERED=unbuffered)
+    finally:
+        os.close(write)
+    assert done.returncode == status
+    for rank in range(2) if "SIGINT" in actions else ():
         assert (tmp_path / "logs" / f"rank_{rank}.log").read_text().endswith("got SIGINT\n")
+
+
+@pytest.fixture(name="launcher")
+def fixture_launcher():
+    """scripts/launch_ranks.py as a module; what the signals that it takes do here is put back."""
+    spec = importlib.util.spec_from_file_location("launch_ranks", os.path.join(REPO, "scripts", "launch_ranks.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    yield module
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    "numbers, handed_on",
+    [
+        ([signal.SIGHUP, signal.SIGHUP, signal.SIGINT], [signal.SIGTERM, signal.SIGINT]),
+        ([signal.SIGINT, signal.SIGHUP, signal.SIGTERM], [signal.SIGINT, signal.SIGTERM]),
+    ],
+)
+def test_a_hang_up_is_never_the_second_signal(launcher, numbers, handed_on):
+    """A terminal that is closed may send it twice, or after a Ctrl-C; a second signal would end the ranks at once."""
+    run, rank = launcher.Ranks("logs", 1, []), mock.Mock()
+    run.ranks = [rank]
+    signal.signal(signal.SIGHUP, lambda *_: None)  # under nohup it is ignored
+    launcher.hand_on_signals(run)
+    for number in numbers:
+        os.kill(os.getpid(), number)
+    assert [call[0][0] for call in rank.signal.call_args_list] == handed_on
+
+
+def test_under_nohup_the_launcher_ignores_a_hang_up(launcher):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    launcher.hand_on_signals(launcher.Ranks("logs", 1, []))
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_the_scheduler_has_the_port_that_is_asked_for_unless_it_is_taken(tmp_path):
