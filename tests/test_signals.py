@@ -1,6 +1,6 @@
 # Copyright 2026 The SRFlow-MindSpore Authors
 # SPDX-License-Identifier: Apache-2.0
-"""SIGTERM and SIGINT: the first is noted, the second acts."""
+"""SIGTERM, SIGINT and SIGHUP: the first is noted, the second acts."""
 
 import os
 import signal
@@ -13,7 +13,18 @@ import pytest
 from src.training.signals import StopSignals
 
 
-@pytest.mark.parametrize("number, name, status", [(signal.SIGTERM, "SIGTERM", 0), (signal.SIGINT, "SIGINT", 130)])
+@pytest.fixture(autouse=True)
+def fixture_not_under_nohup():
+    """SIGHUP is not ignored, nor would it end the tests."""
+    before = signal.signal(signal.SIGHUP, lambda *_: None)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(
+    "number, name, status",
+    [(signal.SIGTERM, "SIGTERM", 0), (signal.SIGINT, "SIGINT", 130), (signal.SIGHUP, "SIGHUP", 129)],
+)
 def test_the_first_is_noted(number, name, status, capfd):
     before = signal.getsignal(number)
     with StopSignals() as stop:
@@ -24,11 +35,49 @@ def test_the_first_is_noted(number, name, status, capfd):
     assert capfd.readouterr().err.startswith(f"\n{name}: this step is finished and saved")
 
 
-@pytest.mark.parametrize("first, second", [("SIGTERM", "SIGTERM"), ("SIGINT", "SIGTERM"), ("SIGTERM", "SIGINT")])
+def test_under_nohup_a_hang_up_stays_ignored():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with StopSignals() as stop:
+        stop.renew()
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not stop.requested
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize("first", [signal.SIGHUP, signal.SIGINT])
+def test_a_hang_up_is_never_the_second(first):
+    """A terminal that is closed may send it twice, or after a Ctrl-C."""
+    with StopSignals() as stop:
+        for number in (first, signal.SIGHUP, signal.SIGHUP):
+            os.kill(os.getpid(), number)
+        assert stop.number == first
+
+
+def test_nobody_reads_the_message():
+    """A Ctrl-C ends a `tee` too, before it is noted."""
+    read, write = os.pipe()
+    os.close(read)
+    stderr = os.dup(2)
+    os.dup2(write, 2)
+    try:
+        with StopSignals() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(write)
+    assert stop.name == "SIGINT"
+
+
+@pytest.mark.parametrize(
+    "first, second",
+    [("SIGTERM", "SIGTERM"), ("SIGINT", "SIGTERM"), ("SIGTERM", "SIGINT"), ("SIGHUP", "SIGTERM"), ("SIGHUP", "SIGINT")],
+)
 def test_the_second_ends_the_process(repo, first, second):
     code = (
         "import os, signal, time\n"
         "from src.training.signals import StopSignals\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         "with StopSignals():\n"
         f"    os.kill(os.getpid(), signal.{first})\n"
         "    print('still here', flush=True)\n"
