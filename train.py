@@ -35,6 +35,7 @@ from src.model_utils.util import (
 )
 from src.network_names import IMAGE_ONLY, with_prefix
 from src.scheduler.scheduler import make_schedule
+from src.training.output import outlive_output
 from src.training.progress import Progress, TimedBatches, near_singular
 from src.training.ranks import Ranks
 from src.training.run_folder import RunFolder
@@ -68,11 +69,12 @@ class TrainingStopped(ValueError):
 
 def main(argv=None):
     """Run the command line and return the exit status."""
-    _, opt = get_config("train", argv)
-    if is_scheduler():
-        return serve_ranks()
-    adapter = get_adapter(opt)
-    return adapter.moxing_wrapper(opt)(train)(opt, adapter.get_rank_id(), adapter.get_device_num())
+    with outlive_output():
+        _, opt = get_config("train", argv)
+        if is_scheduler():
+            return serve_ranks()
+        adapter = get_adapter(opt)
+        return adapter.moxing_wrapper(opt)(train)(opt, adapter.get_rank_id(), adapter.get_device_num())
 
 
 def train(opt, rank_id=0, rank_size=1):

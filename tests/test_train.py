@@ -220,7 +220,7 @@ def test_another_implementation_goes_on(trained, base, tmp_path, capfd):
         assert np.linalg.norm(came[name] - value) <= 0.05 * moved, name
 
 
-def in_a_process(sabotage, *arguments):
+def in_a_process(sabotage, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE):
     """train.py in a process of its own, something being done to it at a step: `sabotage` of tests/sabotage.py."""
     code = (
         f"import sys; sys.path[:0] = [{os.path.dirname(STAND_INS)!r}, {REPO!r}]\n"
@@ -231,7 +231,7 @@ def in_a_process(sabotage, *arguments):
         "train.run_main(lambda: train.main(sys.argv[1:]))\n"
     )
     return subprocess.run(
-        [sys.executable, "-c", code] + list(arguments), cwd=REPO, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code] + list(arguments), cwd=REPO, stdout=stdout, stderr=stderr, text=True, check=False
     )
 
 
@@ -260,6 +260,27 @@ def test_signals_save_and_the_run_goes_on(pretrained, base, tmp_path, capfd, mon
     assert ".lock" not in os.listdir(str(folder))
     with open(str(folder / "run.json")) as file:
         assert [start["step"] for start in json.load(file)["starts"]] == [0, 1, 3]
+
+
+def test_nobody_reads_what_the_run_writes(base, tmp_path):
+    """Neither its bar nor its warnings, as after `2>&1 | tee log` and Ctrl-C; it saves, and its status is 130."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = in_a_process(
+            "import os, signal, sabotage as ways\n"
+            "sabotage = ways.at_step(2, lambda: os.kill(os.getpid(), signal.SIGINT))",
+            "--opt",
+            os.path.join(base, "RRDB.yml"),
+            "--output_dir",
+            str(tmp_path / "out"),
+            stdout=write,
+            stderr=write,
+        )
+    finally:
+        os.close(write)
+    assert done.returncode == 130
+    assert read_checkpoint(tmp_path / "out" / "latest.ckpt").state["step"] == 1
 
 
 def test_a_full_disk_stops_no_run_but_fails_its_last_save(base, tmp_path, capfd, monkeypatch):
