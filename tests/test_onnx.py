@@ -22,12 +22,12 @@ from skimage.data import astronaut
 
 WHY = "onnx and onnxruntime are not installed here (requirements_onnx.txt)"
 onnx = pytest.importorskip("onnx", reason=WHY)
-pytest.importorskip("onnxruntime", reason=WHY)
+onnxruntime = pytest.importorskip("onnxruntime", reason=WHY)
 
 import eval_onnx as eval_program  # noqa: E402
 import export as export_program  # noqa: E402
 from src.export.onnx_file import build_graphs  # noqa: E402
-from src.export.onnx_model import OnnxSRFlow, file_names  # noqa: E402
+from src.export.onnx_model import PROVIDERS, OnnxSRFlow, file_names  # noqa: E402
 from src.images import from_uint8  # noqa: E402
 from src.imresize import imresize  # noqa: E402
 from src.memory import network_of  # noqa: E402
@@ -328,6 +328,38 @@ def test_what_eval_onnx_refuses(export, folders, capfd):
     ):
         assert run(eval_program, "--output_dir", folders / "out", *arguments) == 2
         assert words in capfd.readouterr().err.splitlines()[-1]
+
+
+class Session:
+    """onnxruntime's session as on a machine with a GPU: computes on the CPU, and says that `started` do.
+
+    `made` holds, for each session, the providers that it was given.
+    """
+
+    def __init__(self, monkeypatch, started):
+        self.started, self.made, self._itself = started, [], onnxruntime.InferenceSession
+        monkeypatch.setattr(onnxruntime, "InferenceSession", self)
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: PROVIDERS["TensorRT"])
+
+    def __call__(self, path, options, providers):
+        self.made.append(providers)
+        session = self._itself(path, options, providers=PROVIDERS["CPU"])
+        session.get_providers = lambda: self.started
+        return session
+
+
+@pytest.mark.parametrize(
+    "provider, started", [("CUDA", PROVIDERS["CPU"]), ("TensorRT", PROVIDERS["CPU"]), ("TensorRT", PROVIDERS["CUDA"])]
+)
+def test_a_provider_that_does_not_start_is_told(export, folders, capfd, monkeypatch, provider, started):
+    """Where onnxruntime goes on with another one, which may be many times slower."""
+    Session(monkeypatch, started)
+    arguments = ("--lr_dir", folders / "lr", "--output_dir", folders / "out", "--provider", provider)
+    assert run(eval_program, "--onnx", export("seeded_4x"), *arguments) == 2
+    assert capfd.readouterr().err == (
+        f"error: provider {provider}: onnxruntime could not start it; see the CUDA and cuDNN versions that it needs\n"
+    )
+    assert not os.path.exists(str(folders / "out"))
 
 
 def test_the_documented_example_runs(export, tmp_path, repo, monkeypatch):

@@ -53,7 +53,7 @@ class OnnxSRFlow(Sampling):
 
         Raises:
             ValueError: a file is missing, damaged or none of export.py, the two are of different networks, or the
-                provider is not in this onnxruntime.
+                provider is not in this onnxruntime, or cannot be started.
         """
         self._encoder, self.metadata = _load(file_names(name)[0], ENCODER, provider, threads)
         self._decoder, metadata = _load(file_names(name)[1], DECODER, provider, threads)
@@ -128,9 +128,9 @@ def _load(path, graph, provider, threads):
         raise ValueError(f"onnxruntime: cannot be imported ({error}); pip install -r requirements_onnx.txt") from None
     if not os.path.isfile(path):
         raise ValueError(f"{path}: no such file; export.py makes it, and is given the name before .{graph}.onnx")
-    missing = PROVIDERS[provider][0]
-    if missing not in onnxruntime.get_available_providers():
-        raise ValueError(f"provider {provider}: this onnxruntime has no {missing}; install onnxruntime-gpu")
+    asked = PROVIDERS[provider][0]
+    if asked not in onnxruntime.get_available_providers():
+        raise ValueError(f"provider {provider}: this onnxruntime has no {asked}; install onnxruntime-gpu")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only
@@ -138,6 +138,10 @@ def _load(path, graph, provider, threads):
         session = onnxruntime.InferenceSession(path, options, providers=PROVIDERS[provider])
     except Exception as error:  # noqa: BLE001  # onnxruntime's errors have no class of their own
         raise ValueError(f"{path}: onnxruntime cannot use it: {' '.join(str(error).split())[:300]}") from None
+    if asked not in session.get_providers():  # it goes on with the next one, and writes at most a log line of it
+        raise ValueError(
+            f"provider {provider}: onnxruntime could not start it; see the CUDA and cuDNN versions that it needs"
+        )
     metadata = session.get_modelmeta().custom_metadata_map
     if metadata.get("format") != FORMAT or metadata.get("graph") != graph:
         raise ValueError(f"{path}: not the {graph} that export.py writes; give another file")
