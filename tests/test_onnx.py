@@ -333,16 +333,18 @@ def test_what_eval_onnx_refuses(export, folders, capfd):
 class Session:
     """onnxruntime's session as on a machine with a GPU: computes on the CPU, and says that `started` do.
 
-    `made` holds, for each session, the providers that it was given.
+    `made` holds, for each session, the providers that it was given, and NVIDIA_TF32_OVERRIDE of the environment.
     """
 
     def __init__(self, monkeypatch, started):
         self.started, self.made, self._itself = started, [], onnxruntime.InferenceSession
         monkeypatch.setattr(onnxruntime, "InferenceSession", self)
         monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: PROVIDERS["TensorRT"])
+        monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "to be restored")
+        monkeypatch.delenv("NVIDIA_TF32_OVERRIDE")
 
     def __call__(self, path, options, providers):
-        self.made.append(providers)
+        self.made.append((providers, os.environ.get("NVIDIA_TF32_OVERRIDE")))
         session = self._itself(path, options, providers=PROVIDERS["CPU"])
         session.get_providers = lambda: self.started
         return session
@@ -360,6 +362,24 @@ def test_a_provider_that_does_not_start_is_told(export, folders, capfd, monkeypa
         f"error: provider {provider}: onnxruntime could not start it; see the CUDA and cuDNN versions that it needs\n"
     )
     assert not os.path.exists(str(folders / "out"))
+
+
+def test_gpus_compute_in_float32(export, monkeypatch):
+    """Not in TF32: CUDA by its option, also where TensorRT leaves something to it, and TensorRT by the environment."""
+    sessions, net = Session(monkeypatch, PROVIDERS["TensorRT"]), export("seeded_4x")
+    cpu, cuda = ("CPUExecutionProvider", {}), ("CUDAExecutionProvider", {"use_tf32": "0"})
+    tensorrt = ("TensorrtExecutionProvider", {})
+    for provider, expected in (
+        ("CPU", ([cpu], None)),
+        ("CUDA", ([cuda, cpu], None)),
+        ("TensorRT", ([tensorrt, cuda, cpu], "0")),
+    ):
+        sessions.made.clear()
+        OnnxSRFlow(net, provider)
+        assert sessions.made == [expected, expected]  # of the encoder and the decoder
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")  # the user's own choice
+    OnnxSRFlow(net, "TensorRT")
+    assert sessions.made[-1][1] == "1"
 
 
 def test_the_documented_example_runs(export, tmp_path, repo, monkeypatch):

@@ -23,6 +23,8 @@ PROVIDERS = {
     "CUDA": ["CUDAExecutionProvider", "CPUExecutionProvider"],
     "TensorRT": ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"],
 }
+# Left alone, CUDA and TensorRT compute float32 in TF32, with whose ten bits of mantissa an inverse is no inverse.
+FLOAT32 = {"CUDAExecutionProvider": {"use_tf32": "0"}}
 
 
 class OnnxSRFlow(Sampling):
@@ -134,8 +136,11 @@ def _load(path, graph, provider, threads):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only
+    if provider == "TensorRT":  # NVIDIA's libraries read this when they are loaded
+        os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+    providers = [(name, FLOAT32.get(name, {})) for name in PROVIDERS[provider]]
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=PROVIDERS[provider])
+        session = onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # noqa: BLE001  # onnxruntime's errors have no class of their own
         raise ValueError(f"{path}: onnxruntime cannot use it: {' '.join(str(error).split())[:300]}") from None
     if asked not in session.get_providers():  # it goes on with the next one, and writes at most a log line of it
