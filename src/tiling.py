@@ -186,7 +186,10 @@ def _add(image, weight, mean, total):
     """
     total += weight
     # A running mean needs no division in the end. Equal values leave it exactly as it is.
-    mean += (image - mean) * np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
+    share = np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
+    with np.errstate(invalid="ignore"):  # infinity less infinity, where a tile has it in its share
+        # Without a share nothing may come in: of an image that is not finite there 0 times it is NaN.
+        mean += np.subtract(image, mean, out=np.zeros_like(mean), where=share > 0) * share
 
 
 def _move_up(strip, rows):

@@ -200,6 +200,21 @@ def test_strips_are_the_mean_over_the_whole_image_to_the_bit(layout, margin):
         np.testing.assert_array_equal(came, mean[k])
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_in_an_unused_margin_spoils_nothing(value):
+    """Of a tile's own share it stays, without a word of numpy's; who decodes tells of it."""
+    parts, margin = tiles(8, 12, 8, 4), 1
+    images = {tile: np.ones((2, 3, SCALE * tile.height, SCALE * tile.width), np.float32) for tile in parts}
+    left, right = (images[tile] for tile in parts)
+    left[..., -SCALE * margin :] = right[..., : SCALE * margin] = value
+    np.testing.assert_array_equal(whole_of(assemble(parts, images.get, SCALE, margin)), 1)
+    left[..., 20], right[..., 4] = value, value  # one place of the image, where both have a share
+    came = whole_of(assemble(parts, images.get, SCALE, margin))
+    assert not np.isfinite(came[..., 20]).any()
+    np.testing.assert_array_equal(np.delete(came, 20, axis=-1), 1)
+
+
 def ramps(start, length, starts, margin):
     """Weights of a tile along an axis: they rise between the margins of an overlap with the one before and after it."""
     weight = np.ones(SCALE * length, np.float32)
