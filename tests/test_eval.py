@@ -588,6 +588,42 @@ def test_other_settings_begin_anew(evaluated, compiled, base, tmp_path, monkeypa
     assert metrics_of(tmp_path)[1] == metrics_of(evaluated)[1]
 
 
+def test_another_option_by_mistake_loses_nothing(evaluated, compiled, base, tmp_path, monkeypatch, capfd):
+    """The progress is set aside; put back, it goes on, but for pictures that were written anew in between."""
+    progress = str(tmp_path / "metrics.progress.jsonl")
+
+    def start(count, *arguments):
+        with monkeypatch.context() as patch:
+            calls = interrupt_after(patch, count)
+            status = evaluate(base, tmp_path, *arguments)
+        return status, len(calls), capfd.readouterr().out
+
+    assert start(1)[0] == 130
+    told = start(0, "--seed", 3)[2]
+    assert f"{progress}: is of an evaluation with another seed; begins anew; its 1 finished images are kept in " in told
+    assert told.splitlines()[0].endswith(f" kept in {progress}.old")
+    assert "another seed; begins anew\n" in start(1, "--seed", 4)[2]  # nothing was finished with 3
+    assert f"its 1 finished images are kept in {progress}.old2\n" in start(0)[2]
+
+    os.replace(progress + ".old", progress)
+    status, calls, told = start(VALIDATION_RECORDS)
+    assert (status, calls) == (0, VALIDATION_RECORDS) and "is done again: 0\n" in told  # its picture was that of seed 4
+    assert metrics_of(tmp_path)[1] == metrics_of(evaluated)[1]
+    pictures = (os.path.join(folder, "pictures") for folder in (str(tmp_path), evaluated))
+    assert files_of(next(pictures)) == files_of(next(pictures))
+
+
+def test_progress_put_back_goes_on(compiled, base, tmp_path, monkeypatch, capfd):
+    progress = str(tmp_path / "metrics.progress.jsonl")
+    for count, arguments in ((1, ()), (0, ("--seed", 3))):
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, count)
+            assert evaluate(base, tmp_path, *arguments) == 130
+    os.replace(progress + ".old", progress)
+    assert evaluate(base, tmp_path) == 0
+    assert f"{progress}: goes on after 1 finished images" in capfd.readouterr().out
+
+
 def files_of(folder):
     """Name -> content."""
     found = {}
@@ -620,6 +656,7 @@ CHANGES = {  # what happens while a, b and not yet c are finished: (how, what is
     ),
     "lr replaced": (lambda lr, hr, out: shutil.copy(os.path.join(lr, "c.png"), os.path.join(lr, "b.png")), ["b", "c"]),
     "hr replaced": (lambda lr, hr, out: later(os.path.join(hr, "a.png")), ["a", "c"]),
+    "picture replaced": (lambda lr, hr, out: later(os.path.join(out, "b.png")), ["b", "c"]),
     "picture removed": (lambda lr, hr, out: os.remove(os.path.join(out, "a.png")), ["a", "c"]),
 }
 

@@ -7,7 +7,7 @@ import json
 import os
 
 from src.evaluation.figures import COUNTS
-from src.model_utils.util import atomic_write
+from src.model_utils.util import atomic_write, free_name
 from src.texts import first_few
 
 
@@ -21,12 +21,13 @@ class FinishedImages:
             finished.rows()
 
     An image is a text that is different for a different image, such as `number_images` makes. A row stays if its image
-    is among `pictures` and all pictures of it are there.
+    is among `pictures` and all pictures of it are as they were written.
 
     Args:
         path: a file of JSON lines, removed when the block ends well. The first line holds the settings, each other one
-            an image and its row.
-        settings: dict of all that the rows depend on besides the images; with others everything begins anew.
+            an image, its row and what its pictures are known by.
+        settings: dict of all that the rows depend on besides the images. With others everything begins anew, and a file
+            with finished images is set aside as `*.old`, or `*.old2` and so on.
         pictures: {image: paths of its pictures}, in the order of the rows.
 
     Attributes:
@@ -38,8 +39,8 @@ class FinishedImages:
         self.notes, self._rows, self._file = [], {}, None
 
     def __enter__(self):
-        settings, rows = self._read()
-        self._keep(settings, rows)
+        settings, entries = self._read()
+        self._keep(settings, entries)
         with atomic_write(self.path) as temporary, open(temporary, "w", encoding="utf-8") as file:
             file.write(json.dumps(self.settings) + "\n")
             file.writelines(self._line(image) for image in self._rows)
@@ -65,31 +66,45 @@ class FinishedImages:
         return [self._rows[image] for image in self.pictures if image in self._rows]
 
     def _line(self, image):
-        return json.dumps({"image": image, "row": self._rows[image]}) + "\n"
+        entry = {"image": image, "row": self._rows[image], "pictures": self._identities(image)}
+        return json.dumps(entry) + "\n"
 
-    def _keep(self, settings, rows):
+    def _identities(self, image):
+        """What its pictures are known by: another evaluation may have written others of the same names."""
+        return [file_identity(path) for path in self.pictures[image]]
+
+    def _keep(self, settings, entries):
         if settings is None:
             return
         if settings != self.settings:
             changed = [name for name in {**self.settings, **settings} if settings.get(name) != self.settings.get(name)]
-            self.notes.append(f"{self.path}: is of an evaluation with another {' and '.join(changed)}; begins anew")
+            self.notes.append(
+                f"{self.path}: is of an evaluation with another {' and '.join(changed)}; begins anew"
+                + (f"; its {len(entries)} finished images are kept in {self._set_aside()}" if entries else "")
+            )
             return
         self._rows = {
-            image: row
-            for image, row in rows.items()
-            if image in self.pictures and all(os.path.exists(path) for path in self.pictures[image])
+            image: entry["row"]
+            for image, entry in entries.items()
+            if image in self.pictures and entry.get("pictures") == self._identities(image)
         }
         if self._rows:
             self.notes.append(f"{self.path}: goes on after {len(self._rows)} finished images")
-        lost = sorted({str(row["name"]) for image, row in rows.items() if image not in self._rows})
+        lost = sorted({str(entry["row"]["name"]) for image, entry in entries.items() if image not in self._rows})
         if lost:
             self.notes.append(
                 f"{self.path}: {len(lost)} finished images were changed, moved or removed, or their "
                 f"pictures were; what is still there is done again: {first_few(lost)}"
             )
 
+    def _set_aside(self):
+        """Rename the file, and return its new name."""
+        aside = free_name(self.path + ".old")
+        os.replace(self.path, aside)
+        return aside
+
     def _read(self):
-        """Read (settings or None, {image: row}) from the file, as far as it is whole."""
+        """Read (settings or None, {image: its line's dict}) from the file, as far as it is whole."""
         if not os.path.exists(self.path):
             return None, {}
         entries = []
@@ -101,7 +116,7 @@ class FinishedImages:
         if not entries:
             return None, {}
         return entries[0], {
-            entry["image"]: entry["row"]
+            entry["image"]: entry
             for entry in entries[1:]
             if isinstance(entry.get("image"), str) and _is_row(entry.get("row"))
         }

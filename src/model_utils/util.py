@@ -9,6 +9,7 @@ spared it.
 import contextlib
 import ctypes
 import glob
+import itertools
 import os
 import random
 import re
@@ -144,6 +145,12 @@ def atomic_write(path):
             os.remove(temporary)
         raise
     _flush(folder)
+
+
+def free_name(path):
+    """Return the path itself if it is free, or else with the first number from 2 on that makes it free."""
+    names = itertools.chain([path], (f"{path}{number}" for number in itertools.count(2)))
+    return next(name for name in names if not os.path.exists(name))
 
 
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{12}(\.[^.]+)?", re.DOTALL)

@@ -10,7 +10,6 @@ run.json                     when, on what and with which versions the run was s
 """
 
 import errno
-import itertools
 import json
 import os
 import platform
@@ -24,7 +23,7 @@ import mindspore
 import numpy as np
 
 from src.evaluation.picture import write_png
-from src.model_utils.util import atomic_write, not_fatal
+from src.model_utils.util import atomic_write, free_name, not_fatal
 from src.training.loss_curve import loss_curve
 
 try:
@@ -126,7 +125,7 @@ class CsvLog:
     def __init__(self, path, step):
         self.path, self._waiting = path, []
         if os.path.exists(path) and step == 0:
-            os.replace(path, _free_name(path + ".old"))
+            os.replace(path, free_name(path + ".old"))
         elif os.path.exists(path):
             self._rewrite([row for row in self.rows() if int(row["step"]) <= step])
 
@@ -185,12 +184,6 @@ class CsvLog:
             with open(temporary, "w", newline="") as file:
                 file.write(",".join(names) + "\n")
                 file.writelines(",".join(row.get(name, "") for name in names) + "\n" for row in rows)
-
-
-def _free_name(path):
-    """Return the path itself if it is free, or else with the first number from 2 on that makes it free."""
-    names = itertools.chain([path], (f"{path}{number}" for number in itertools.count(2)))
-    return next(name for name in names if not os.path.exists(name))
 
 
 def _curve(rows, column):

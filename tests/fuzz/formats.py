@@ -484,7 +484,7 @@ def _row(image):
 
 def make_progress(_):
     """All but the last image are finished."""
-    rows = [{"image": image, "row": _row(image)} for image in IMAGES[:-1]]
+    rows = [{"image": image, "row": _row(image), "pictures": []} for image in IMAGES[:-1]]
     return ["".join(json.dumps(entry) + "\n" for entry in [SETTINGS] + rows).encode()]
 
 
