@@ -28,6 +28,7 @@ from src.locked_folder import locked_folder
 from src.model.SRFlow import SRFlow
 from src.model_utils.config import get_config
 from src.model_utils.device_adapter import get_adapter
+from src.model_utils.options import network_settings
 from src.model_utils.util import run_main, warn
 from src.texts import printable
 from src.weights.checkpoint import CheckpointError
@@ -110,6 +111,8 @@ def settings_of(args, opt):
     """Return all that an image's figures depend on, besides the image."""
     return {
         **how(args, opt),
+        "device": opt.device_target,
+        "network": network_of(args, opt),
         "data": [os.path.realpath(folder) for folder in _folders(args, opt)],
         **{
             name: path and placed_identity(path)
@@ -121,6 +124,13 @@ def settings_of(args, opt):
             )
         },
     }
+
+
+def network_of(args, opt):
+    """Return the options that say which network the checkpoint holds; None where it says so itself."""
+    if describes_itself(args.ckpt):
+        return None
+    return {name: value for name, value in network_settings(opt).items() if name != "heat"}  # which `how` has
 
 
 def open_images(args, opt):

@@ -42,6 +42,7 @@ from src.locked_folder import locked_folder
 from src.model.SRFlow import SRFlow
 from src.model_utils.config import get_config
 from src.training.run_folder import RunFolder
+from src.weights.weight_files import write_any
 
 STAND_INS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stand_ins")
 LR_SIZE = HR_SIZE // SCALE
@@ -71,7 +72,8 @@ PAIR_LINE = re.compile(r"Get the number (\d+) data psnrloss: (\[[-+.\de]+\]), ss
 
 def evaluate(base, out, *arguments):
     """eval.py's exit status."""
-    return run("eval", "--opt", os.path.join(base, "SRFlow.yml"), "--ckpt", "any.ckpt", "--output_dir", out, *arguments)
+    opt, checkpoint = (os.path.join(base, name) for name in ("SRFlow.yml", "SRFlow.ckpt"))
+    return run("eval", "--opt", opt, "--ckpt", checkpoint, "--output_dir", out, *arguments)
 
 
 def metrics_of(folder):
@@ -189,18 +191,11 @@ def test_limit_heat_and_samples(compiled, base, tmp_path):
 
 
 @pytest.mark.parametrize("allowed", [False, True])
-def test_tf32_is_among_the_settings(base, allowed):
+def test_tf32_is_among_the_settings(base, converted, allowed):
     """An evaluation that was interrupted goes on with the same alone."""
     args, opt = get_config(
         "eval",
-        [
-            "--opt",
-            os.path.join(base, "SRFlow.yml"),
-            "--ckpt",
-            "none.ckpt",
-            "--set",
-            f"allow_tf32={str(allowed).lower()}",
-        ],
+        ["--opt", os.path.join(base, "SRFlow.yml"), "--ckpt", converted, "--set", f"allow_tf32={str(allowed).lower()}"],
     )
     assert eval_program.settings_of(args, opt)["allow_tf32"] is allowed
 
@@ -368,6 +363,7 @@ def test_modelarts_copies_in_and_out(compiled, base, tmp_path, monkeypatch):
         data_path=str(tmp_path / "cache" / "data"),
         train_url=str(tmp_path / "results"),
         output_path=str(tmp_path / "cache" / "out"),
+        load_path=base,
         test_pretrained_model_path="SRFlow.ckpt",
     )
     settings["datasets"]["val"]["dataroot"] = "valid.mindrecord"
@@ -586,6 +582,27 @@ def test_other_settings_begin_anew(evaluated, compiled, base, tmp_path, monkeypa
     assert evaluate(base, tmp_path) == 0
     assert len(calls) == VALIDATION_RECORDS
     assert metrics_of(tmp_path)[1] == metrics_of(evaluated)[1]
+
+
+def test_progress_belongs_to_the_network_and_the_device(compiled, base, tmp_path, monkeypatch, capfd):
+    """The configuration says the network of a file that does not; of our own files it has no say."""
+    foreign = str(tmp_path / "foreign.pth")
+    write_any(foreign, {"RRDB.conv_first.weight": np.zeros((4, 3, 3, 3), np.float32)})
+    other, elsewhere = ("--set", "datasets.train.quant=64"), ("--device_target", "Ascend")
+    for checkpoint, arguments, told in (
+        (foreign, other, "another network; begins anew"),
+        (foreign, ("--heat", 0.7), "another heat; begins anew"),
+        (foreign, (*elsewhere, *other), "another device and network; begins anew"),
+        (None, other, "goes on after 1 finished images"),
+        (None, elsewhere, "another device; begins anew"),
+    ):
+        out = tmp_path / "out"
+        for more in ((), arguments):
+            with monkeypatch.context() as patch:
+                interrupt_after(patch, 0 if more else 1)
+                assert evaluate(base, out, *(["--ckpt", checkpoint] if checkpoint else []), *more) == 130
+        assert told in capfd.readouterr().out
+        shutil.rmtree(str(out))
 
 
 def test_another_option_by_mistake_loses_nothing(evaluated, compiled, base, tmp_path, monkeypatch, capfd):
