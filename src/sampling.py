@@ -100,8 +100,9 @@ class Sampling:
                 next even ones. The noise of the image itself is the same for every size. Images differ only near the
                 padded edges, where the network sees what is beyond them.
             cool: whether a tile, or the image where it is computed whole, of which decoding explodes (values that are
-                not finite or beyond ±10) is decoded again from the same noise at 3/4, 1/2, 1/4 of the heat and at 0,
-                until it does not. `cooled` lists them. The latents that `with_latents` returns do not show it.
+                not finite or beyond ±10, other than in padding) is decoded again from the same noise at 3/4, 1/2, 1/4
+                of the heat and at 0, until it does not. `cooled` lists them. The latents that `with_latents` returns do
+                not show it.
             consistent: whether samples are projected onto the images that `imresize` reduces to lr, which brings them
                 nearer to lr and to the image that was reduced to it (see src/consistency.py). Tiles are projected one
                 by one. What has exploded stays as it is: the projection would spread it.
@@ -138,9 +139,8 @@ class Sampling:
         after_each = _Counter(progress, n_decodings(size, n * len(heats), batch if len(images) == 1 else 1, tile))
         shape = (height, width, 3) if is_picture else (3, height, width)
         samples = np.empty((len(heats) * n, len(images)) + shape, np.uint8 if is_picture else np.float32)
-        shown = images.shape[2:] if consistent else None
-        padded = pad_to(images, size)
-        for row, strip in self._decode_samples(padded, noise, heats, batch, tile, cool, shown, after_each):
+        padded, shown = pad_to(images, size), images.shape[2:]
+        for row, strip in self._decode_samples(padded, noise, heats, batch, tile, cool, consistent, shown, after_each):
             strip = strip[..., : max(height - row, 0), :width]
             if is_picture:
                 to_uint8(strip, samples[..., row : row + strip.shape[-2], :, :])
@@ -190,15 +190,15 @@ class Sampling:
                 fill(latent[k, ..., height:, :], draw)
         return noise
 
-    def _decode_samples(self, lr, noise, heats, batch, tile, cool, shown, after_each):
+    def _decode_samples(self, lr, noise, heats, batch, tile, cool, consistent, shown, after_each):
         """Decode noise at every heat, whole or by tiles, and yield the images in strips from top to bottom.
 
         Args:
             lr: uint8 or float32 (N, 3, h, w), h and w even.
             noise: what `_draw` returned.
             heats: list of numbers.
-            batch, tile, cool: as in `sample`.
-            shown: the (height, width), in pixels of lr, of the top left part that is to be consistent with lr; or None.
+            batch, tile, cool, consistent: as in `sample`.
+            shown: the (height, width), in pixels of lr, of its top left part. The rest is padding.
             after_each: function without arguments, called after every decoding.
 
         Yields:
@@ -208,9 +208,10 @@ class Sampling:
         def image_of(part):
             images = as_floats(lr if part == whole else part.cut(lr))
             latents = noise if part == whole else crop_latents(noise, part, self.scale)
-            samples = self._decode_part(images, latents, heats, batch, part if cool else None, after_each)
-            if shown is not None:
-                self._project(samples, images, [shown[0] - part.top, shown[1] - part.left])
+            seen = Tile(0, 0, *[max(side - start, 0) for side, start in zip(shown, part)])  # of the part, or more
+            samples = self._decode_part(images, latents, heats, batch, part if cool else None, seen, after_each)
+            if consistent and seen.height and seen.width:  # no tile that is nothing but padding
+                self._project(seen.cut(samples, self.scale), seen.cut(images))
             return samples
 
         whole = Tile(0, 0, *lr.shape[2:])
@@ -220,12 +221,13 @@ class Sampling:
         else:
             yield from assemble(parts, image_of, self.scale, TILE_MARGIN)
 
-    def _decode_part(self, lr, noise, heats, batch, tile_to_cool, after_each):
+    def _decode_part(self, lr, noise, heats, batch, tile_to_cool, seen, after_each):
         """Decode noise of one part at every heat: float32 (len(heats)·n, N, 3, s·h, s·w).
 
         Args:
             lr: float32 (N, 3, h, w), the part.
             tile_to_cool: the Tile, where what explodes is to be decoded again; otherwise None.
+            seen: the Tile within the part that is not padding.
 
         The other arguments are those of `_decode_samples`.
         """
@@ -242,24 +244,25 @@ class Sampling:
             after_each()
         if tile_to_cool is not None:
             for (value, k), image in zip(chosen, images):
-                self._cool(conditions, [latent[k] for latent in noise], image, value, k, tile_to_cool)
+                self._cool(conditions, [latent[k] for latent in noise], image, value, k, tile_to_cool, seen)
         return images
 
-    def _cool(self, conditions, noise, images, heat, sample, tile):
-        """Decode again, in place and at lower heats, those of one sample's images that exploded.
+    def _cool(self, conditions, noise, images, heat, sample, tile, seen):
+        """Decode again, in place and at lower heats, those of one sample's images that exploded where they are seen.
 
         Args:
             conditions: of the images, as `_condition` returns them.
             noise: list of float32 (N, C, H', W').
             images: float32 (N, 3, s·h, s·w), as decoded at `heat`.
             heat, sample, tile: as Cooled has them.
+            seen: as in `_decode_part`.
         """
-        missing = [i for i in range(len(images)) if has_exploded(images[i])]
+        missing = [i for i, image in enumerate(seen.cut(images, self.scale)) if has_exploded(image)]
         for lower in [fraction * heat for fraction in COOLER if heat > 0]:
             if not missing:
                 break
             again = self._decode(conditions, [np.float32(lower) * latent for latent in noise], may_fail=True)
-            for i in [i for i in missing if not has_exploded(again[i])]:
+            for i in [i for i in missing if not has_exploded(seen.cut(again[i], self.scale))]:
                 images[i] = again[i]
                 missing.remove(i)
                 self.cooled.append(Cooled(i, sample, tile, heat, lower))
@@ -272,20 +275,15 @@ class Sampling:
                 stacklevel=5,
             )
 
-    def _project(self, samples, lr, shown):
+    def _project(self, samples, lr):
         """Project, in place, the images of samples that have not exploded onto those that are reduced to lr.
 
         Args:
-            samples: float32 (n, N, 3, s·h, s·w).
-            lr: float32 (N, 3, h, w).
-            shown: rows and columns of lr that count, which may be fewer or more than there are. The others are padding.
+            samples: float32 (n, N, 3, s·h, s·w), without padding.
+            lr: float32 (N, 3, h, w), too.
         """
-        height, width = (min(side, length) for side, length in zip(lr.shape[2:], shown))
-        if min(height, width) <= 0:
-            return
-        seen = samples[..., : self.scale * height, : self.scale * width]
-        for sample in seen:
-            for image, own in zip(sample, lr[..., :height, :width]):
+        for sample in samples:
+            for image, own in zip(sample, lr):
                 if not has_exploded(image):
                     image[...] = make_consistent(image, own, self.scale)
 
@@ -320,8 +318,11 @@ def count_cooled(parts):
 
 
 def has_exploded(image):
-    """Tell whether an image as decoded has values that are not finite, or far from those of images."""
-    return not np.abs(image).max() <= EXPLODED  # of NaN this is true
+    """Tell whether an image as decoded has values that are not finite, or far from those of images.
+
+    An image without pixels has none.
+    """
+    return not np.abs(image).max(initial=0) <= EXPLODED  # of NaN this is true
 
 
 def n_decodings(size, n, batch=1, tile=None):

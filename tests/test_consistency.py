@@ -132,3 +132,30 @@ def test_overshooting_is_not_cooled():
     model = Stretched(breaks=lambda images, heat: images - 3)
     model.sample(noise(10, 1, 3, 8, 8), 0.8, 1, 0, cool=True)
     assert model.cooled == []
+
+
+def explode_from(column):
+    """What `breaks` may be: at heats above 0.7 all is lost from this column of an image on."""
+
+    def breaks(images, heat):
+        images[..., column if heat > 0.7 else images.shape[-1] :] = np.nan
+        return images
+
+    return breaks
+
+
+@pytest.mark.parametrize("consistent", [False, True])
+@pytest.mark.parametrize("column, cooled", [(-17, True), (-16, False)])
+def test_padding_that_explodes_is_not_cooled(column, cooled, consistent):
+    model, lr = Stretched(breaks=explode_from(column)), noise(11, 1, 3, 10, 16)
+    came = model.sample(lr, 0.8, 1, 0, size=(10, 20), cool=True, consistent=consistent)
+    assert [part.used for part in model.cooled] == [pytest.approx(0.6)] * cooled and np.abs(came).max() < 2
+
+
+@pytest.mark.parametrize("consistent", [False, True])
+@pytest.mark.parametrize("column, cooled", [(0, [0, 16, 32]), (-16, [0])])
+def test_tiles_that_explode_in_padding_are_not_cooled(column, cooled, consistent):
+    """Of the tiles from columns 0, 16, 32, 48 and 58 on, the last two are nothing but padding."""
+    model, lr = Stretched(breaks=explode_from(column)), noise(12, 1, 3, 12, 40)
+    came = model.sample(lr, 0.8, 1, 0, size=(12, 90), tile=32, cool=True, consistent=consistent)
+    assert [part.tile.left for part in model.cooled] == cooled and np.abs(came).max() < 2
