@@ -301,9 +301,11 @@ def run_case(name, repeats, checkpoint, implementation, device):
 
 
 def version_of(*packages):
-    """The first of these packages that is installed, with its version."""
-    from importlib import metadata  # here, as Python 3.7 has none, where the benchmark is not run
-
+    """The first of these packages that is installed, with its version; None where Python 3.7 cannot tell."""
+    try:
+        from importlib import metadata  # here, as Python 3.7 has none
+    except ImportError:
+        return None
     for package in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):
             return f"{package} {metadata.version(package)}"

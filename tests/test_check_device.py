@@ -17,12 +17,18 @@ from src.model_utils.util import _device_problem
 SCRIPT = os.path.join("scripts", "check_device.sh")
 
 
+def load(repo, folder, name):
+    """A program of the repository as a module."""
+    spec = importlib.util.spec_from_file_location(name, os.path.join(repo, folder, name + ".py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(name="program")
 def fixture_program(repo, tmp_path, monkeypatch):
     """scripts/check_device.py as a module, in an empty folder in which its logs may lie."""
-    spec = importlib.util.spec_from_file_location("check_device", os.path.join(repo, "scripts", "check_device.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load(repo, "scripts", "check_device")
     monkeypatch.chdir(tmp_path)
     os.makedirs(module.FOLDER)
     return module
@@ -235,3 +241,12 @@ def test_the_tests_that_it_names_are_there(program):
         words = set(re.findall(r"\w+", command[command.index("-k") + 1])) - {"and", "or"}
         missing = [word for word in words if not any(word.lower() in name.lower() for name in names)]
         assert not missing, f"{command[-3:]}: {missing}"
+
+
+def test_the_benchmark_needs_no_metadata_of_packages(repo, monkeypatch):
+    """Which Python 3.7 does not have, on which MindSpore 1.7.0 may run."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    benchmark = load(repo, "benchmarks", "run")
+    monkeypatch.setitem(sys.modules, "importlib.metadata", None)
+    monkeypatch.delattr(importlib, "metadata", raising=False)
+    assert benchmark.version_of("numpy") is None
