@@ -264,6 +264,8 @@ def test_signals_leave_no_folder(files, number, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "src.explorer.page", SimpleNamespace(serve=serve))
     try:
+        for each in handlers:
+            signal.signal(each, signal.SIG_DFL)  # under nohup SIGHUP is ignored
         with pytest.raises(SystemExit) as end:
             explorer_program.main(["--onnx", files])
         assert signal.getsignal(number) is signal.SIG_IGN
