@@ -50,7 +50,7 @@ def main(argv=None):
         trained.state["about"] = args.about
     arrays = trained.parameters()
     if is_export:
-        write_any(args.test_path, arrays, metadata_of(trained), args.float16)
+        write_any(args.test_path, arrays, metadata_of(trained, opt.heat), args.float16)
     else:
         arrays = {name: value for name, value in arrays.items() if not name.startswith(IMAGE_ONLY)}
         state = {key: value for key, value in trained.state.items() if key != "notes"}

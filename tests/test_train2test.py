@@ -100,7 +100,8 @@ ABOUT = "photographs\x1b[2J\nof birds " + "and bees " * 30
 def test_a_file_to_hand_on(trained, base, tmp_path, capfd):
     """Half the size, the encoder's image included; what it says of itself goes along into every format."""
     shared = tmp_path / "shared.safetensors"
-    assert convert(base, trained.paths[4], shared, "--float16", "--about", ABOUT) == 0
+    assert convert(base, trained.paths[4], shared, "--float16", "--about", ABOUT, "--set", "heat=0.7") == 0
+    assert read_any(shared).options.heat == 0.7 != read_checkpoint(trained.paths[4]).options.heat
     line = capfd.readouterr().out
     shown = "trained for 4 steps; about: photographs [2J of birds and bees"
     size = f" arrays, {os.path.getsize(str(shared)) / 1e6:.1f} MB, "

@@ -150,12 +150,19 @@ def write_any(path, arrays, metadata=None, float16=False):
             raise OSError(f"{path}: could not be written: {error}") from None
 
 
-def metadata_of(checkpoint):
-    """Return the metadata by which a file with a Checkpoint's parameters describes itself: a dict of str."""
-    state = checkpoint.state
+def metadata_of(checkpoint, heat=None):
+    """Return the metadata by which a file with a Checkpoint's parameters describes itself: a dict of str.
+
+    Args:
+        checkpoint: the Checkpoint.
+        heat: at which to sample; None: that of its options, which is not always the best one after the training.
+    """
+    state, settings = checkpoint.state, network_settings(checkpoint.options)
+    if heat is not None:
+        settings["heat"] = heat
     return {
         "format": OWN_FORMAT,
-        "options": json.dumps(network_settings(checkpoint.options), sort_keys=True),
+        "options": json.dumps(settings, sort_keys=True),
         "step": str(state["step"]),
         **{key: printable(state[key])[:MAX_ABOUT] for key in ("about", "source") if state.get(key)},
     }
