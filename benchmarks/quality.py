@@ -517,6 +517,7 @@ def settings_of(args):
         "consistent": args.consistent,
         "lpips": args.lpips and placed_identity(args.lpips),
         "opt": args.opt and placed_identity(args.opt),
+        "device": args.device_target,
     }
 
 
