@@ -58,7 +58,7 @@ if [ "$engine" = mindspore ]; then
         bash "$ROOT/scripts/setup_env.sh"
     fi
     choose_python
-    engine=("$ROOT/eval.py" --opt "$configuration" --ckpt "$weights")
+    program=("$ROOT/eval.py" --opt "$configuration" --ckpt "$weights")
 else
     if [ -z "${PYTHON:-}" ] && ! "$ROOT/.venv/bin/python" -c 'import onnx, onnxruntime' >/dev/null 2>&1; then
         make_small_environment "$ROOT/.venv-onnx" 3.9 3.12 \
@@ -68,7 +68,7 @@ else
     fi
     choose_python
     export_once "$weights" "$configuration"
-    engine=("$ROOT/eval_onnx.py" --onnx "$ONNX")
+    program=("$ROOT/eval_onnx.py" --onnx "$ONNX")
 fi
-exec "$PYTHON" "${engine[@]}" \
+exec "$PYTHON" "${program[@]}" \
     --lr_dir "$images" --output_dir "$out" --n_samples 3 --cool --consistent ${options[@]+"${options[@]}"}

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """scripts/check_device.sh: its shortest form on the CPU as a user calls it; how a check that fails is told."""
 
-import importlib.util
+import importlib
 import json
 import os
 import re
@@ -11,24 +11,17 @@ import subprocess
 import sys
 
 import pytest
+from modules import load
 
 from src.model_utils.util import _device_problem
 
 SCRIPT = os.path.join("scripts", "check_device.sh")
 
 
-def load(repo, folder, name):
-    """A program of the repository as a module."""
-    spec = importlib.util.spec_from_file_location(name, os.path.join(repo, folder, name + ".py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(name="program")
-def fixture_program(repo, tmp_path, monkeypatch):
+def fixture_program(tmp_path, monkeypatch):
     """scripts/check_device.py as a module, in an empty folder in which its logs may lie."""
-    module = load(repo, "scripts", "check_device")
+    module = load("scripts", "check_device")
     monkeypatch.chdir(tmp_path)
     os.makedirs(module.FOLDER)
     return module
@@ -243,10 +236,10 @@ def test_the_tests_that_it_names_are_there(program):
         assert not missing, f"{command[-3:]}: {missing}"
 
 
-def test_the_benchmark_needs_no_metadata_of_packages(repo, monkeypatch):
+def test_the_benchmark_needs_no_metadata_of_packages(monkeypatch):
     """Which Python 3.7 does not have, on which MindSpore 1.7.0 may run."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    benchmark = load(repo, "benchmarks", "run")
+    benchmark = load("benchmarks", "run")
     monkeypatch.setitem(sys.modules, "importlib.metadata", None)
     monkeypatch.delattr(importlib, "metadata", raising=False)
     assert benchmark.version_of("numpy") is None

@@ -7,7 +7,6 @@ on time.
 """
 
 import functools
-import importlib.util
 import os
 import re
 import shutil
@@ -21,6 +20,7 @@ import mindspore
 import numpy as np
 import pytest
 from helpers import together_in_one
+from modules import load
 from programs import REPO, fixture_base, read_csv, run, tiny_options, train, write_config  # noqa: F401
 
 from src.model_utils.options import options_from_dict
@@ -412,9 +412,7 @@ def test_nobody_reads_what_the_launcher_writes(actions, status, unbuffered, tmp_
 @pytest.fixture(name="launcher")
 def fixture_launcher():
     """scripts/launch_ranks.py as a module; what the signals that it takes do here is put back."""
-    spec = importlib.util.spec_from_file_location("launch_ranks", os.path.join(REPO, "scripts", "launch_ranks.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load("scripts", "launch_ranks")
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     yield module
     for number, handler in before.items():

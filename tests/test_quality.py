@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """benchmarks/quality.py, by a tiny network with seeded weights: its figures say nothing, but they are eval.py's."""
 
-import importlib.util
 import json
 import os
 from unittest import mock
@@ -10,6 +9,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from mindspore import Tensor
+from modules import load
 from programs import SCALE, read_image, tiny_options, write_image
 from seeded_weights import seeded_state
 from skimage.data import astronaut, chelsea
@@ -40,15 +40,7 @@ class Distance:
         return np.abs(a.astype(np.float32) - b).mean(axis=2)
 
 
-def load_quality():
-    path = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "benchmarks", "quality.py")
-    spec = importlib.util.spec_from_file_location("quality", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-quality = load_quality()
+quality = load("benchmarks", "quality")
 
 
 def save(path, seed, step=0, kind=TRAINING):

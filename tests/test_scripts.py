@@ -4,7 +4,6 @@
 
 import ctypes
 import glob
-import importlib.util
 import io
 import json
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from modules import load
 from programs import read_image
 from seeded_weights import seeded_state
 from skimage.data import astronaut
@@ -1146,14 +1146,6 @@ def test_requirements_fit_both_stacks(repo):
         assert all([pin.operator for pin in requirement.specifier] == ["=="] for requirement in valid)
 
 
-def stand_ins_module(repo):
-    path = os.path.join(repo, "scripts", "make_cuda_stand_ins.py")
-    spec = importlib.util.spec_from_file_location("make_cuda_stand_ins", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize(
     "name, version, library",
     [
@@ -1168,8 +1160,8 @@ def stand_ins_module(repo):
         ("malloc", "GLIBC_2.2.5", None),
     ],
 )
-def test_library_of_a_cuda_function(repo, name, version, library):
-    assert stand_ins_module(repo).library_of(name, version) == library
+def test_library_of_a_cuda_function(name, version, library):
+    assert load("scripts", "make_cuda_stand_ins").library_of(name, version) == library
 
 
 @pytest.mark.skipif(shutil.which("cc") is None or shutil.which("nm") is None, reason="needs a C compiler and nm")
@@ -1183,13 +1175,13 @@ def test_stand_ins_are_built_for_what_a_wheel_wants(repo, tmp_path):
     subprocess.run(["cc", "-shared", "-fPIC", "-o", str(wheel / "a.so"), str(tmp_path / "a.c")], check=True)
     script = os.path.join(repo, "scripts", "make_cuda_stand_ins.py")
     subprocess.run([sys.executable, script, str(wheel), str(out)], check=True, stdout=subprocess.DEVNULL)
-    assert sorted(os.listdir(str(out))) == sorted(stand_ins_module(repo).LIBRARIES)
+    assert sorted(os.listdir(str(out))) == sorted(load("scripts", "make_cuda_stand_ins").LIBRARIES)
     assert ctypes.CDLL(str(out / "libcudart.so.11.0")).cudaGetDeviceCount(None) == 100
     assert ctypes.CDLL(str(out / "libcuda.so.1")).cuMemAlloc() == 100
     assert not hasattr(ctypes.CDLL(str(out / "libcuda.so.1")), "curses")
 
 
-def test_stand_ins_want_a_mindspore(repo, tmp_path, capsys):
-    assert stand_ins_module(repo).main([str(tmp_path), str(tmp_path / "out")]) == 2
+def test_stand_ins_want_a_mindspore(tmp_path, capsys):
+    assert load("scripts", "make_cuda_stand_ins").main([str(tmp_path), str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "out").exists()
